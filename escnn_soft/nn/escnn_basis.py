@@ -1,0 +1,90 @@
+"""escnn's sampled basis, made a layer's own and sharpened to the layer's precision.
+
+escnn samples its bases in float32 and shares one module between all layers of the same types, so that ``.double()`` on
+one layer changes the others and the double-precision filter is equivariant to 1e-7 only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from escnn.group import Representation
+from escnn.nn.modules.basismanager import BlocksBasisExpansion
+from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
+from torch import Tensor
+
+from escnn_soft.spectrum import WeightTransform
+
+__all__ = ["basis_coordinates", "own", "pair_blocks", "sharpen"]
+
+
+def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, str], SingleBlockBasisExpansion]]:
+    """The blocks of an expansion in the order of its weights, with the names of (input, output) representation."""
+    for pair in expansion._representations_pairs:
+        yield pair, getattr(expansion, f"block_expansion_{expansion._escape_pair(pair)}")
+
+
+def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
+    """A copy whose modules are its own while its tensors are still shared: casting it leaves other layers alone."""
+    result = copy.copy(expansion)
+    result._buffers = dict(expansion._buffers)
+    result._modules = {name: copy.copy(block) for name, block in expansion._modules.items()}
+    for block in result._modules.values():
+        assert block is not None
+        block._buffers = dict(block._buffers)
+    return result
+
+
+def sharpen(block: SingleBlockBasisExpansion, equivariant: WeightTransform) -> Tensor:
+    """A block's basis elements projected onto the equivariant level, in float64.
+
+    The projection removes escnn's float32 rounding (about 1e-7) and nothing else, so that weights keep their meaning.
+
+    Args:
+        block: the basis between two representations.
+        equivariant: the equivariant level of single fields of these representations.
+
+    Returns:
+        The elements.  # shape: (elements, out, in, S)
+    """
+    basis = block.sampled_basis.double().cpu()
+    return torch.stack([equivariant.project(element) for element in basis])
+
+
+def basis_coordinates(
+    expansion: BlocksBasisExpansion,
+    representations: tuple[Sequence[Representation], Sequence[Representation]],
+    blocks: dict[tuple[str, str], Tensor],
+    weight: Tensor,
+) -> Tensor:
+    """Least-squares weights of a kernel in escnn's basis.
+
+    Args:
+        expansion: the layer's basis expansion; fixes the order of the weights.
+        representations: fields of the input and of the output.
+        blocks: basis elements by names of (input, output) representation.  # each: (elements, out, in, S)
+        weight: the kernel.  # shape: (out, in, S)
+
+    Returns:
+        One coordinate a weight.  # shape: (weights,)
+    """
+    in_slots, out_slots = (_slots(fields) for fields in representations)
+    coordinates = []
+    for pair, _ in pair_blocks(expansion):
+        basis = blocks[pair]
+        fields = weight[out_slots[pair[1]]][:, :, in_slots[pair[0]]]  # shape: (fields, out, fields, in, S)
+        fields = fields.transpose(1, 2).reshape(-1, basis[0].numel())
+        coordinates.append((fields @ torch.linalg.pinv(basis.flatten(1))).reshape(-1))
+    return torch.cat(coordinates)
+
+
+def _slots(representations: Sequence[Representation]) -> dict[str, Tensor]:
+    """Channels of the fields of each representation.  # each: (fields, size)"""
+    slots: dict[str, list[Tensor]] = {}
+    position = 0
+    for rho in representations:
+        slots.setdefault(rho.name, []).append(torch.arange(position, position + rho.size))
+        position += rho.size
+    return {name: torch.stack(channels) for name, channels in slots.items()}

@@ -1,0 +1,158 @@
+"""The soft linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from escnn.group import Representation
+from escnn.gspaces import GSpace0D
+from escnn.nn import FieldType, Linear
+
+from escnn_soft._checks import instance
+from escnn_soft.errors import ArgumentError, EmptyBasisError, FieldTypeError
+from escnn_soft.nn.arguments import check_types
+from escnn_soft.nn.initialization import generalized_he_init
+from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.policies import Policy, as_policy
+from escnn_soft.spectrum import WeightTransform, fibre_transform
+
+__all__ = ["SoftLinear"]
+
+_REMEDY = "SoftLinear acts on feature vectors: use gspaces.no_base_space(group)."
+
+
+class SoftLinear(SoftLayer, Linear):
+    r"""Linear map between feature vectors, from exactly equivariant to unconstrained.
+
+    The matrix is escnn's plus everything it leaves out, level by level:
+
+        W = W_escnn(weights) + sum over levels of gain(sigma_level) * W_level(soft_weights)
+
+    A level holds all matrices that transform under one irrep of g . W = rho_out(g) W rho_in(g)^-1. At softness 0 the
+    layer *is* ``escnn.nn.Linear``; at softness 1 it reaches every ``torch.nn.Linear``. Every group of escnn is covered:
+    planar ones in closed form, SO(3), O(3), the polyhedral groups and direct products by joint null spaces. The levels
+    are orthogonal, so every statement about them is exact.
+
+    Drop-in: the same arguments in the same order as ``escnn.nn.Linear``, whose checkpoints load. In evaluation mode the
+    expanded matrix is kept and detached. See :class:`SoftR2Conv` for checkpoints and float64.
+
+    Source: Rahman et al., "Tunable Soft Equivariance with Guarantees" (arXiv 2603.26657), for the dial.
+
+    Args:
+        in_type: type of the input, without a base space.
+        out_type: type of the output, of the same group.
+        bias: whether to add a bias, with a soft part of its own.
+        basisexpansion: escnn's name of its expansion algorithm.
+        recompute: build escnn's basis anew instead of using its cache.
+        initialize: whether to draw ``weights`` by generalised He initialisation.
+        softness: a float in [0, 1] or a policy.
+
+    Raises:
+        GSpaceError: if the types have a base space.
+        FieldTypeError: if the types do not fit each other.
+        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+        EmptyBasisError: if there is no equivariant map between the types.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces, group
+        >>> space = gspaces.no_base_space(group.dihedral_group(3))
+        >>> field = space.type(space.regular_repr)
+        >>> layer = SoftLinear(field, field, softness=0.5)
+        >>> layer(field(torch.zeros(2, 6))).shape
+        torch.Size([2, 6])
+        >>> sum(level.dim for level in layer.spectrum().levels)
+        36
+    """
+
+    _kernel_name = "matrix"
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        bias: bool = True,
+        basisexpansion: str = "blocks",
+        recompute: bool = False,
+        initialize: bool = True,
+        *,
+        softness: float | Policy = 0.0,
+    ) -> None:
+        check_types(in_type, out_type, GSpace0D, _REMEDY)
+        policy = as_policy(softness)
+        transform = fibre_transform(in_type.gspace, in_type.representations, out_type.representations)
+        if transform.equivariant.dim == 0:
+            types = (in_type, out_type)
+            raise EmptyBasisError("(in_type, out_type)", types, "types that share an irrep", "Choose other types.")
+        super().__init__(in_type, out_type, bias, basisexpansion, recompute, initialize=False)
+        self._add_softness(transform, in_type.representations, policy, bias=bias)
+        if initialize:
+            generalized_he_init(self.weights, self.basisexpansion)
+
+    def _build_transform(
+        self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
+    ) -> WeightTransform:
+        return fibre_transform(self.space, in_representations, out_representations)
+
+    @classmethod
+    def from_hard(cls, layer: Linear, softness: float | Policy = 0.0) -> SoftLinear:
+        """Soften an escnn layer; it computes the same function until its soft part is trained.
+
+        Args:
+            layer: the escnn layer; its Parameter objects, mode, device and dtype are kept.
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The soft layer.
+
+        Raises:
+            ArgumentError: if the layer is not escnn's ``Linear`` or is soft already.
+        """
+        instance("layer", layer, Linear, "Use from_dense for torch.nn.Linear.")
+        if isinstance(layer, SoftLayer):
+            raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
+        soft = cls(layer.in_type, layer.out_type, layer.bias is not None, initialize=False, softness=softness)
+        soft._share_parameters(layer)
+        return soft
+
+    @classmethod
+    def from_dense(
+        cls, linear: torch.nn.Linear, in_type: FieldType, out_type: FieldType, softness: float | Policy = 1.0
+    ) -> SoftLinear:
+        """Give a plain linear layer field types; at softness 1 the result computes the same function, to rounding.
+
+        Args:
+            linear: the plain layer.
+            in_type: type of its input; ``linear.in_features`` channels.
+            out_type: type of its output; ``linear.out_features`` channels.
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The soft layer, with the plain layer's device, dtype, mode and ``requires_grad``.
+
+        Raises:
+            FieldTypeError: if a type has another number of channels.
+        """
+        instance("linear", linear, torch.nn.Linear, "Use from_hard for escnn layers.")
+        check_types(in_type, out_type, GSpace0D, _REMEDY)
+        if (in_type.size, out_type.size) != (linear.in_features, linear.out_features):
+            expected = f"types with the layer's {linear.in_features} and {linear.out_features} channels"
+            remedy = "Choose fields whose sizes add up to the channels."
+            raise FieldTypeError("(in_type, out_type)", (in_type, out_type), expected, remedy)
+        soft = cls(in_type, out_type, linear.bias is not None, initialize=False, softness=softness)
+        soft._become_dense(linear)
+        return soft
+
+    def export(self) -> torch.nn.Linear:
+        """The plain layer that computes the same function, in evaluation mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with this layer's device and dtype.
+        """
+        self.eval()
+        bias = self.expanded_bias is not None
+        linear = torch.nn.Linear(
+            self.in_type.size, self.out_type.size, bias, device=self.weights.device, dtype=self.weights.dtype
+        )
+        return self._fill(linear)

@@ -1,0 +1,309 @@
+"""What every soft layer is: escnn's layer plus graded coefficients of the directions that break the symmetry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import torch
+from escnn.group import Representation
+from escnn.nn import EquivariantModule, FieldType, GeometricTensor
+from torch import Tensor
+from torch.nn import Module, Parameter
+
+from escnn_soft.errors import DtypeError, FieldTypeError
+from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
+from escnn_soft.policies import Exponential, Policy, as_policy
+from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransform, fibre_transform
+
+__all__ = ["SoftLayer"]
+
+_Dense = TypeVar("_Dense", torch.nn.Conv2d, torch.nn.Linear)
+
+
+class SoftLayer(EquivariantModule):
+    """An escnn layer whose kernel is escnn's plus sum over levels of gain * (soft coefficients in that level).
+
+    Comes before escnn's class in the bases of a concrete layer. In training mode the kernel is expanded at each
+    forward pass; in evaluation mode it is kept, detached, until a parameter, the softness or the dtype changes.
+
+    Attributes:
+        soft_weights: coefficients of all directions outside escnn's basis, zero at first.  # shape: (directions,)
+        soft_bias: likewise for the bias; None without a bias.  # shape: (directions,)
+    """
+
+    _kernel_name: str
+    """escnn's name of the expanded kernel."""
+
+    soft_weights: Parameter
+    soft_bias: Parameter | None
+    weights: Parameter
+    bias: Parameter | None
+
+    # ------------------------------------------------------------------ construction
+
+    def _add_softness(
+        self, transform: WeightTransform, in_representations: Sequence[Representation], policy: Policy, *, bias: bool
+    ) -> None:
+        """Add the soft parameters; called once, after escnn's constructor."""
+        self._transform = transform
+        self._breaking = transform.breaking
+        self._in_representations = tuple(in_representations)
+        self._basisexpansion = own(self._basisexpansion)
+        self.soft_weights = Parameter(self.weights.new_zeros(self._breaking.dim))
+        self._bias_transform: WeightTransform | None = None
+        self.register_parameter("soft_bias", None)
+        if bias:
+            trivial = self.out_type.gspace.trivial_repr
+            self._bias_transform = fibre_transform(self.out_type.gspace, [trivial], self.out_type.representations)
+            if self._bias_transform.breaking.dim:
+                self.soft_bias = Parameter(self.weights.new_zeros(self._bias_transform.breaking.dim))
+        # escnn registers the expanded kernel as part of the state; here it is a cache.
+        for name in (self._kernel_name, "expanded_bias"):
+            self._buffers.pop(name, None)
+            self.__dict__.pop(name, None)
+            self.register_buffer(name, None, persistent=False)
+        self._cached: tuple[object, ...] | None = None
+        self._basis_dtype = torch.float32
+        self._policy = policy
+        self._set_constants()
+
+    def _set_constants(self) -> None:
+        """Bring everything that is neither parameter nor state to the dtype and device of the weights."""
+        dtype, device = self.weights.dtype, self.weights.device
+        if dtype != self._basis_dtype:
+            gained = torch.finfo(dtype).eps < torch.finfo(self._basis_dtype).eps
+            for pair, block in pair_blocks(self._basisexpansion):
+                basis = self._sharp_basis(pair) if gained else block.sampled_basis
+                block.sampled_basis = basis.to(device, dtype)
+            if self.bias is not None:
+                expansion = self._sharp_bias_expansion() if gained else self.bias_expansion
+                self.bias_expansion = expansion.to(device, dtype)
+            self._basis_dtype = dtype
+        gains = self._policy.gains(self._breaking.dial)
+        self._strict = not bool(gains.any())
+        self.register_buffer("_gains", gains.to(device, dtype), persistent=False)
+        if self._bias_transform is not None:
+            gains = self._policy.gains(self._bias_transform.breaking.dial)
+            self.register_buffer("_bias_gains", gains.to(device, dtype), persistent=False)
+        self._cached = None
+
+    def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
+        """escnn's basis between two representations, free of its float32 rounding; float64 on the CPU."""
+        in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
+        out_rho = next(rho for rho in self.out_type.representations if rho.name == pair[1])
+        block = dict(pair_blocks(self._basisexpansion))[pair]
+        return sharpen(block, self._build_transform([in_rho], [out_rho]).equivariant)
+
+    def _sharp_bias_expansion(self) -> Tensor:
+        assert self._bias_transform is not None
+        columns = self.bias_expansion.double().cpu().T
+        equivariant = self._bias_transform.equivariant
+        return torch.stack([equivariant.project(column[:, None, None]).flatten() for column in columns], dim=1)
+
+    def _build_transform(
+        self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
+    ) -> WeightTransform:
+        """The layer's spectrum between other fields."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ the dial
+
+    @property
+    def softness(self) -> float | Policy:
+        """The dial: a float s for ``Exponential(s)``, else the policy. Settable at any time, also between steps."""
+        return self._policy.softness if isinstance(self._policy, Exponential) else self._policy
+
+    @softness.setter
+    def softness(self, softness: float | Policy) -> None:
+        self._policy = as_policy(softness)
+        self._set_constants()
+
+    def spectrum(self) -> WeightSpectrum:
+        """How the layer's weights, as they are used, spread over the levels.
+
+        Returns:
+            A frozen value with one entry a level, in the order of the dial. Where the group acts on the grid (and for
+            fibre maps) the energies add up to the squared norm of the kernel; otherwise they are those of the
+            continuous kernel.
+        """
+        with torch.no_grad():
+            kernel, bias = self.expand_parameters()
+        levels = self._measure(self._transform, kernel)
+        if bias is None or self._bias_transform is None:
+            return WeightSpectrum(levels)
+        return WeightSpectrum(levels, self._measure(self._bias_transform, bias[:, None, None]))
+
+    def _measure(self, transform: WeightTransform, weight: Tensor) -> tuple[LevelEnergy, ...]:
+        energies = transform.energies(weight.double().cpu()).tolist()
+        gains = self._policy.gains(transform.dial).tolist()
+        names = [f.name for f in fields(Level)]
+        return tuple(
+            LevelEnergy(**{name: getattr(level, name) for name in names}, energy=energy, gain=gain)
+            for level, energy, gain in zip(transform.levels, energies, gains, strict=True)
+        )
+
+    # ------------------------------------------------------------------ expansion and its cache
+
+    def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """The kernel and bias that the parameters stand for, differentiably.
+
+        Returns:
+            Kernel (out, in, *kernel) and bias (out,), or None without a bias.
+        """
+        with torch.autocast(self.weights.device.type, enabled=False):
+            kernel, bias = super().expand_parameters()
+            if self._strict:
+                return kernel, bias
+            kernel = kernel + self._breaking.synthesis(self.soft_weights, self._gains).reshape(kernel.shape)
+            if self.soft_bias is not None:
+                assert self._bias_transform is not None
+                soft = self._bias_transform.breaking.synthesis(self.soft_bias, self._bias_gains).flatten()
+                bias = soft if bias is None else bias + soft
+        return kernel, bias
+
+    def forward(self, input: GeometricTensor) -> GeometricTensor:
+        """Apply the layer.
+
+        Args:
+            input: a field of type ``in_type``, in the layer's dtype unless autocast is on.
+
+        Returns:
+            A field of type ``out_type``.
+
+        Raises:
+            FieldTypeError: if the input's type is not ``in_type``.
+            DtypeError: if the input's dtype or device is not the layer's.
+        """
+        if not isinstance(input, GeometricTensor) or input.type != self.in_type:
+            got = input.type if isinstance(input, GeometricTensor) else type(input).__name__
+            remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
+            raise FieldTypeError("input.type", got, f"a GeometricTensor of type {self.in_type}", remedy)
+        x, w = input.tensor, self.weights
+        if x.device != w.device or (x.dtype != w.dtype and not torch.is_autocast_enabled(x.device.type)):
+            expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"
+            remedy = "Cast one of them: input.to(...) or layer.to(...)."
+            raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
+        if not self.training:
+            self._refresh()
+        return super().forward(input)
+
+    def train(self, mode: bool = True) -> SoftLayer:
+        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
+
+        Args:
+            mode: True for training.
+
+        Returns:
+            The layer.
+        """
+        # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
+        Module.train(self, mode)
+        if mode:
+            self._cached = None
+            setattr(self, self._kernel_name, None)
+            self.expanded_bias = None
+        else:
+            self._refresh()
+        return self
+
+    def _refresh(self) -> None:
+        signature = self._signature()
+        if self._cached != signature:
+            with torch.inference_mode(False), torch.no_grad():
+                kernel, bias = self.expand_parameters()
+            setattr(self, self._kernel_name, kernel)
+            self.expanded_bias = bias
+            self._cached = signature
+
+    def _signature(self) -> tuple[object, ...]:
+        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
+        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
+
+    # ------------------------------------------------------------------ state, casts, conversion
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SoftLayer:
+        super()._apply(fn, recurse)
+        self._set_constants()
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Read checkpoints of soft layers, and of escnn's own in either mode: they have no soft part."""
+        for name in (self._kernel_name, "expanded_bias"):
+            state_dict.pop(prefix + name, None)
+        if prefix + "weights" in state_dict:
+            for name in ("soft_weights", "soft_bias"):
+                if getattr(self, name) is not None:
+                    state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))
+        for pair, block in pair_blocks(self._basisexpansion):
+            key = f"{prefix}_basisexpansion.block_expansion_{self._basisexpansion._escape_pair(pair)}.sampled_basis"
+            self._adopt(state_dict, key, block, "sampled_basis")
+        if self.bias is not None:
+            self._adopt(state_dict, prefix + "bias_expansion", self, "bias_expansion")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._basis_dtype = torch.float32  # a basis that was taken over is as sharp as escnn's
+        self._set_constants()
+
+    @staticmethod
+    def _adopt(state_dict: dict[str, Tensor], key: str, module: Module, name: str) -> None:
+        """Keep our sharper copy of a checkpoint's basis, or take over one that really differs; never write in place."""
+        ours, theirs = getattr(module, name), state_dict.get(key)
+        if theirs is None or theirs.shape != ours.shape:
+            return  # torch reports the missing key or the mismatch
+        if not torch.allclose(theirs.to(ours), ours, atol=1e-5):
+            setattr(module, name, theirs.to(ours, copy=True))
+        state_dict[key] = getattr(module, name)
+
+    def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
+        transform, kernel = self._transform, weight.detach().double().cpu().reshape(self._transform.shape)
+        blocks = {pair: self._sharp_basis(pair) for pair, _ in pair_blocks(self._basisexpansion)}
+        representations = self._in_representations, self.out_type.representations
+        equivariant = transform.equivariant.project(kernel)
+        with torch.no_grad():
+            self.weights.copy_(basis_coordinates(self._basisexpansion, representations, blocks, equivariant))
+            # what escnn's basis adds by its own rounding is taken back by the soft part
+            strict = self._basisexpansion(self.weights).double().cpu().reshape(transform.shape)
+            self.soft_weights.copy_(self._breaking.analysis(kernel - strict))
+            if bias is not None:
+                assert self._bias_transform is not None
+                column = bias.detach().double().cpu()
+                if self.bias is not None:
+                    self.bias.copy_(torch.linalg.lstsq(self._sharp_bias_expansion(), column[:, None]).solution[:, 0])
+                if self.soft_bias is not None:
+                    self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
+        self._cached = None
+
+    def _become_dense(self, dense: Module) -> None:
+        """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
+        self.to(dense.weight.device, dense.weight.dtype)
+        self._set_dense(dense.weight, dense.bias)
+        for parameter in self.parameters(recurse=False):
+            parameter.requires_grad_(dense.weight.requires_grad)
+        self.train(dense.training)
+
+    def _fill(self, dense: _Dense) -> _Dense:
+        """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
+        with torch.no_grad():
+            dense.weight.copy_(getattr(self, self._kernel_name))
+            if dense.bias is not None:
+                dense.bias.copy_(self.expanded_bias)
+        return dense.eval()
+
+    def _share_parameters(self, layer: EquivariantModule) -> None:
+        """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
+        self.to(layer.weights.device, layer.weights.dtype)
+        self.weights, self.bias = layer.weights, layer.bias
+        for soft in (self.soft_weights, self.soft_bias):
+            if soft is not None:
+                soft.requires_grad_(layer.weights.requires_grad)
+        for (_, mine), (_, theirs) in zip(
+            pair_blocks(self._basisexpansion), pair_blocks(layer.basisexpansion), strict=True
+        ):
+            self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
+        self.train(layer.training)
+
+    def extra_repr(self) -> str:
+        """escnn's line, with the softness."""
+        return f"{super().extra_repr()}, softness={self.softness}"

@@ -1,0 +1,37 @@
+"""Softness: rules that turn the dial, from exactly equivariant to unconstrained."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+from escnn_soft.errors import SoftnessError
+from escnn_soft.policies.cutoff import Cutoff
+from escnn_soft.policies.exponential import Exponential
+from escnn_soft.policies.policy import DIAL_TOLERANCE, Policy
+
+__all__ = ["DIAL_TOLERANCE", "Cutoff", "Exponential", "Policy", "as_policy"]
+
+
+def as_policy(softness: object) -> Policy:
+    """The policy that a softness stands for: a plain number s means ``Exponential(s)``.
+
+    Args:
+        softness: a number in [0, 1] or a policy.
+
+    Returns:
+        The policy.
+
+    Raises:
+        SoftnessError: if it is neither.
+
+    Example:
+        >>> as_policy(0.5)
+        Exponential(softness=0.5)
+    """
+    if isinstance(softness, Policy):
+        return softness
+    if isinstance(softness, Real) and not isinstance(softness, bool):
+        return Exponential(float(softness))
+    raise SoftnessError(
+        "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Exponential(s) or Cutoff(bound)."
+    )

@@ -1,0 +1,25 @@
+"""The Fourier transform of weights: levels, analysis and synthesis for fibre maps and planar kernels."""
+
+from escnn_soft.spectrum.fibre import fibre_transform
+from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.grid import Harmonic, PlanarGrid, grid_exact, pixel_permutation
+from escnn_soft.spectrum.groups import fibre_group
+from escnn_soft.spectrum.kernel import kernel_transform
+from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.transform import WeightTransform
+
+__all__ = [
+    "FibreGroup",
+    "Harmonic",
+    "IrrepId",
+    "Level",
+    "LevelEnergy",
+    "PlanarGrid",
+    "WeightSpectrum",
+    "WeightTransform",
+    "fibre_group",
+    "fibre_transform",
+    "grid_exact",
+    "kernel_transform",
+    "pixel_permutation",
+]

@@ -1,0 +1,100 @@
+"""Graded bases between pairs of irreps: Clebsch-Gordan coefficients times spatial functions, shared by all layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import torch
+from torch import Tensor
+
+from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.grid import SpatialCopy
+
+__all__ = ["LAWLESS", "KernelSpace", "LevelKey", "PairBasis"]
+
+LevelKey = tuple[bool, float, IrrepId]
+"""(remainder, sigma, irrep): sorts levels along the dial, the equivariant one first."""
+
+LAWLESS: IrrepId = ()
+"""Stands for the irrep of a remainder on which the group has no law."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairBasis:
+    """A basis of the kernels from one input irrep to one output irrep, sorted by level.
+
+    Attributes:
+        rows: basis kernels; float64.  # shape: (D, d_out * S * d_in)
+        levels: key and number of rows of each level that occurs, in order.
+        orthogonal: whether the rows are orthonormal.
+    """
+
+    rows: Tensor
+    levels: tuple[tuple[LevelKey, int], ...]
+    orthogonal: bool
+
+    def __post_init__(self) -> None:
+        """Give each basis its own memo of casts."""
+        object.__setattr__(self, "cast", cache(self.cast))
+
+    @cached_property
+    def dual(self) -> Tensor:
+        """The inverse of ``rows``: its columns take coefficients.  # shape: (d_out * S * d_in, D)"""
+        return self.rows.mT if self.orthogonal else torch.linalg.inv(self.rows)
+
+    def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """The rows on a device in a dtype, cast from float64 once and remembered."""
+        return self.rows.to(device=device, dtype=dtype)
+
+
+class KernelSpace:
+    """The functions on a kernel's points, and with them a graded basis between any two irreps.
+
+    Args:
+        group: the fibre group.
+        copies: the functions, split into copies of irreps.
+        exact: whether the group acts on the points, so that every statement holds for the executed layer.
+    """
+
+    def __init__(self, group: FibreGroup, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
+        self.group = group
+        self.copies = tuple(copies)
+        self.exact = exact
+        self.points = sum(copy.functions.shape[1] for copy in copies)
+        self.between = cache(self._between)
+
+    def _between(self, out_irrep: IrrepId, in_irrep: IrrepId) -> PairBasis:
+        """The basis between two irreps: psi_out (x) psi_in, then (x) the functions' irrep."""
+        directions = []
+        for copy in self.copies:
+            if copy.irrep is None:
+                directions.append(self._lawless(out_irrep, in_irrep, copy))
+            else:
+                directions += self._coupled(out_irrep, in_irrep, copy.irrep, copy)
+        directions.sort(key=lambda direction: direction[0])  # stable: within a level, the order of the copies
+        counts: dict[LevelKey, int] = {}
+        for key, rows in directions:
+            counts[key] = counts.get(key, 0) + rows.shape[0]
+        return PairBasis(torch.cat([rows for _, rows in directions]), tuple(counts.items()), self.exact)
+
+    def _coupled(
+        self, out_irrep: IrrepId, in_irrep: IrrepId, spatial: IrrepId, copy: SpatialCopy
+    ) -> list[tuple[LevelKey, Tensor]]:
+        group = self.group
+        functions = torch.from_numpy(copy.functions)  # shape: (S, e)
+        directions = []
+        for kappa, a in group.product(out_irrep, in_irrep):
+            fibre = torch.from_numpy(a).view(group.size(out_irrep), group.size(in_irrep), -1)
+            for irrep, b in group.product(kappa, spatial):
+                coupling = torch.from_numpy(b).view(group.size(kappa), group.size(spatial), -1)
+                rows = torch.einsum("abk,kei,se->iasb", fibre, coupling, functions)
+                key = (copy.remainder, group.violation(irrep), irrep)
+                directions.append((key, rows.reshape(rows.shape[0], -1)))
+        return directions
+
+    def _lawless(self, out_irrep: IrrepId, in_irrep: IrrepId, copy: SpatialCopy) -> tuple[LevelKey, Tensor]:
+        d_out, d_in = (torch.eye(self.group.size(irrep), dtype=torch.float64) for irrep in (out_irrep, in_irrep))
+        rows = torch.einsum("ac,bd,s->abcsd", d_out, d_in, torch.from_numpy(copy.functions[:, 0]))
+        return (True, self.group.worst_violation, LAWLESS), rows.reshape(len(d_out) * len(d_in), -1)

@@ -1,0 +1,88 @@
+"""Levels: the isotypic components of a weight space, each with its irrep, violation, dimension and place on the dial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from escnn.group import IrreducibleRepresentation
+
+__all__ = ["Level", "LevelEnergy", "WeightSpectrum"]
+
+
+@dataclass(frozen=True)
+class Level:
+    r"""All directions of a weight space that transform under one irrep, in the band limit or in the remainder.
+
+    A level is stable under the group, so no policy can split what the group mixes.
+
+    Attributes:
+        irrep: escnn's irrep, or None for a remainder on which the group has no law.
+        sigma: violation of the irrep, sqrt(tr(L^T L) / d) over its stacked generators L; 0 for the trivial irrep only.
+        remainder: whether the directions lie beyond the band limit of escnn's harmonics.
+        dial: place on the dial, in units of sigma: ``sigma`` itself for harmonics; ``1 + top + sigma`` for a remainder
+            level, with ``top`` the largest violation of a harmonic level, so that the remainder always comes last.
+        dim: number of directions.
+    """
+
+    irrep: IrreducibleRepresentation | None
+    sigma: float
+    remainder: bool
+    dial: float
+    dim: int
+
+    @property
+    def name(self) -> str:
+        """Readable name, e.g. ``irrep_1`` or ``irrep_0 remainder``."""
+        irrep = "lawless" if self.irrep is None else str(self.irrep.name)
+        return f"{irrep} remainder" if self.remainder else irrep
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether this is the level of escnn's own basis: the trivial irrep within the band limit."""
+        return self.sigma == 0.0 and not self.remainder
+
+
+@dataclass(frozen=True)
+class LevelEnergy(Level):
+    """A level of a layer's weights.
+
+    Attributes:
+        energy: squared norm of the weights in this level, after the gain.
+        gain: factor in [0, 1] that the layer's policy gives to the level.
+    """
+
+    energy: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class WeightSpectrum:
+    """The energy of a layer's weights, level by level, in the order of the dial.
+
+    Attributes:
+        levels: the levels of the kernel or matrix.
+        bias: the levels of the bias; empty without a bias.
+    """
+
+    levels: tuple[LevelEnergy, ...]
+    bias: tuple[LevelEnergy, ...] = ()
+
+    @property
+    def energy(self) -> float:
+        """Squared norm of the weights."""
+        return sum(level.energy for level in self.levels)
+
+    @property
+    def breaking(self) -> float:
+        """Squared norm of the weights outside the equivariant subspace."""
+        return sum(level.energy for level in self.levels if level.irrep is None or level.sigma > 0)
+
+    def __repr__(self) -> str:
+        """A table with a line per level."""
+        lines = [f"{'level':<24}{'sigma':>8}{'dim':>9}{'gain':>8}{'energy':>12}"]
+        for title, levels in (("", self.levels), ("bias ", self.bias)):
+            lines += [
+                f"{title + level.name:<24}{level.sigma:>8.3f}{level.dim:>9}{level.gain:>8.3f}{level.energy:>12.4g}"
+                for level in levels
+            ]
+        return "\n".join(lines)

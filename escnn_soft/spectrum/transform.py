@@ -1,0 +1,238 @@
+"""The Fourier transform of weights: coefficients graded by level, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from escnn_soft.errors import ShapeError
+from escnn_soft.spectrum.basis import LAWLESS, KernelSpace, LevelKey, PairBasis
+from escnn_soft.spectrum.fibregroup import FibreGroup
+from escnn_soft.spectrum.frame import ChannelFrame
+from escnn_soft.spectrum.levels import Level
+
+__all__ = ["Block", "WeightTransform", "weight_transform"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The part of the transform between all copies of one output irrep and all copies of one input irrep.
+
+    Attributes:
+        basis: graded basis between one copy and another.
+        rows: the rows of the basis that are used.
+        level: level of each such row.  # shape: (D,)
+        copies: (copies of the output irrep, d_out, copies of the input irrep, d_in).
+    """
+
+    basis: PairBasis
+    rows: slice
+    level: Tensor
+    copies: tuple[int, int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the block's coefficients: (pairs of copies, directions)."""
+        return self.copies[0] * self.copies[2], self.level.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightTransform:
+    r"""Analysis and synthesis between weights (out, in, S) and coefficients graded by level.
+
+    W = F_out W_hat F_in^T with the two channel frames, and each block of W_hat between the copies of two irreps is
+    C @ rows: a small matrix of Clebsch-Gordan coefficients and spatial functions. Synthesis costs
+    O(m n (d_out S d_in + field size)) for m x n channels, never O((m n S)^2).
+
+    Attributes:
+        frame_out: change of basis of the output channels.
+        frame_in: change of basis of the input channels.
+        points: S, the number of pixels; 1 for fibre maps.
+        blocks: one per pair of irreps, input irreps running fastest.
+        levels: levels in the order of the dial.
+        exact: whether the group acts on the pixels, so that statements hold for the executed layer.
+    """
+
+    frame_out: ChannelFrame
+    frame_in: ChannelFrame
+    points: int
+    blocks: tuple[Block, ...]
+    levels: tuple[Level, ...]
+    exact: bool
+
+    @property
+    def dim(self) -> int:
+        """Number of coefficients."""
+        return sum(level.dim for level in self.levels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the weights: (out, in, S)."""
+        return self.frame_out.size, self.frame_in.size, self.points
+
+    @property
+    def dial(self) -> Tensor:
+        """Place of each level on the dial; float64.  # shape: (levels,)"""
+        return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
+
+    @property
+    def equivariant(self) -> WeightTransform:
+        """The transform restricted to the level of escnn's own basis."""
+        return self.band(0, sum(level.equivariant for level in self.levels))
+
+    @property
+    def breaking(self) -> WeightTransform:
+        """The transform restricted to all other levels."""
+        return self.band(sum(level.equivariant for level in self.levels), len(self.levels))
+
+    def band(self, start: int, stop: int) -> WeightTransform:
+        """The transform restricted to ``levels[start:stop]``; a view.
+
+        Analysis drops the other coefficients, synthesis leaves the other levels out.
+
+        Args:
+            start: first level.
+            stop: level after the last.
+
+        Returns:
+            A transform with these levels alone.
+        """
+        blocks = []
+        for block in self.blocks:
+            # rows are sorted by level, so a range of levels is a range of rows
+            first, last = torch.searchsorted(block.level, torch.tensor([start, stop])).tolist()
+            rows = slice(block.rows.start + first, block.rows.start + last)
+            blocks.append(Block(block.basis, rows, block.level[first:last] - start, block.copies))
+        return replace(self, blocks=tuple(blocks), levels=self.levels[start:stop])
+
+    def __post_init__(self) -> None:
+        """Give each transform its own memo of casts."""
+        object.__setattr__(self, "row_levels", cache(self.row_levels))
+
+    def row_levels(self, device: torch.device) -> Tensor:
+        """Level of every row of every block, on a device.  # shape: (rows of all blocks,)"""
+        return torch.cat([block.level for block in self.blocks]).to(device)
+
+    def synthesis(self, coefficients: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Weights from coefficients, each level multiplied by its gain.
+
+        Args:
+            coefficients: one number a direction, block by block; its device and dtype are used.  # shape: (dim,)
+            gains: one factor a level; all ones by default.  # shape: (levels,)
+
+        Returns:
+            The weights.  # shape: (out, in, S)
+        """
+        frame_out, frame_in = (f.to(coefficients) for f in (self.frame_out, self.frame_in))
+        pieces = coefficients.split([rows * columns for rows, columns in (block.shape for block in self.blocks)])
+        factors: list[Tensor | None] = [None] * len(self.blocks)
+        if gains is not None:
+            rows_gains = gains[self.row_levels(gains.device)]
+            factors = list(rows_gains.split([block.shape[1] for block in self.blocks]))
+        hats = iter(
+            _block_weight(block, piece.view(block.shape), factor)
+            for block, piece, factor in zip(self.blocks, pieces, factors, strict=True)
+        )
+        m, n, s = self.shape
+        rows = [torch.cat([next(hats) for _ in frame_in.irreps], dim=1) for _ in frame_out.irreps]
+        weight = frame_in.out_of_irreps(torch.cat(rows).T)  # shape: (n, m * S)
+        weight = frame_out.out_of_irreps(weight.T.reshape(m, s * n))
+        return weight.view(m, s, n).transpose(1, 2)
+
+    def analysis(self, weight: Tensor) -> Tensor:
+        """Coefficients of a weight: the inverse of :meth:`synthesis` on the span of the levels.
+
+        Args:
+            weight: any weights; spatial dimensions may be flat or not.  # shape: (out, in, S) or (out, in, k, k)
+
+        Returns:
+            One coefficient a direction.  # shape: (dim,)
+
+        Raises:
+            ShapeError: if the weight does not have the transform's shape.
+        """
+        return torch.cat([c.reshape(-1) for c in self.block_coefficients(weight)])
+
+    def block_coefficients(self, weight: Tensor) -> list[Tensor]:
+        """As :meth:`analysis`, one matrix (pairs of copies, directions) a block."""
+        m, n, s = self.shape
+        if tuple(weight.shape[:2]) != (m, n) or weight.numel() != m * n * s:
+            expected = f"shape (out, in, *kernel) = ({m}, {n}, ...) with {s} pixels"
+            remedy = "Pass a weight of the layer's own types and kernel size."
+            raise ShapeError("weight.shape", tuple(weight.shape), expected, remedy)
+        frame_out, frame_in = (f.to(weight) for f in (self.frame_out, self.frame_in))
+        hat = weight.reshape(m, n, s).transpose(1, 2).reshape(m, s * n)
+        hat = frame_out.into_irreps(hat).view(m * s, n)
+        hat = frame_in.into_irreps(hat.T).T.reshape(m, s, n)
+        bands = hat.split([copies * d for _, copies, d in frame_out.irreps])
+        parts = [part for band in bands for part in band.split([copies * d for _, copies, d in frame_in.irreps], dim=2)]
+        return [_block_coefficients(block, part) for block, part in zip(self.blocks, parts, strict=True)]
+
+    def project(self, weight: Tensor) -> Tensor:
+        """The part of a weight in the transform's levels.  # shape: as ``weight``"""
+        return self.synthesis(self.analysis(weight)).reshape(weight.shape)
+
+    def energies(self, weight: Tensor) -> Tensor:
+        """Squared norm of a weight's coefficients in each level.  # shape: (levels,)"""
+        rows = torch.cat([coefficients.square().sum(0) for coefficients in self.block_coefficients(weight)])
+        return weight.new_zeros(len(self.levels)).index_add(0, self.row_levels(weight.device), rows)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> WeightTransform:
+        """The transform never changes, so copies of a layer share it."""
+        return self
+
+
+def _block_weight(block: Block, coefficients: Tensor, factor: Tensor | None) -> Tensor:
+    copies_out, d_out, copies_in, d_in = block.copies
+    rows = block.basis.cast(coefficients.device, coefficients.dtype)[block.rows]
+    if factor is not None:
+        rows = factor[:, None] * rows
+    weight = (coefficients @ rows).view(copies_out, copies_in, d_out, -1, d_in)
+    return weight.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)  # rows: (copies_out, d_out, S)
+
+
+def _block_coefficients(block: Block, part: Tensor) -> Tensor:
+    copies_out, d_out, copies_in, d_in = block.copies
+    hat = part.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
+    return hat.reshape(copies_out * copies_in, -1) @ block.basis.dual[:, block.rows].to(part)
+
+
+def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: KernelSpace) -> WeightTransform:
+    """Grade all maps between two sums of fields.
+
+    Args:
+        frame_out: channels of the output.
+        frame_in: channels of the input.
+        space: the functions on the kernel's points.
+
+    Returns:
+        The transform.
+    """
+    pairs = [
+        (space.between(out_irrep, in_irrep), (copies_out, d_out, copies_in, d_in))
+        for out_irrep, copies_out, d_out in frame_out.irreps
+        for in_irrep, copies_in, d_in in frame_in.irreps
+    ]
+    dims: dict[LevelKey, int] = {}
+    for basis, (copies_out, _, copies_in, _) in pairs:
+        for key, rows in basis.levels:
+            dims[key] = dims.get(key, 0) + copies_out * copies_in * rows
+    keys = sorted(dims)
+    position = {key: i for i, key in enumerate(keys)}
+    blocks = []
+    for basis, copies in pairs:
+        level = torch.cat([torch.full((rows,), position[key]) for key, rows in basis.levels])
+        blocks.append(Block(basis, slice(0, len(level)), level, copies))
+    top = max((sigma for remainder, sigma, _ in keys if not remainder), default=0.0)
+    levels = tuple(_level(space.group, key, top, dims[key]) for key in keys)
+    return WeightTransform(frame_out, frame_in, space.points, tuple(blocks), levels, space.exact)
+
+
+def _level(group: FibreGroup, key: LevelKey, top: float, dim: int) -> Level:
+    remainder, sigma, irrep = key
+    if irrep == LAWLESS:
+        return Level(None, sigma, True, 1.0 + top, dim)
+    return Level(group.irrep(irrep), sigma, remainder, 1.0 + top + sigma if remainder else sigma, dim)
