@@ -1,6 +1,20 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
+from escnn_soft.errors import (
+    AliasedBasisError,
+    ArgumentError,
+    BasisFilterError,
+    DtypeError,
+    EmptyBasisError,
+    EscnnSoftError,
+    FieldTypeError,
+    GridActionError,
+    GSpaceError,
+    RepresentationError,
+    ShapeError,
+    SoftnessError,
+)
 from escnn_soft.nn import SoftLinear, SoftR2Conv
 from escnn_soft.policies import Cutoff, Exponential, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
@@ -8,13 +22,25 @@ from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
 __version__ = "0.1.0"
 
 __all__ = [
+    "AliasedBasisError",
+    "ArgumentError",
+    "BasisFilterError",
     "Cutoff",
+    "DtypeError",
+    "EmptyBasisError",
+    "EscnnSoftError",
     "Exponential",
+    "FieldTypeError",
+    "GSpaceError",
+    "GridActionError",
     "Level",
     "LevelEnergy",
     "Policy",
+    "RepresentationError",
+    "ShapeError",
     "SoftLinear",
     "SoftR2Conv",
+    "SoftnessError",
     "WeightSpectrum",
     "__version__",
 ]

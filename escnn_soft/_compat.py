@@ -1,5 +1,45 @@
-"""Keeps escnn working on today's stack, nothing else."""
+"""Keeps escnn 1.0.11 working, and repeatable, on today's stack: mended once, when ``escnn_soft`` is imported.
 
-import escnn.group._numerical as _numerical
+escnn finds Clebsch-Gordan coefficients and irrep decompositions numerically, as null spaces, and every one of its
+``weights`` is a coordinate in the basis so found. Two things make that basis a matter of chance:
+
+* With scikit-learn installed, ``escnn.group._numerical.null`` calls its ``randomized_svd``, unseeded and with an
+  ``np.matrix``: scikit-learn 1.9 and later raise ``TypeError``, earlier ones answer differently in every process.
+  Taking the name away sends escnn to ``scipy.linalg.svd``, as it does where scikit-learn is missing.
+* O(2), SO(3) and O(3), which no finite set generates, are constrained at elements drawn from numpy's global generator.
+  It is seeded for the length of each call and then put back, so that no coefficient depends on what else was drawn or
+  computed before.
+
+What escnn has cached on disk before stays as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from escnn.group import _clebsh_gordan, _numerical
+
+_SEED = 0  # of the group elements escnn samples
+
+
+def _seeded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, run with numpy's global generator at a fixed state, which is restored afterwards."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        state = np.random.get_state()
+        np.random.seed(_SEED)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            np.random.set_state(state)
+
+    return call
+
 
 _numerical.randomized_svd = None
+_numerical.compute_irrep_embeddings_general = _seeded(_numerical.compute_irrep_embeddings_general)
+_clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_tensor)

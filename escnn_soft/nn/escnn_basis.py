@@ -27,13 +27,19 @@ def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, st
 
 
 def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
-    """A copy whose modules are its own while its tensors are still shared: casting it leaves other layers alone."""
+    """A copy whose modules are its own while its tensors are still shared: casting it leaves other layers alone.
+
+    Its buffers are contiguous: escnn's index buffers can be expanded views, into which no checkpoint can be copied, and
+    its bases are strided, which safetensors refuses.
+    """
     result = copy.copy(expansion)
-    result._buffers = dict(expansion._buffers)
-    result._modules = {name: copy.copy(block) for name, block in expansion._modules.items()}
-    for block in result._modules.values():
-        assert block is not None
-        block._buffers = dict(block._buffers)
+    result._buffers = {name: buffer.contiguous() for name, buffer in expansion._buffers.items()}
+    result._modules = {}
+    for name, shared in expansion._modules.items():
+        shared.sampled_basis = shared.sampled_basis.contiguous()  # the same numbers, once for all layers
+        block = copy.copy(shared)
+        block._buffers = dict(shared._buffers)
+        result._modules[name] = block
     return result
 
 

@@ -8,6 +8,8 @@ import torch
 from escnn.group import Representation
 from escnn.gspaces import GSpace0D
 from escnn.nn import FieldType, Linear
+from torch import Tensor
+from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError, EmptyBasisError, FieldTypeError
@@ -95,6 +97,9 @@ class SoftLinear(SoftLayer, Linear):
     ) -> WeightTransform:
         return fibre_transform(self.space, in_representations, out_representations)
 
+    def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        return linear(x, kernel, bias)
+
     @classmethod
     def from_hard(cls, layer: Linear, softness: float | Policy = 0.0) -> SoftLinear:
         """Soften an escnn layer; it computes the same function until its soft part is trained.
@@ -118,14 +123,14 @@ class SoftLinear(SoftLayer, Linear):
 
     @classmethod
     def from_dense(
-        cls, linear: torch.nn.Linear, in_type: FieldType, out_type: FieldType, softness: float | Policy = 1.0
+        cls, dense: torch.nn.Linear, in_type: FieldType, out_type: FieldType, softness: float | Policy = 1.0
     ) -> SoftLinear:
         """Give a plain linear layer field types; at softness 1 the result computes the same function, to rounding.
 
         Args:
-            linear: the plain layer.
-            in_type: type of its input; ``linear.in_features`` channels.
-            out_type: type of its output; ``linear.out_features`` channels.
+            dense: the plain layer.
+            in_type: type of its input; ``dense.in_features`` channels.
+            out_type: type of its output; ``dense.out_features`` channels.
             softness: a float in [0, 1] or a policy.
 
         Returns:
@@ -134,14 +139,14 @@ class SoftLinear(SoftLayer, Linear):
         Raises:
             FieldTypeError: if a type has another number of channels.
         """
-        instance("linear", linear, torch.nn.Linear, "Use from_hard for escnn layers.")
+        instance("dense", dense, torch.nn.Linear, "Use from_hard for escnn layers.")
         check_types(in_type, out_type, GSpace0D, _REMEDY)
-        if (in_type.size, out_type.size) != (linear.in_features, linear.out_features):
-            expected = f"types with the layer's {linear.in_features} and {linear.out_features} channels"
+        if (in_type.size, out_type.size) != (dense.in_features, dense.out_features):
+            expected = f"types with the layer's {dense.in_features} and {dense.out_features} channels"
             remedy = "Choose fields whose sizes add up to the channels."
             raise FieldTypeError("(in_type, out_type)", (in_type, out_type), expected, remedy)
-        soft = cls(in_type, out_type, linear.bias is not None, initialize=False, softness=softness)
-        soft._become_dense(linear)
+        soft = cls(in_type, out_type, dense.bias is not None, initialize=False, softness=softness)
+        soft._become_dense(dense)
         return soft
 
     def export(self) -> torch.nn.Linear:
@@ -152,7 +157,7 @@ class SoftLinear(SoftLayer, Linear):
         """
         self.eval()
         bias = self.expanded_bias is not None
-        linear = torch.nn.Linear(
+        dense = torch.nn.Linear(
             self.in_type.size, self.out_type.size, bias, device=self.weights.device, dtype=self.weights.dtype
         )
-        return self._fill(linear)
+        return self._fill(dense)

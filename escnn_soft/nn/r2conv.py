@@ -12,6 +12,8 @@ from escnn.gspaces import GSpace2D
 from escnn.kernels import CircularShellsBasis, GaussianRadialProfile
 from escnn.nn import FieldType, R2Conv
 from escnn.nn.modules.conv.r2convolution import compute_basis_params
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
 
 from escnn_soft._checks import instance, integer
 from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError
@@ -153,6 +155,12 @@ class SoftR2Conv(SoftLayer, R2Conv):
         return kernel_transform(
             self.space, in_representations, out_representations, self.kernel_size, self._harmonics, self.dilation
         )
+
+    def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = pad(x, self._reversed_padding_repeated_twice, self.padding_mode), 0
+        return conv2d(x, kernel, bias, self.stride, padding, self.dilation, self.groups)
 
     @classmethod
     def from_hard(

@@ -48,10 +48,9 @@ class SoftLayer(EquivariantModule):
     ) -> None:
         """Add the soft parameters; called once, after escnn's constructor."""
         self._transform = transform
-        self._breaking = transform.breaking
         self._in_representations = tuple(in_representations)
         self._basisexpansion = own(self._basisexpansion)
-        self.soft_weights = Parameter(self.weights.new_zeros(self._breaking.dim))
+        self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
         self._bias_transform: WeightTransform | None = None
         self.register_parameter("soft_bias", None)
         if bias:
@@ -65,28 +64,29 @@ class SoftLayer(EquivariantModule):
             self.__dict__.pop(name, None)
             self.register_buffer(name, None, persistent=False)
         self._cached: tuple[object, ...] | None = None
-        self._basis_dtype = torch.float32
+        self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         self._policy = policy
         self._set_constants()
 
     def _set_constants(self) -> None:
         """Bring everything that is neither parameter nor state to the dtype and device of the weights."""
         dtype, device = self.weights.dtype, self.weights.device
-        if dtype != self._basis_dtype:
-            gained = torch.finfo(dtype).eps < torch.finfo(self._basis_dtype).eps
-            for pair, block in pair_blocks(self._basisexpansion):
-                basis = self._sharp_basis(pair) if gained else block.sampled_basis
-                block.sampled_basis = basis.to(device, dtype)
-            if self.bias is not None:
-                expansion = self._sharp_bias_expansion() if gained else self.bias_expansion
-                self.bias_expansion = expansion.to(device, dtype)
-            self._basis_dtype = dtype
+        precision = torch.finfo(dtype).eps
+        sharpen_basis = precision < self._precision
+        for pair, block in pair_blocks(self._basisexpansion):
+            basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
+            block.sampled_basis = basis.to(device, dtype)
+        if self.bias is not None:
+            expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
+            self.bias_expansion = expansion.to(device, dtype)
+        self._precision = precision
+        self._breaking = self._transform.breaking.to(device, dtype)
         gains = self._policy.gains(self._breaking.dial)
         self._strict = not bool(gains.any())
-        self.register_buffer("_gains", gains.to(device, dtype), persistent=False)
+        self._gains = gains.to(device, dtype)
         if self._bias_transform is not None:
-            gains = self._policy.gains(self._bias_transform.breaking.dial)
-            self.register_buffer("_bias_gains", gains.to(device, dtype), persistent=False)
+            self._bias_breaking = self._bias_transform.breaking.to(device, dtype)
+            self._bias_gains = self._policy.gains(self._bias_breaking.dial).to(device, dtype)
         self._cached = None
 
     def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
@@ -158,8 +158,7 @@ class SoftLayer(EquivariantModule):
                 return kernel, bias
             kernel = kernel + self._breaking.synthesis(self.soft_weights, self._gains).reshape(kernel.shape)
             if self.soft_bias is not None:
-                assert self._bias_transform is not None
-                soft = self._bias_transform.breaking.synthesis(self.soft_bias, self._bias_gains).flatten()
+                soft = self._bias_breaking.synthesis(self.soft_bias, self._bias_gains).flatten()
                 bias = soft if bias is None else bias + soft
         return kernel, bias
 
@@ -185,9 +184,18 @@ class SoftLayer(EquivariantModule):
             expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"
             remedy = "Cast one of them: input.to(...) or layer.to(...)."
             raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
-        if not self.training:
+        if self.training:
+            kernel, bias = self.expand_parameters()
+        elif torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
+            kernel, bias = (p if p is None else p.detach() for p in self.expand_parameters())
+        else:
             self._refresh()
-        return super().forward(input)
+            kernel, bias = getattr(self, self._kernel_name), self.expanded_bias
+        return GeometricTensor(self._compute(x, kernel, bias), self.out_type)
+
+    def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply an expanded kernel and bias to a tensor."""
+        raise NotImplementedError
 
     def train(self, mode: bool = True) -> SoftLayer:
         """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
@@ -242,7 +250,7 @@ class SoftLayer(EquivariantModule):
         if self.bias is not None:
             self._adopt(state_dict, prefix + "bias_expansion", self, "bias_expansion")
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._basis_dtype = torch.float32  # a basis that was taken over is as sharp as escnn's
+        self._precision = torch.finfo(torch.float32).eps  # of a basis that was taken over
         self._set_constants()
 
     @staticmethod
@@ -265,7 +273,7 @@ class SoftLayer(EquivariantModule):
             self.weights.copy_(basis_coordinates(self._basisexpansion, representations, blocks, equivariant))
             # what escnn's basis adds by its own rounding is taken back by the soft part
             strict = self._basisexpansion(self.weights).double().cpu().reshape(transform.shape)
-            self.soft_weights.copy_(self._breaking.analysis(kernel - strict))
+            self.soft_weights.copy_(transform.breaking.analysis(kernel - strict))
             if bias is not None:
                 assert self._bias_transform is not None
                 column = bias.detach().double().cpu()

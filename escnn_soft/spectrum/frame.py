@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import torch
@@ -78,15 +77,8 @@ class ChannelFrame:
             kinds=tuple((len(fields[name]), rho.size, _change_of_basis(rho)) for name, rho in names.items()),
         )
 
-    def __post_init__(self) -> None:
-        """Give each frame its own memo of casts."""
-        object.__setattr__(self, "_cast", cache(self._cast))
-
-    def to(self, like: Tensor) -> ChannelFrame:
-        """The frame on the device and in the dtype of a tensor, cast once and remembered."""
-        return self._cast(like.device, like.dtype)
-
-    def _cast(self, device: torch.device, dtype: torch.dtype) -> ChannelFrame:
+    def to(self, device: torch.device, dtype: torch.dtype) -> ChannelFrame:
+        """The frame on a device in a dtype."""
         return replace(
             self,
             to_fields=self.to_fields.to(device),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,21 +22,48 @@ class Block:
     """The part of the transform between all copies of one output irrep and all copies of one input irrep.
 
     Attributes:
-        basis: graded basis between one copy and another.
-        rows: the rows of the basis that are used.
+        basis: graded basis between one copy and another, in float64.
+        span: the rows of the basis that are used.
+        rows: these rows, on the transform's device in its dtype.  # shape: (D, d_out * S * d_in)
         level: level of each such row.  # shape: (D,)
         copies: (copies of the output irrep, d_out, copies of the input irrep, d_in).
     """
 
     basis: PairBasis
-    rows: slice
+    span: slice
+    rows: Tensor
     level: Tensor
     copies: tuple[int, int, int, int]
 
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the block's coefficients: (pairs of copies, directions)."""
-        return self.copies[0] * self.copies[2], self.level.shape[0]
+        return self.copies[0] * self.copies[2], self.rows.shape[0]
+
+    def narrow(self, start: int, stop: int) -> Block:
+        """The part of the block in levels ``start`` to ``stop``, numbered from ``start``."""
+        # rows are sorted by level, so a range of levels is a range of rows
+        first, last = torch.searchsorted(self.level, self.level.new_tensor([start, stop])).tolist()
+        span = slice(self.span.start + first, self.span.start + last)
+        return Block(self.basis, span, self.rows[first:last], self.level[first:last] - start, self.copies)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Block:
+        """The block on a device in a dtype; the cast is shared by all layers."""
+        rows = self.basis.cast(device, dtype)[self.span]
+        return Block(self.basis, self.span, rows, self.level.to(device), self.copies)
+
+    def weight(self, coefficients: Tensor, gains: Tensor | None) -> Tensor:
+        """Weights between irreps from coefficients.  # shape: (copies_out * d_out * S, copies_in * d_in)"""
+        copies_out, d_out, copies_in, d_in = self.copies
+        rows = self.rows if gains is None else gains[:, None] * self.rows
+        weight = (coefficients.view(self.shape) @ rows).view(copies_out, copies_in, d_out, -1, d_in)
+        return weight.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)
+
+    def coefficients(self, weight: Tensor) -> Tensor:
+        """Coefficients from weights (copies_out * d_out, S, copies_in * d_in).  # shape: (pairs of copies, directions)"""
+        copies_out, d_out, copies_in, d_in = self.copies
+        weight = weight.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
+        return weight.reshape(copies_out * copies_in, -1) @ self.basis.dual[:, self.span].to(weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +79,7 @@ class WeightTransform:
         frame_in: change of basis of the input channels.
         points: S, the number of pixels; 1 for fibre maps.
         blocks: one per pair of irreps, input irreps running fastest.
+        row_levels: level of every row of every block.  # shape: (rows of all blocks,)
         levels: levels in the order of the dial.
         exact: whether the group acts on the pixels, so that statements hold for the executed layer.
     """
@@ -60,6 +88,7 @@ class WeightTransform:
     frame_in: ChannelFrame
     points: int
     blocks: tuple[Block, ...]
+    row_levels: Tensor
     levels: tuple[Level, ...]
     exact: bool
 
@@ -100,46 +129,40 @@ class WeightTransform:
         Returns:
             A transform with these levels alone.
         """
-        blocks = []
-        for block in self.blocks:
-            # rows are sorted by level, so a range of levels is a range of rows
-            first, last = torch.searchsorted(block.level, torch.tensor([start, stop])).tolist()
-            rows = slice(block.rows.start + first, block.rows.start + last)
-            blocks.append(Block(block.basis, rows, block.level[first:last] - start, block.copies))
-        return replace(self, blocks=tuple(blocks), levels=self.levels[start:stop])
+        blocks = tuple(block.narrow(start, stop) for block in self.blocks)
+        row_levels = torch.cat([block.level for block in blocks])
+        return replace(self, blocks=blocks, row_levels=row_levels, levels=self.levels[start:stop])
 
-    def __post_init__(self) -> None:
-        """Give each transform its own memo of casts."""
-        object.__setattr__(self, "row_levels", cache(self.row_levels))
-
-    def row_levels(self, device: torch.device) -> Tensor:
-        """Level of every row of every block, on a device.  # shape: (rows of all blocks,)"""
-        return torch.cat([block.level for block in self.blocks]).to(device)
+    def to(self, device: torch.device, dtype: torch.dtype) -> WeightTransform:
+        """The transform on a device in a dtype, cast from float64."""
+        return replace(
+            self,
+            frame_out=self.frame_out.to(device, dtype),
+            frame_in=self.frame_in.to(device, dtype),
+            blocks=tuple(block.to(device, dtype) for block in self.blocks),
+            row_levels=self.row_levels.to(device),
+        )
 
     def synthesis(self, coefficients: Tensor, gains: Tensor | None = None) -> Tensor:
         """Weights from coefficients, each level multiplied by its gain.
 
         Args:
-            coefficients: one number a direction, block by block; its device and dtype are used.  # shape: (dim,)
+            coefficients: one number a direction, block by block.  # shape: (dim,)
             gains: one factor a level; all ones by default.  # shape: (levels,)
 
         Returns:
             The weights.  # shape: (out, in, S)
         """
-        frame_out, frame_in = (f.to(coefficients) for f in (self.frame_out, self.frame_in))
         pieces = coefficients.split([rows * columns for rows, columns in (block.shape for block in self.blocks)])
-        factors: list[Tensor | None] = [None] * len(self.blocks)
+        factors: Sequence[Tensor | None] = [None] * len(self.blocks)
         if gains is not None:
-            rows_gains = gains[self.row_levels(gains.device)]
-            factors = list(rows_gains.split([block.shape[1] for block in self.blocks]))
-        hats = iter(
-            _block_weight(block, piece.view(block.shape), factor)
-            for block, piece, factor in zip(self.blocks, pieces, factors, strict=True)
-        )
+            factors = gains[self.row_levels].split([block.shape[1] for block in self.blocks])
+        parts = [block.weight(c, g) for block, c, g in zip(self.blocks, pieces, factors, strict=True)]
         m, n, s = self.shape
-        rows = [torch.cat([next(hats) for _ in frame_in.irreps], dim=1) for _ in frame_out.irreps]
-        weight = frame_in.out_of_irreps(torch.cat(rows).T)  # shape: (n, m * S)
-        weight = frame_out.out_of_irreps(weight.T.reshape(m, s * n))
+        columns = len(self.frame_in.irreps)
+        bands = [torch.cat(parts[i : i + columns], dim=1) for i in range(0, len(parts), columns)]
+        weight = self.frame_in.out_of_irreps(torch.cat(bands).T)  # shape: (n, m * S)
+        weight = self.frame_out.out_of_irreps(weight.T.reshape(m, s * n))
         return weight.view(m, s, n).transpose(1, 2)
 
     def analysis(self, weight: Tensor) -> Tensor:
@@ -163,13 +186,12 @@ class WeightTransform:
             expected = f"shape (out, in, *kernel) = ({m}, {n}, ...) with {s} pixels"
             remedy = "Pass a weight of the layer's own types and kernel size."
             raise ShapeError("weight.shape", tuple(weight.shape), expected, remedy)
-        frame_out, frame_in = (f.to(weight) for f in (self.frame_out, self.frame_in))
         hat = weight.reshape(m, n, s).transpose(1, 2).reshape(m, s * n)
-        hat = frame_out.into_irreps(hat).view(m * s, n)
-        hat = frame_in.into_irreps(hat.T).T.reshape(m, s, n)
-        bands = hat.split([copies * d for _, copies, d in frame_out.irreps])
-        parts = [part for band in bands for part in band.split([copies * d for _, copies, d in frame_in.irreps], dim=2)]
-        return [_block_coefficients(block, part) for block, part in zip(self.blocks, parts, strict=True)]
+        hat = self.frame_out.into_irreps(hat).view(m * s, n)
+        hat = self.frame_in.into_irreps(hat.T).T.reshape(m, s, n)
+        heights, widths = ([copies * d for _, copies, d in f.irreps] for f in (self.frame_out, self.frame_in))
+        parts = [part for band in hat.split(heights) for part in band.split(widths, dim=2)]
+        return [block.coefficients(part) for block, part in zip(self.blocks, parts, strict=True)]
 
     def project(self, weight: Tensor) -> Tensor:
         """The part of a weight in the transform's levels.  # shape: as ``weight``"""
@@ -178,26 +200,11 @@ class WeightTransform:
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's coefficients in each level.  # shape: (levels,)"""
         rows = torch.cat([coefficients.square().sum(0) for coefficients in self.block_coefficients(weight)])
-        return weight.new_zeros(len(self.levels)).index_add(0, self.row_levels(weight.device), rows)
+        return weight.new_zeros(len(self.levels)).index_add(0, self.row_levels, rows)
 
     def __deepcopy__(self, memo: dict[int, object]) -> WeightTransform:
         """The transform never changes, so copies of a layer share it."""
         return self
-
-
-def _block_weight(block: Block, coefficients: Tensor, factor: Tensor | None) -> Tensor:
-    copies_out, d_out, copies_in, d_in = block.copies
-    rows = block.basis.cast(coefficients.device, coefficients.dtype)[block.rows]
-    if factor is not None:
-        rows = factor[:, None] * rows
-    weight = (coefficients @ rows).view(copies_out, copies_in, d_out, -1, d_in)
-    return weight.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)  # rows: (copies_out, d_out, S)
-
-
-def _block_coefficients(block: Block, part: Tensor) -> Tensor:
-    copies_out, d_out, copies_in, d_in = block.copies
-    hat = part.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
-    return hat.reshape(copies_out * copies_in, -1) @ block.basis.dual[:, block.rows].to(part)
 
 
 def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: KernelSpace) -> WeightTransform:
@@ -225,10 +232,11 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     blocks = []
     for basis, copies in pairs:
         level = torch.cat([torch.full((rows,), position[key]) for key, rows in basis.levels])
-        blocks.append(Block(basis, slice(0, len(level)), level, copies))
+        blocks.append(Block(basis, slice(0, len(level)), basis.rows, level, copies))
     top = max((sigma for remainder, sigma, _ in keys if not remainder), default=0.0)
     levels = tuple(_level(space.group, key, top, dims[key]) for key in keys)
-    return WeightTransform(frame_out, frame_in, space.points, tuple(blocks), levels, space.exact)
+    row_levels = torch.cat([block.level for block in blocks])
+    return WeightTransform(frame_out, frame_in, space.points, tuple(blocks), row_levels, levels, space.exact)
 
 
 def _level(group: FibreGroup, key: LevelKey, top: float, dim: int) -> Level:

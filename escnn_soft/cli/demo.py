@@ -1,0 +1,125 @@
+"""``escnn-soft demo``: run the study and write the page, the tables and the pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from escnn_soft.cli import words
+from escnn_soft.cli.classifier import LAYERS
+from escnn_soft.cli.report import Picture, render
+from escnn_soft.cli.settings import Settings
+from escnn_soft.cli.study import Study, study
+from escnn_soft.cli.table import HEADINGS, as_csv, as_text, cells, finding
+from escnn_soft.plots import Curve, Reference, plot_dial, plot_filters, plot_spectra, plot_summary, to_png
+
+__all__ = ["run", "write"]
+
+
+def run(settings: Settings, output: Path) -> None:
+    """Train, write everything to a folder and print the table.
+
+    Args:
+        settings: what to run.
+        output: the folder; made before the first training.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    trainings = (len(settings.softness) + 1) * settings.seeds
+    with tqdm(total=trainings * settings.epochs, unit="epoch", leave=False) as bar:
+        result = study(
+            settings, lambda name, seed: bar.set_description(f"{name}, seed {seed + 1}/{settings.seeds}"), bar.update
+        )
+    write(result, settings, output)
+    print(f"{as_text(result.rows)}\n\n{finding(result.rows)}\n\nEverything is in {output / 'index.html'}.")
+
+
+def write(result: Study, settings: Settings, output: Path) -> None:
+    """Write ``index.html``, ``summary.png``, ``table.csv`` and ``results.json``.
+
+    Args:
+        result: what the trainings brought.
+        settings: what was run.
+        output: an existing folder.
+    """
+    rows = result.rows
+    colophon = _colophon(result)
+    summary, pictures = _pictures(result)
+    page = render(
+        title=words.TITLE,
+        introduction=words.introduction(settings),
+        finding=finding(rows),
+        headings=HEADINGS,
+        rows=[cells(row) for row in rows],
+        best=max(range(len(rows)), key=lambda index: rows[index].accuracy),
+        legend=words.LEGEND,
+        pictures=pictures,
+        fairness=words.fairness(settings),
+        colophon="; ".join(f"{name} {value}" for name, value in {**asdict(settings), **colophon}.items()),
+    )
+    record = {"settings": asdict(settings), "run": colophon, "finding": finding(rows), "rows": list(map(asdict, rows))}
+    (output / "index.html").write_text(page, encoding="utf-8")
+    (output / "summary.png").write_bytes(summary)
+    (output / "table.csv").write_text(as_csv(rows), encoding="utf-8")
+    (output / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _pictures(result: Study) -> tuple[bytes, tuple[Picture, ...]]:
+    """The README's picture, and those of the page."""
+    dial = [(row.softness, row) for row in result.rows if row.softness is not None]
+    plain = next(row for row in result.rows if row.softness is None)
+
+    def curve(name: str, label: str = "") -> Curve:
+        values = tuple(tuple(100 * getattr(run, name) for run in row.runs) for _, row in dial)
+        return Curve(label, tuple(softness for softness, _ in dial), values)
+
+    accuracy, error = curve("accuracy"), curve("error")
+    reference = Reference("plain torch network", tuple(100 * run.accuracy for run in plain.runs))
+    parts = [curve("confusable", "6 and 9"), curve("others", "all other digits")]
+    layers = {
+        f"layer {index + 1} ({size})": {stop: spectra[index] for stop, spectra in result.spectra.items()}
+        for index, size in enumerate(LAYERS)
+    }
+    turns = [f"{90 * turn}°" for turn in range(4)]
+    pictures = (
+        Picture(
+            "Accuracy along the dial",
+            to_png(plot_dial([accuracy], ylabel="test accuracy (%)", reference=reference)),
+            "Line: mean over the seeds. Band: one standard deviation. Dots: single seeds.",
+        ),
+        Picture(
+            "Who gains and who loses",
+            to_png(plot_dial(parts, ylabel="test accuracy (%)")),
+            "A strict network gives an image and its half turn the same answer, so it can tell a 6 from a 9 only by "
+            "how people write them.",
+        ),
+        Picture(
+            "How equivariant the trained networks are",
+            to_png(plot_dial([error], ylabel="change of the logits under quarter turns (%)")),
+            "Measured on test images, on a grid that quarter turns map to itself: no interpolation enters.",
+        ),
+        Picture(
+            "Filters along the dial", to_png(plot_filters(result.filters, rows=turns, xlabel="softness")), words.FILTERS
+        ),
+        Picture(
+            "Weight spectra along the dial",
+            to_png(plot_spectra(layers, xlabel="softness")),
+            "How the energy of the trained weights spreads over the levels, seed 0. irrep_0 is escnn's own equivariant "
+            "part, the others break the symmetry; dashed is the remainder, beyond the band limit of escnn's harmonics.",
+        ),
+    )
+    return to_png(plot_summary(accuracy, error, result.filters, reference=reference)), pictures
+
+
+def _colophon(result: Study) -> dict[str, str]:
+    packages = {name: version(name) for name in ("escnn", "torch", "mlxtend")}
+    machine = {"python": platform.python_version(), "threads": str(torch.get_num_threads())}
+    return {**packages, **machine, "minutes": f"{result.seconds / 60:.1f}"}

@@ -1,0 +1,128 @@
+"""Arguments, exit codes and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from escnn_soft.cli.settings import CLASS_SIZE, Settings, quick
+from escnn_soft.errors import EscnnSoftError
+
+__all__ = ["build_parser", "main"]
+
+_EXTRAS = ("matplotlib", "mlxtend", "tqdm")
+"""What the demo needs beyond the library's own dependencies."""
+
+_DEMO = """Train one small steerable digit classifier strict (softness 0), soft and unconstrained (softness 1), on real
+MNIST digits whose rotation symmetry is partly broken, and write a page that compares them. The full run takes three to
+four minutes on two cores, --quick well under one."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: words of the command line; those of the process by default.
+
+    Returns:
+        0, or 1 after an error that is not the command line's own, or 130 after Ctrl-C. A wrong command line exits
+        with 2 by itself, ``--help`` with 0.
+
+    Raises:
+        ModuleNotFoundError: if something is missing that is not one of the demo's extras.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        _demo(options)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS:
+            raise
+        return _fail(f'the demo needs {error.name}, which is not installed: pip install "escnn-soft[demo]"')
+    except (EscnnSoftError, OSError) as error:
+        return _fail(str(error))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line.
+
+    Returns:
+        Its parser.
+    """
+    parser = argparse.ArgumentParser(prog="escnn-soft", description="Soft equivariance for escnn.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    full = Settings()
+    demo = commands.add_parser(
+        "demo",
+        help="train one classifier along the dial and write a page about it",
+        description=_DEMO,
+    )
+    add = demo.add_argument
+    add("--quick", action="store_true", help="fewer stops, seeds and epochs; noisier")
+    add("--output", type=Path, default=Path("demo"), metavar="DIR", help="folder to write to (default: %(default)s)")
+    seeds = f"repetitions with other splits and first weights (default: {full.seeds}, --quick: {quick().seeds})"
+    add("--seeds", type=_whole(1, 100), default=argparse.SUPPRESS, metavar="N", help=seeds)
+    add(
+        "--threads",
+        type=_whole(1, 256),
+        default=2,
+        metavar="N",
+        help="threads that torch may use (default: %(default)s)",
+    )
+    task = demo.add_argument_group("the task, for those who want another")
+    angle = "digits are turned by up to A degrees either way (default: %(default)g)"
+    task.add_argument("--angle", type=_degrees, default=full.angle, metavar="A", help=angle)
+    most = CLASS_SIZE - full.tests
+    images = f"training images of each digit, up to {most} (default: %(default)s)"
+    task.add_argument("--images", type=_whole(1, most), default=full.images, metavar="N", help=images)
+    epochs = f"passes over the training images (default: {full.epochs}, --quick: {quick().epochs})"
+    task.add_argument("--epochs", type=_whole(1, 1000), default=argparse.SUPPRESS, metavar="N", help=epochs)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    base = quick() if options.quick else Settings()
+    given = {name: getattr(options, name) for name in ("seeds", "angle", "images", "epochs") if hasattr(options, name)}
+    torch.set_num_threads(options.threads)
+    # only now: this pulls in matplotlib, mlxtend and tqdm, which are an extra
+    importlib.import_module("escnn_soft.cli.demo").run(replace(base, **given), options.output)
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print(f"escnn-soft: error: {message}" if code == 1 else f"escnn-soft: {message}", file=sys.stderr)
+    return code
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number in [low, high]."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high} but got {text!r}")
+        return value
+
+    return parse
+
+
+def _degrees(text: str) -> float:
+    """An argparse type: an angle in [0, 180] degrees."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 180:
+        raise argparse.ArgumentTypeError(f"expected an angle from 0 to 180 degrees but got {text!r}")
+    return value

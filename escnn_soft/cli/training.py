@@ -1,0 +1,119 @@
+"""Training and testing one network of the demo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from escnn_soft.cli.digits import Digits, Split
+from escnn_soft.cli.settings import Settings
+
+__all__ = ["CONFUSABLE", "Outcome", "equivariance_error", "measure", "train"]
+
+CONFUSABLE = (6, 9)
+"""The digits that are half turns of each other."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one trained network does on its test images.
+
+    Attributes:
+        accuracy: share of right answers.
+        confusable: the same for sixes and nines.
+        others: the same for the other digits.
+        error: mean relative change of the logits under quarter turns.
+        loss: mean training loss of the last epoch.
+        seconds: time that training took.
+    """
+
+    accuracy: float
+    confusable: float
+    others: float
+    error: float
+    loss: float
+    seconds: float
+
+
+def train(model: nn.Module, digits: Digits, settings: Settings, seed: int, on_epoch: Callable[[], object]) -> float:
+    """Train with Adam, cross-entropy and one learning-rate cycle; no weight decay and no augmentation.
+
+    Args:
+        model: network from images to logits; left in evaluation mode.
+        digits: training images.
+        settings: epochs, batch size and learning rate.
+        seed: fixes the order of the images.
+        on_epoch: called after each epoch.
+
+    Returns:
+        The mean loss of the last epoch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.rate)
+    batches = max(len(digits) // settings.batch, 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=settings.epochs * batches)
+    model.train()
+    losses: list[float] = []
+    for _ in range(settings.epochs):
+        losses.clear()
+        # equal chunks: no last batch of a few images to upset the batch statistics
+        for index in torch.randperm(len(digits), generator=generator).tensor_split(batches):
+            batch = digits[index]
+            loss = nn.functional.cross_entropy(model(batch.images), batch.labels)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        on_epoch()
+    model.eval()
+    return sum(losses) / len(losses)
+
+
+def equivariance_error(model: nn.Module, images: Tensor) -> float:
+    """Mean over images x and quarter turns g != 1 of |f(g x) - f(x)| / |f(x)|, f the logits; 0 for an invariant model.
+
+    On an odd square grid a quarter turn only permutes pixels, so there is no interpolation in this number.
+
+    Args:
+        model: network from images to logits, in evaluation mode.
+        images: test images.  # shape: (n, 1, side, side)
+
+    Returns:
+        The mean relative error.
+    """
+    still = _logits(model, images)
+    changes = [(_logits(model, images.rot90(turns, (2, 3))) - still).norm(dim=1) for turns in (1, 2, 3)]
+    return float((torch.stack(changes) / still.norm(dim=1)).mean())
+
+
+def measure(model: nn.Module, split: Split, settings: Settings, seed: int, on_epoch: Callable[[], object]) -> Outcome:
+    """Train a network on a split and test it.
+
+    Args:
+        model: network from images to logits.
+        split: training and test images.
+        settings: training and the number of probes.
+        seed: fixes the order of the training images.
+        on_epoch: called after each epoch.
+
+    Returns:
+        What the trained network does.
+    """
+    start = time.perf_counter()
+    loss = train(model, split.train, settings, seed, on_epoch)
+    seconds = time.perf_counter() - start
+    right = (_logits(model, split.test.images).argmax(dim=1) == split.test.labels).double()
+    hard = torch.isin(split.test.labels, torch.tensor(CONFUSABLE))
+    error = equivariance_error(model, split.test.images[: settings.probes])
+    shares = (right.mean().item(), right[hard].mean().item(), right[~hard].mean().item())
+    return Outcome(*shares, error=error, loss=loss, seconds=seconds)
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(chunk) for chunk in torch.split(images, 250)])

@@ -1,0 +1,40 @@
+"""The dial in one picture: what it gives, what it costs, what it does to filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from escnn_soft.plots.dial import Curve, Reference, draw_dial
+from escnn_soft.plots.filters import draw_filters
+from escnn_soft.plots.picture import new_figure
+
+__all__ = ["plot_summary"]
+
+
+def plot_summary(
+    accuracy: Curve, error: Curve, filters: Mapping[str, ArrayLike], *, reference: Reference | None = None
+) -> Figure:
+    """Draw accuracy, equivariance error and filters along the dial, side by side, for a README.
+
+    Args:
+        accuracy: test accuracy in per cent.
+        error: relative equivariance error in per cent.
+        filters: a stack of filters, turned back, for each stop.  # shape of each: (rows, height, width)
+        reference: accuracy of a network that is not on the dial.
+
+    Returns:
+        A figure with three axes.
+
+    Raises:
+        ArgumentError: if there are no filters.
+        ShapeError: if the stacks differ in shape, or are not stacks of planar filters.
+    """
+    figure = new_figure(12.0, 3.7)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(4, 4, 4.6))
+    draw_dial(left, [accuracy], ylabel="test accuracy (%)", title="Accuracy", reference=reference)
+    draw_dial(middle, [error], ylabel="change under quarter turns (%)", title="Measured equivariance error")
+    draw_filters(right, filters, xlabel="softness", title="One field's filters, turned back")
+    return figure
