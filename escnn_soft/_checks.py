@@ -19,11 +19,15 @@ def instance(name: str, value: object, kind: type, remedy: str) -> None:
 def integer(name: str, value: object, *, minimum: int) -> int:
     """Return ``value`` as an int that is at least ``minimum``; booleans are refused."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ArgumentError(name, value, f"an integer >= {minimum}", f"Pass {name} as a whole number, {minimum} or more.")
+        raise ArgumentError(
+            name, value, f"an integer >= {minimum}", f"Pass {name} as a whole number, {minimum} or more."
+        )
     return int(value)
 
 
-def number(name: str, value: object, *, minimum: float, maximum: float, error: type[ArgumentError], remedy: str) -> float:
+def number(
+    name: str, value: object, *, minimum: float, maximum: float, error: type[ArgumentError], remedy: str
+) -> float:
     """Return ``value`` as a float in [``minimum``, ``maximum``]; NaN and booleans are refused."""
     expected = f"a number in [{minimum:g}, {maximum:g}]"
     if isinstance(value, bool) or not isinstance(value, Real):

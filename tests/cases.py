@@ -9,9 +9,9 @@ from functools import cache
 from escnn import group, gspaces
 from escnn.group import Group, Representation, directsum
 from escnn.gspaces import GSpace, GSpace2D
+from escnn.kernels import CircularShellsBasis, GaussianRadialProfile
 from escnn.nn import FieldType
 from escnn.nn.modules.conv.r2convolution import compute_basis_params
-from escnn.kernels import CircularShellsBasis, GaussianRadialProfile
 
 from escnn_soft.spectrum import Harmonic
 

@@ -17,7 +17,7 @@ __all__ = ["RANK_TOLERANCE", "extend_orthonormal", "intertwiners"]
 Matrix = NDArray[np.float64]
 
 RANK_TOLERANCE = 1e-6
-"""Length, of a residual relative to its vector or of a vector itself, and squared singular value, that count as zero."""
+"""Length (of a residual, relative; of a vector, absolute) and squared singular value that count as zero."""
 
 TIE_TOLERANCE = 1e-6
 """Difference of lengths below which the first candidate wins, so that rounding does not choose the basis."""
@@ -42,7 +42,8 @@ def extend_orthonormal(
     kept = [c * (np.sqrt(c.shape[1]) / np.linalg.norm(c)) for c in candidates if np.linalg.norm(c) > RANK_TOLERANCE]
     if not kept:
         return []
-    residuals, images, new = np.stack(kept), list(accepted), []
+    residuals, images = np.stack(kept), list(accepted)
+    new: list[Matrix] = []
     for image in images:
         residuals -= image @ (image.T @ residuals)
     while True:

@@ -9,7 +9,7 @@ from escnn.nn import FieldType
 
 from escnn_soft.errors import ArgumentError, FieldTypeError, GSpaceError
 
-__all__ = ["check_groups", "check_types", "dense_geometry"]
+__all__ = ["check_geometry", "check_groups", "check_types", "dense_geometry"]
 
 
 def check_types(in_type: FieldType, out_type: FieldType, kind: type[GSpace], remedy: str) -> None:
@@ -36,11 +36,26 @@ def check_groups(in_type: FieldType, out_type: FieldType, groups: int) -> list[R
     return list(in_type.representations[: len(in_type) // groups])
 
 
+def check_geometry(padding: object, stride: object, padding_mode: object) -> None:
+    """Refuse paddings and strides that are not one or two integers, and unknown padding modes."""
+    for name, value, minimum in (("padding", padding, 0), ("stride", stride, 1)):
+        for part in value if isinstance(value, tuple) and len(value) == 2 else (value,):
+            if isinstance(part, bool) or not isinstance(part, int) or part < minimum:
+                remedy = "Pass one value for both axes or a tuple (vertical, horizontal)."
+                raise ArgumentError(name, value, f"one or two integers >= {minimum}", remedy)
+    modes = ("zeros", "reflect", "replicate", "circular")
+    if padding_mode not in modes:
+        raise ArgumentError("padding_mode", padding_mode, f"one of {modes}", "Choose one of these.")
+
+
 def dense_geometry(
     conv: torch.nn.Conv2d, in_type: FieldType, out_type: FieldType
 ) -> tuple[int, int | tuple[int, int], int]:
     """Kernel size, padding and dilation of a plain convolution, after checking that a soft layer can have them."""
-    for name, field_type, channels in (("in_type", in_type, conv.in_channels), ("out_type", out_type, conv.out_channels)):
+    for name, field_type, channels in (
+        ("in_type", in_type, conv.in_channels),
+        ("out_type", out_type, conv.out_channels),
+    ):
         if field_type.size != channels:
             expected = f"a type with the convolution's {channels} channels (it has {field_type.size})"
             raise FieldTypeError(name, field_type, expected, "Choose fields whose sizes add up to the channels.")
@@ -56,4 +71,5 @@ def dense_geometry(
             remedy = "Pad explicitly, or use an odd kernel."
             raise ArgumentError("conv.padding", padding, "the same padding on all sides", remedy)
         padding = (twice // 2, twice // 2)
-    return conv.kernel_size[0], padding[0] if padding[0] == padding[1] else padding, conv.dilation[0]
+    vertical, horizontal = padding
+    return conv.kernel_size[0], vertical if vertical == horizontal else (vertical, horizontal), conv.dilation[0]

@@ -31,6 +31,12 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
 
     Its buffers are contiguous: escnn's index buffers can be expanded views, into which no checkpoint can be copied, and
     its bases are strided, which safetensors refuses.
+
+    Args:
+        expansion: escnn's expansion, shared by all layers of the same types.
+
+    Returns:
+        The layer's own expansion.
     """
     result = copy.copy(expansion)
     result._buffers = {name: buffer.contiguous() for name, buffer in expansion._buffers.items()}
@@ -87,7 +93,7 @@ def basis_coordinates(
 
 
 def _slots(representations: Sequence[Representation]) -> dict[str, Tensor]:
-    """Channels of the fields of each representation.  # each: (fields, size)"""
+    """Channels of the fields of each representation, each (fields, size)."""
     slots: dict[str, list[Tensor]] = {}
     position = 0
     for rho in representations:

@@ -10,6 +10,7 @@ from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 
 from escnn_soft.nn.escnn_basis import pair_blocks
+from escnn_soft.spectrum import IrrepId
 
 __all__ = ["generalized_he_deviations", "generalized_he_init"]
 
@@ -28,8 +29,10 @@ def generalized_he_deviations(expansion: BlocksBasisExpansion) -> Tensor:
     Returns:
         One deviation a weight.  # shape: (weights,)
     """
-    elements: dict[tuple[str, str], list[tuple[int, tuple]]] = {}  # (output irrep's place in its field, input irrep)
-    reaching: dict[tuple[str, int], Counter[tuple]] = {}  # elements that reach a place of an output field, by input irrep
+    elements: dict[tuple[str, str], list[tuple[int, IrrepId]]] = {}  # (output irrep's place in its field, input irrep)
+    reaching: dict[
+        tuple[str, int], Counter[IrrepId]
+    ] = {}  # elements that reach a place of an output field, by input irrep
     for pair, block in pair_blocks(expansion):
         elements[pair] = [(a["out_irrep_idx"], tuple(a["in_irrep"])) for a in block.get_basis_info()]
         for place, irrep in elements[pair]:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 from escnn.group import Representation
-from escnn.nn import EquivariantModule, FieldType, GeometricTensor
+from escnn.nn import EquivariantModule, GeometricTensor
+from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 from torch.nn import Module, Parameter
 
@@ -40,6 +41,9 @@ class SoftLayer(EquivariantModule):
     soft_bias: Parameter | None
     weights: Parameter
     bias: Parameter | None
+    bias_expansion: Tensor
+    expanded_bias: Tensor | None
+    _basisexpansion: BlocksBasisExpansion
 
     # ------------------------------------------------------------------ construction
 
@@ -187,7 +191,8 @@ class SoftLayer(EquivariantModule):
         if self.training:
             kernel, bias = self.expand_parameters()
         elif torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
-            kernel, bias = (p if p is None else p.detach() for p in self.expand_parameters())
+            with torch.no_grad():
+                kernel, bias = self.expand_parameters()
         else:
             self._refresh()
             kernel, bias = getattr(self, self._kernel_name), self.expanded_bias
@@ -283,7 +288,7 @@ class SoftLayer(EquivariantModule):
                     self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
         self._cached = None
 
-    def _become_dense(self, dense: Module) -> None:
+    def _become_dense(self, dense: torch.nn.Conv2d | torch.nn.Linear) -> None:
         """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
         self.to(dense.weight.device, dense.weight.dtype)
         self._set_dense(dense.weight, dense.bias)
@@ -295,7 +300,7 @@ class SoftLayer(EquivariantModule):
         """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
         with torch.no_grad():
             dense.weight.copy_(getattr(self, self._kernel_name))
-            if dense.bias is not None:
+            if dense.bias is not None and self.expanded_bias is not None:
                 dense.bias.copy_(self.expanded_bias)
         return dense.eval()
 

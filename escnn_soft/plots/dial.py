@@ -83,7 +83,7 @@ class Reference:
 def plot_dial(curves: Sequence[Curve], *, ylabel: str, title: str = "", reference: Reference | None = None) -> Figure:
     """Draw quantities against the softness: lines through the means, one deviation as a band, each run as a dot.
 
-    The axis shows sqrt(softness), for most happens near 0.
+    The axis shows the cube root of the softness, for most happens near 0.
 
     Args:
         curves: what to draw, one or more.
@@ -146,26 +146,26 @@ def draw_dial(
         level = sum(reference.values) / len(reference.values)
         axes.axhline(level, color=GREY, linestyle="--", linewidth=1.5, label=reference.label)
     stops = sorted({s for curve in curves for s in curve.softness})
-    axes.set_xscale("function", functions=(_root, np.square))
+    axes.set_xscale("function", functions=(np.cbrt, _cube))
     axes.set_xlim(0, 1.03)
     axes.set_xticks(_apart(stops), labels=[f"{s:g}" for s in _apart(stops)])
     axes.minorticks_off()
     axes.margins(y=0.1)
     axes.grid(axis="y", color=GREY, alpha=0.2)
-    axes.set_xlabel("softness (square-root scale)", color=INK)
+    axes.set_xlabel("softness (cube-root scale)", color=INK)
     axes.set_ylabel(ylabel, color=INK)
     if reference is not None or any(curve.label for curve in curves):
         axes.legend(frameon=False, fontsize=9)
 
 
-def _root(softness: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt(np.clip(softness, 0, None))
+def _cube(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    return place**3
 
 
-def _apart(stops: Sequence[float], gap: float = 0.05) -> list[float]:
-    """The stops whose labels do not touch their left neighbour's on the square-root scale; the ends are kept."""
+def _apart(stops: Sequence[float], gap: float = 0.08) -> list[float]:
+    """The stops whose labels do not touch their left neighbour's on the cube-root scale."""
     kept = [stops[0]]
     for stop in stops[1:]:
-        if math.sqrt(stop) - math.sqrt(kept[-1]) >= gap:
+        if math.cbrt(stop) - math.cbrt(kept[-1]) >= gap:
             kept.append(stop)
     return kept

@@ -80,6 +80,7 @@ def draw_filters(
     axes.set_ylim(count * step, -_MARGIN)
     quiet(axes, title)
     axes.spines[:].set_visible(False)
+    axes.set_anchor("N")  # square pixels leave room: keep it below, so that titles of neighbours align
     axes.set_xticks([column * step + 0.5 for column in range(len(stacks))], labels=list(stacks))
     axes.set_yticks([row * step + 0.5 for row in range(count)] if rows else [], labels=list(rows))
     axes.set_xlabel(xlabel, color=INK)

@@ -32,8 +32,8 @@ def plot_summary(
         ArgumentError: if there are no filters.
         ShapeError: if the stacks differ in shape, or are not stacks of planar filters.
     """
-    figure = new_figure(12.0, 3.7)
-    left, middle, right = figure.subplots(1, 3, width_ratios=(4, 4, 4.6))
+    figure = new_figure(13.0, 3.6)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(4.3, 4.3, 4.2))
     draw_dial(left, [accuracy], ylabel="test accuracy (%)", title="Accuracy", reference=reference)
     draw_dial(middle, [error], ylabel="change under quarter turns (%)", title="Measured equivariance error")
     draw_filters(right, filters, xlabel="softness", title="One field's filters, turned back")

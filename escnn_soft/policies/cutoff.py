@@ -46,5 +46,5 @@ class Cutoff(Policy):
         object.__setattr__(self, "bound", value)
 
     def gains(self, dial: Tensor) -> Tensor:
-        """1 up to the bound, 0 beyond.  # shape: (levels,)"""
+        """1 up to the bound, 0 beyond."""
         return (dial <= self.bound + DIAL_TOLERANCE).to(dial.dtype)

@@ -17,9 +17,9 @@ __all__ = ["Exponential"]
 class Exponential(Policy):
     r"""gain = softness^sigma = exp(-sigma log(1 / softness)).
 
-    Continuous and non-decreasing in the softness; 0 for every sigma > 0 at softness 0 (escnn's own layer), 1 everywhere
-    at softness 1 (an unconstrained layer). At softness s a level of frequency 1 keeps the fraction s, one of frequency 2
-    the fraction s^2.
+    Continuous and non-decreasing in the softness; 0 for every sigma > 0 at softness 0 (escnn's own layer), 1 for every
+    sigma at softness 1 (an unconstrained layer). At softness s a level of frequency 1 keeps the fraction s, one of
+    frequency 2 the fraction s^2.
 
     Source: Rahman et al., arXiv 2603.26657, damp the singular directions of the constraint by exp(-sigma / s); this
     form has the same shape and reaches both ends of the dial without a jump.
@@ -47,5 +47,5 @@ class Exponential(Policy):
         object.__setattr__(self, "softness", value)
 
     def gains(self, dial: Tensor) -> Tensor:
-        """softness ** dial, with 0 ** 0 = 1.  # shape: (levels,)"""
+        """softness ** dial, with 0 ** 0 = 1."""
         return self.softness**dial

@@ -41,7 +41,8 @@ class PairBasis:
 
     @cached_property
     def dual(self) -> Tensor:
-        """The inverse of ``rows``: its columns take coefficients.  # shape: (d_out * S * d_in, D)"""
+        """The inverse of ``rows``: its columns take coefficients."""
+        # shape: (d_out * S * d_in, D)
         return self.rows.mT if self.orthogonal else torch.linalg.inv(self.rows)
 
     def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -56,11 +56,7 @@ class CompactGroup(FibreGroup):
         if self.factors:
             splits = (factor.product(left[i], right[i]) for i, factor in enumerate(self.factors))
             pairs = product(*(dict.fromkeys(irrep for irrep, _ in split) for split in splits))
-            return [
-                (first, second, part)
-                for first, second in pairs
-                for part in range(self._parts(first, second))
-            ]
+            return [(first, second, part) for first, second in pairs for part in range(self._parts(first, second))]
         return [psi.id for psi in self.group.irreps()]
 
     def _parts(self, first: IrrepId, second: IrrepId) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
+from typing import Any
 
 import numpy as np
 from escnn.group import Group, IrreducibleRepresentation
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["FibreGroup", "IrrepId", "Splitting"]
 
-IrrepId = tuple
+IrrepId = tuple[Any, ...]
 """An escnn irrep id, e.g. ``(1,)`` of C_4 or ``(1, 2)`` of O(2)."""
 
 Splitting = tuple[tuple[IrrepId, NDArray[np.float64]], ...]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from escnn.group import Representation
+from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.errors import RepresentationError
@@ -60,7 +61,7 @@ class ChannelFrame:
         by_kind = [i for name in names for i in fields[name]]
         channels = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in by_kind])
 
-        slots: dict[IrrepId, list[np.ndarray]] = {}  # where each copy of an irrep starts among the sorted fields
+        slots: dict[IrrepId, list[NDArray[np.int64]]] = {}  # where each copy of an irrep starts among the sorted fields
         position = 0
         for i in by_kind:
             for irrep in representations[i].irreps:
@@ -73,7 +74,9 @@ class ChannelFrame:
             size=position,
             irreps=tuple((irrep, len(slots[irrep]), len(slots[irrep][0])) for irrep in order),
             to_fields=torch.from_numpy(np.argsort(to_hat)),
-            to_channels=None if np.array_equal(channels, np.arange(position)) else torch.from_numpy(np.argsort(channels)),
+            to_channels=None
+            if np.array_equal(channels, np.arange(position))
+            else torch.from_numpy(np.argsort(channels)),
             kinds=tuple((len(fields[name]), rho.size, _change_of_basis(rho)) for name, rho in names.items()),
         )
 

@@ -30,11 +30,11 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Harmonic:
-    """A ring of Gaussian profile times a circular harmonic: exp(-(|x| - radius)^2 / (2 width^2)) e^(i frequency phi)."""
+    """A ring of Gaussian profile times a circular harmonic: exp(-(|x| - radius)^2 / (2 width^2)) e^(i j phi)."""
 
     radius: float
     width: float
-    frequency: int
+    frequency: int  # j
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Levels: the isotypic components of a weight space, each with its irrep, violation, dimension and place on the dial."""
+"""Levels: the isotypic components of a weight space, each with its irrep, violation, dimension and dial place."""
 
 from __future__ import annotations
 

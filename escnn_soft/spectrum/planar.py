@@ -1,8 +1,8 @@
 """C_N, D_N, SO(2), O(2) and the flips in closed form: irreps are frequencies with a parity.
 
-All of them act on *pairs* (c, s) of frequency f: a rotation by theta maps [c s] to [c s] R(f theta), the reflection maps
-(c, s) to (c, -s). Product-to-sum identities turn products of pairs into pairs of the sum and of the difference of the
-frequencies; folding brings a pair's frequency back to the irreps of the group.
+All of them act on *pairs* (c, s) of frequency f: a rotation by theta maps [c s] to [c s] R(f theta), the reflection
+maps (c, s) to (c, -s). Product-to-sum identities turn products of pairs into pairs of the sum and of the difference of
+the frequencies; folding brings a pair's frequency back to the irreps of the group.
 """
 
 from __future__ import annotations

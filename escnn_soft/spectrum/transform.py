@@ -53,14 +53,14 @@ class Block:
         return Block(self.basis, self.span, rows, self.level.to(device), self.copies)
 
     def weight(self, coefficients: Tensor, gains: Tensor | None) -> Tensor:
-        """Weights between irreps from coefficients.  # shape: (copies_out * d_out * S, copies_in * d_in)"""
+        """Weights between irreps, (copies_out * d_out * S, copies_in * d_in), from coefficients."""
         copies_out, d_out, copies_in, d_in = self.copies
         rows = self.rows if gains is None else gains[:, None] * self.rows
         weight = (coefficients.view(self.shape) @ rows).view(copies_out, copies_in, d_out, -1, d_in)
         return weight.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)
 
     def coefficients(self, weight: Tensor) -> Tensor:
-        """Coefficients from weights (copies_out * d_out, S, copies_in * d_in).  # shape: (pairs of copies, directions)"""
+        """Coefficients, (pairs of copies, D), from weights (copies_out * d_out, S, copies_in * d_in)."""
         copies_out, d_out, copies_in, d_in = self.copies
         weight = weight.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
         return weight.reshape(copies_out * copies_in, -1) @ self.basis.dual[:, self.span].to(weight)
@@ -104,7 +104,7 @@ class WeightTransform:
 
     @property
     def dial(self) -> Tensor:
-        """Place of each level on the dial; float64.  # shape: (levels,)"""
+        """Place of each level on the dial, (levels,) in float64."""
         return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
 
     @property
@@ -194,11 +194,11 @@ class WeightTransform:
         return [block.coefficients(part) for block, part in zip(self.blocks, parts, strict=True)]
 
     def project(self, weight: Tensor) -> Tensor:
-        """The part of a weight in the transform's levels.  # shape: as ``weight``"""
+        """The part of a weight in the transform's levels, in the weight's shape."""
         return self.synthesis(self.analysis(weight)).reshape(weight.shape)
 
     def energies(self, weight: Tensor) -> Tensor:
-        """Squared norm of a weight's coefficients in each level.  # shape: (levels,)"""
+        """Squared norm of a weight's coefficients in each level, (levels,)."""
         rows = torch.cat([coefficients.square().sum(0) for coefficients in self.block_coefficients(weight)])
         return weight.new_zeros(len(self.levels)).index_add(0, self.row_levels, rows)
 

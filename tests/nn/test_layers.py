@@ -243,7 +243,7 @@ def test_strict_state_between_modes(kind, source, target) -> None:
 
 def test_missing_and_unexpected_keys_are_still_reported() -> None:
     state = soft_conv().state_dict()
-    with pytest.raises(RuntimeError, match="Unexpected key.*extra"):
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*extra"):
         soft_conv().load_state_dict({**state, "extra": torch.zeros(1)})
     del state["weights"], state["soft_weights"]
     with pytest.raises(RuntimeError, match="Missing key"):
@@ -316,6 +316,18 @@ def test_a_soft_layer_learns_to_break_the_symmetry() -> None:
 
     optimizer.step(loss)
     assert loss().item() < 1e-6
+
+
+@pytest.mark.parametrize("geometry", [{}, {"stride": 2}, {"kernel_size": 5, "padding": (2, 2)}], ids=str)
+@pytest.mark.parametrize("name", ["C4", "C8", "O(2)"])
+def test_check_equivariance_passes_strict_layers_and_fails_soft_ones(name, geometry) -> None:
+    in_type, out_type = field_types(planar(name))[1]
+    layer = SoftR2Conv(in_type, out_type, **{"kernel_size": 3, "padding": 1, **geometry})
+    assert all(error < 0.1 for _, error in layer.check_equivariance())
+    layer.softness = 1.0
+    disturb(layer)
+    with pytest.raises(AssertionError, match="the error is up to"):
+        layer.check_equivariance()
 
 
 # ---------------------------------------------------------------------- the spectrum

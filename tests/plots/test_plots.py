@@ -109,7 +109,7 @@ def test_summary_is_a_readme_sized_png():
     png = to_png(figure)
     assert png.startswith(b"\x89PNG")
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    assert (width, height) == (1800, 555)
+    assert (width, height) == (1950, 540)
     assert len(png) < 300_000
     assert png == to_png(plot_summary(CURVE, CURVE, FILTERS, reference=Reference("plain", (0.85,))))
 

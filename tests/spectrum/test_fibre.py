@@ -44,7 +44,9 @@ def test_tensor_products_changed_bases_and_direct_sums() -> None:
     tensor = g.irrep(1, 1).tensor(g.regular_representation)
     q = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))[0].numpy()
     turned = change_basis(directsum([g.irrep(1, 1), g.irrep(0, 2), g.irrep(1, 1)], name="sum"), q, name="turned")
-    transform = fibre_transform(space, [tensor, turned], [turned, g.induced_representation((None, 2), g.subgroup((None, 2))[0].irrep(1))])
+    transform = fibre_transform(
+        space, [tensor, turned], [turned, g.induced_representation((None, 2), g.subgroup((None, 2))[0].irrep(1))]
+    )
     in_type = space.type(tensor, turned)
     out_type = space.type(turned, g.induced_representation((None, 2), g.subgroup((None, 2))[0].irrep(1)))
     matrix = torch.randn(transform.shape, dtype=torch.float64)

@@ -1,0 +1,155 @@
+"""Bad arguments: each gets an error that names the value, what was expected and the remedy, before anything changes."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from escnn import group, gspaces, nn
+from escnn.group import directsum
+from escnn.nn import FieldType
+
+import escnn_soft as es
+from escnn_soft.spectrum import fibre_transform, pixel_permutation
+
+PLANE = gspaces.rot2dOnR2(4)
+OTHER = gspaces.rot2dOnR2(8)
+POINT = gspaces.no_base_space(group.cyclic_group(4))
+SPACE = gspaces.octaOnR3()
+REG = PLANE.type(*[PLANE.regular_repr] * 2)
+VEC = POINT.type(POINT.regular_repr)
+
+
+def conv(**arguments) -> es.SoftR2Conv:
+    return es.SoftR2Conv(**{"in_type": REG, "out_type": REG, "kernel_size": 3, **arguments})
+
+
+def linear(**arguments) -> es.SoftLinear:
+    return es.SoftLinear(**{"in_type": VEC, "out_type": VEC, **arguments})
+
+
+def set_softness(value) -> None:
+    conv().softness = value
+
+
+def empty_types() -> dict:
+    return {"in_type": PLANE.type(PLANE.trivial_repr), "out_type": PLANE.type(PLANE.irrep(1)), "kernel_size": 1}
+
+
+def skewed() -> FieldType:
+    """A representation that is not orthogonal."""
+    g = PLANE.fibergroup
+    skew = np.array([[1.0, 1.0], [0.0, 1.0]])
+    rho = directsum([g.irrep(0), g.irrep(2)], change_of_basis=skew, name="skewed")
+    return PLANE.type(rho)
+
+
+def frequency_of_input_irrep(attributes) -> bool:
+    return attributes["in_irrep"] == (0,)
+
+
+def half_of_the_kernels(attributes) -> bool:
+    return attributes.get("s", 0) == 0
+
+
+BAD = {
+    # softness
+    "softness above 1": (lambda: conv(softness=1.5), es.SoftnessError, r"number in \[0, 1\] but got softness=1.5 .*Pass 0 for an exactly"),
+    "softness below 0": (lambda: linear(softness=-0.1), es.SoftnessError, r"number in \[0, 1\] but got softness=-0.1"),
+    "softness NaN": (lambda: conv(softness=math.nan), es.SoftnessError, r"number in \[0, 1\] but got softness=nan"),
+    "softness unknown": (lambda: conv(softness="high"), es.SoftnessError, r"number in \[0, 1\] or a policy but got softness='high' \(type=str\)"),
+    "softness bool": (lambda: conv(softness=True), es.SoftnessError, "a policy but got softness=True"),
+    "softness None": (lambda: linear(softness=None), es.SoftnessError, "a policy but got softness=None"),
+    "softness set to NaN": (lambda: set_softness(math.nan), es.SoftnessError, "softness=nan"),
+    "softness positional": (lambda: es.SoftLinear(VEC, VEC, True, "blocks", False, True, 0.5), TypeError, "positional"),
+    "exponential text": (lambda: es.Exponential("0.5"), es.SoftnessError, "softness='0.5'"),
+    "cutoff negative": (lambda: es.Cutoff(-1), es.SoftnessError, r"number in \[0, inf\] but got bound=-1 .*largest violation"),
+    "cutoff NaN": (lambda: es.Cutoff(math.nan), es.SoftnessError, "bound=nan"),
+    # types
+    "plane for linear": (lambda: linear(in_type=REG, out_type=REG), es.GSpaceError, r"a GSpace0D but got in_type.gspace=.*no_base_space"),
+    "point for conv": (lambda: conv(in_type=VEC, out_type=VEC), es.GSpaceError, r"a GSpace2D but got in_type.gspace=.*rot2dOnR2"),
+    "3D for conv": (lambda: conv(in_type=SPACE.type(SPACE.trivial_repr)), es.GSpaceError, "a GSpace2D but got in_type.gspace="),
+    "two gspaces": (lambda: conv(out_type=OTHER.type(OTHER.regular_repr)), es.GSpaceError, "the gspace of in_type.*same gspace"),
+    "not a type": (lambda: conv(in_type=16), es.FieldTypeError, r"an escnn.nn.FieldType but got in_type=16 \(type=int\)"),
+    "not orthogonal": (lambda: conv(in_type=skewed(), kernel_size=3), es.RepresentationError, r"orthogonal change of basis .* but got representation='skewed'"),
+    "groups do not divide": (lambda: conv(groups=3), es.FieldTypeError, "split into groups=3 equal groups but got in_type="),
+    "groups differ": (
+        lambda: conv(in_type=PLANE.type(PLANE.regular_repr, PLANE.trivial_repr), groups=2), es.FieldTypeError, "groups=2 equal groups",
+    ),
+    # geometry
+    "kernel size 0": (lambda: conv(kernel_size=0), es.ArgumentError, r"an integer >= 1 but got kernel_size=0"),
+    "kernel size fraction": (lambda: conv(kernel_size=2.5), es.ArgumentError, "kernel_size=2.5"),
+    "kernel size pair": (lambda: conv(kernel_size=(3, 3)), es.ArgumentError, r"kernel_size=\(3, 3\)"),
+    "dilation 0": (lambda: conv(dilation=0), es.ArgumentError, "dilation=0"),
+    "groups bool": (lambda: conv(groups=True), es.ArgumentError, "groups=True"),
+    "padding negative": (lambda: conv(padding=-1), es.ArgumentError, "one or two integers >= 0 but got padding=-1"),
+    "padding text": (lambda: conv(padding="same"), es.ArgumentError, "padding='same'"),
+    "padding three": (lambda: conv(padding=(1, 1, 1)), es.ArgumentError, r"padding=\(1, 1, 1\)"),
+    "stride 0": (lambda: conv(stride=0), es.ArgumentError, "one or two integers >= 1 but got stride=0"),
+    "padding mode": (lambda: conv(padding_mode="mirror"), es.ArgumentError, "one of .* but got padding_mode='mirror'"),
+    "ring outside": (lambda: conv(rings=[0.0, 5.0]), es.ArgumentError, r"radii in \[0, 1.41\] but got rings="),
+    "widths without rings": (lambda: conv(sigma=[0.5, 0.5, 0.5]), es.ArgumentError, "one per ring but got sigma="),
+    "empty basis": (lambda: conv(**empty_types()), es.EmptyBasisError, r"equivariant 1 x 1 kernel but got .*Enlarge kernel_size"),
+    "empty linear basis": (
+        lambda: linear(in_type=POINT.type(POINT.irrep(0)), out_type=POINT.type(POINT.irrep(1))), es.EmptyBasisError, "types that share an irrep",
+    ),
+    "aliased": (
+        lambda: es.SoftR2Conv(OTHER.type(OTHER.regular_repr), OTHER.type(OTHER.regular_repr), 3, frequencies_cutoff=6.0),
+        es.AliasedBasisError, "independent harmonics on the 3 x 3 grid.*Lower frequencies_cutoff",
+    ),
+    "basis filter asks too much": (lambda: conv(basis_filter=frequency_of_input_irrep), es.BasisFilterError, "rings and frequencies .*in_irrep"),
+    "basis filter cuts a level": (lambda: conv(basis_filter=half_of_the_kernels), es.BasisFilterError, "keeps all .* equivariant kernels"),
+    "element off the grid": (
+        lambda: pixel_permutation(OTHER, 3, OTHER.fibergroup.element(1)), es.GridActionError, "maps the pixel grid to itself.*90 degrees",
+    ),
+    # inputs
+    "input of another type": (lambda: conv()(PLANE.type(PLANE.trivial_repr)(torch.zeros(1, 1, 5, 5))), es.FieldTypeError, "input.type="),
+    "input not typed": (lambda: conv()(torch.zeros(1, 8, 5, 5)), es.FieldTypeError, r"a GeometricTensor of type .*Wrap the tensor"),
+    "input in double": (lambda: conv()(REG(torch.zeros(1, 8, 5, 5).double())), es.DtypeError, "dtype torch.float32 on cpu.*float64"),
+    "input shape": (lambda: conv().evaluate_output_shape((1, 3, 5, 5)), es.ArgumentError, r"\(batch, 8, height, width\)"),
+    "weight of another shape": (
+        lambda: fibre_transform(POINT, [POINT.regular_repr], [POINT.regular_repr]).analysis(torch.zeros(3, 4, 1)), es.ShapeError, r"\(4, 4, \.\.\.\)",
+    ),
+    # conversion
+    "from_hard of plain": (lambda: es.SoftR2Conv.from_hard(torch.nn.Conv2d(8, 8, 3)), es.ArgumentError, "a R2Conv but got layer=.*from_dense"),
+    "from_hard of soft": (lambda: es.SoftR2Conv.from_hard(conv()), es.ArgumentError, "not soft yet.*Set its .softness"),
+    "from_hard of soft linear": (lambda: es.SoftLinear.from_hard(linear()), es.ArgumentError, "not soft yet"),
+    "from_hard with another cut-off": (
+        lambda: es.SoftR2Conv.from_hard(nn.R2Conv(REG, REG, 5, frequencies_cutoff=1.0)), es.ArgumentError, "Pass the frequencies_cutoff",
+    ),
+    "from_dense of escnn": (lambda: es.SoftR2Conv.from_dense(nn.R2Conv(REG, REG, 3), REG, REG), es.ArgumentError, "a Conv2d but got conv="),
+    "from_dense channels": (lambda: es.SoftR2Conv.from_dense(torch.nn.Conv2d(4, 8, 3), REG, REG), es.FieldTypeError, "the convolution's 4 channels"),
+    "from_dense oblong": (
+        lambda: es.SoftR2Conv.from_dense(torch.nn.Conv2d(8, 8, (3, 5)), REG, REG), es.ArgumentError, r"conv.kernel_size=\(3, 5\).*square",
+    ),
+    "from_dense uneven same": (
+        lambda: es.SoftR2Conv.from_dense(torch.nn.Conv2d(8, 8, 4, padding="same"), REG, REG), es.ArgumentError, "conv.padding='same'",
+    ),
+    "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), es.FieldTypeError, "3 and 4 channels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_argument(name) -> None:
+    call, error, message = BAD[name]
+    with pytest.raises(error, match=f"(?s){message}") as raised:
+        call()
+    if isinstance(raised.value, es.EscnnSoftError):
+        assert isinstance(raised.value, ValueError)
+        assert "Expected" in str(raised.value)
+
+
+def test_a_refused_softness_changes_nothing() -> None:
+    layer = conv(softness=0.25)
+    torch.nn.init.normal_(layer.soft_weights)
+    before = copy.deepcopy(layer).expand_parameters()[0]
+    with pytest.raises(es.SoftnessError):
+        layer.softness = 2.0
+    assert layer.softness == 0.25
+    assert torch.equal(layer.expand_parameters()[0], before)
+
+
+def test_an_ignored_argument_is_said_to_be() -> None:
+    with pytest.warns(UserWarning, match="escnn ignores maximum_offset=1"):
+        conv(maximum_offset=1)
