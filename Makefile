@@ -44,7 +44,7 @@ test: lint
 	$(ONE_THREAD) "$(BIN)/python" -m pytest escnn_soft tests -n 2 $(ARGS)
 
 benchmarks: $(STAMP)
-	@for file in $(wildcard benchmarks/*.py); do \
+	@for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
 		echo "== $$file"; "$(BIN)/python" "$$file" $(ARGS) || exit 1; done
 
 clean:

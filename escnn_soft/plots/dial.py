@@ -166,6 +166,6 @@ def _apart(stops: Sequence[float], gap: float = 0.08) -> list[float]:
     """The stops whose labels do not touch their left neighbour's on the cube-root scale."""
     kept = [stops[0]]
     for stop in stops[1:]:
-        if math.cbrt(stop) - math.cbrt(kept[-1]) >= gap:
+        if float(np.cbrt(stop) - np.cbrt(kept[-1])) >= gap:
             kept.append(stop)
     return kept

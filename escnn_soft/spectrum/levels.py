@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from escnn.group import IrreducibleRepresentation
+from escnn.group import Group, IrreducibleRepresentation
+
+from escnn_soft.spectrum.fibregroup import IrrepId
 
 __all__ = ["Level", "LevelEnergy", "WeightSpectrum"]
 
@@ -16,7 +18,8 @@ class Level:
     A level is stable under the group, so no policy can split what the group mixes.
 
     Attributes:
-        irrep: escnn's irrep, or None for a remainder on which the group has no law.
+        group: escnn's group; not compared.
+        irrep_id: escnn's id of the irrep, or None for a remainder on which the group has no law.
         sigma: violation of the irrep, sqrt(tr(L^T L) / d) over its stacked generators L; 0 for the trivial irrep only.
         remainder: whether the directions lie beyond the band limit of escnn's harmonics.
         dial: place on the dial, in units of sigma: ``sigma`` itself for harmonics; ``1 + top + sigma`` for a remainder
@@ -24,16 +27,23 @@ class Level:
         dim: number of directions.
     """
 
-    irrep: IrreducibleRepresentation | None
+    group: Group = field(compare=False, repr=False)
+    irrep_id: IrrepId | None
     sigma: float
     remainder: bool
     dial: float
     dim: int
 
     @property
+    def irrep(self) -> IrreducibleRepresentation | None:
+        """escnn's irrep, or None for a remainder on which the group has no law."""
+        # Built on demand only: every irrep that exists slows down escnn's own search for Clebsch-Gordan coefficients.
+        return None if self.irrep_id is None else self.group.irrep(*self.irrep_id)
+
+    @property
     def name(self) -> str:
         """Readable name, e.g. ``irrep_1`` or ``irrep_0 remainder``."""
-        irrep = "lawless" if self.irrep is None else str(self.irrep.name)
+        irrep = "lawless" if self.irrep_id is None else "irrep_" + ",".join(str(part) for part in self.irrep_id)
         return f"{irrep} remainder" if self.remainder else irrep
 
     @property
@@ -75,7 +85,7 @@ class WeightSpectrum:
     @property
     def breaking(self) -> float:
         """Squared norm of the weights outside the equivariant subspace."""
-        return sum(level.energy for level in self.levels if level.irrep is None or level.sigma > 0)
+        return sum(level.energy for level in self.levels if level.irrep_id is None or level.sigma > 0)
 
     def __repr__(self) -> str:
         """A table with a line per level."""

@@ -71,6 +71,10 @@ class PlanarGroup(FibreGroup):
         flip = 0.0 if not self.flips else 2.0 if self.is_pair(irrep) else 4.0 * parity
         return math.sqrt(rotation**2 + flip)
 
+    def size(self, irrep: IrrepId) -> int:
+        """Dimension of an irrep, without building it."""
+        return 2 if self.is_pair(irrep) else 1
+
     def is_pair(self, irrep: IrrepId) -> bool:
         """Whether the irrep is two-dimensional."""
         frequency = self.label(irrep)[1]

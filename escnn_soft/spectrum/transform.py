@@ -242,5 +242,5 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
 def _level(group: FibreGroup, key: LevelKey, top: float, dim: int) -> Level:
     remainder, sigma, irrep = key
     if irrep == LAWLESS:
-        return Level(None, sigma, True, 1.0 + top, dim)
-    return Level(group.irrep(irrep), sigma, remainder, 1.0 + top + sigma if remainder else sigma, dim)
+        return Level(group.group, None, sigma, True, 1.0 + top, dim)
+    return Level(group.group, irrep, sigma, remainder, 1.0 + top + sigma if remainder else sigma, dim)

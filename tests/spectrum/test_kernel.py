@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from escnn import gspaces
+from escnn.group import directsum
 from escnn.nn import R2Conv
 
 from escnn_soft import AliasedBasisError
@@ -116,6 +118,18 @@ def test_frozen_numbers() -> None:
 
 
 FROZEN_D4 = [-0.6862674489123562, -0.1014647105373356, -14.060452251849524]
+
+
+def test_no_irreps_are_built_behind_escnns_back() -> None:
+    """Each irrep that a Lie group holds costs escnn's cold search for Clebsch-Gordan coefficients time."""
+    space = gspaces.flipRot2dOnR2(-1)
+    g = space.fibergroup
+    before = len(g.irreps())
+    rho = [directsum([g.irrep(1, before), g.irrep(0, 0)], name="high")]
+    known = len(g.irreps())
+    levels = kernel_transform(space, rho, rho, 3, harmonics(3)).levels
+    assert max(level.irrep_id[1] for level in levels if level.irrep_id) == 2 * before + 2
+    assert len(g.irreps()) == known
 
 
 def test_dependent_harmonics_are_refused() -> None:
