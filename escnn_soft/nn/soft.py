@@ -30,7 +30,8 @@ class SoftLayer(EquivariantModule):
     forward pass; in evaluation mode it is kept, detached, until a parameter, the softness or the dtype changes.
 
     Attributes:
-        soft_weights: coefficients of all directions outside escnn's basis, zero at first.  # shape: (directions,)
+        soft_weights: coefficients of all directions outside escnn's basis, zero at first; where every gain is 0 they
+            take no part in the computation and get no gradient.  # shape: (directions,)
         soft_bias: likewise for the bias; None without a bias.  # shape: (directions,)
     """
 
@@ -85,12 +86,17 @@ class SoftLayer(EquivariantModule):
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
         self._breaking = self._transform.breaking.to(device, dtype)
-        gains = self._policy.gains(self._breaking.dial)
-        self._strict = not bool(gains.any())
-        self._gains = gains.to(device, dtype)
         if self._bias_transform is not None:
             self._bias_breaking = self._bias_transform.breaking.to(device, dtype)
-            self._bias_gains = self._policy.gains(self._bias_breaking.dial).to(device, dtype)
+        self._set_gains()
+
+    def _set_gains(self) -> None:
+        """Evaluate the policy on the layer's levels."""
+        self._gains = self._policy.gains(self._breaking.dial).to(self.weights)
+        self._strict = not bool(self._gains.any())
+        if self._bias_transform is not None:
+            self._bias_gains = self._policy.gains(self._bias_breaking.dial).to(self.weights)
+            self._strict = self._strict and not bool(self._bias_gains.any())
         self._cached = None
 
     def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
@@ -122,7 +128,7 @@ class SoftLayer(EquivariantModule):
     @softness.setter
     def softness(self, softness: float | Policy) -> None:
         self._policy = as_policy(softness)
-        self._set_constants()
+        self._set_gains()
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels.

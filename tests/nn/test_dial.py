@@ -184,6 +184,19 @@ def test_measured_output_error_grows_with_softness_and_vanishes_at_0(padding_mod
     assert errors[1] > 1e-2
 
 
+def test_the_bias_has_levels_of_its_own() -> None:
+    """Between two copies of frequency 1 a 1 x 1 kernel has frequencies 0 and 2, its bias has frequency 1."""
+    space = planar("SO(2)")
+    field = space.type(space.irrep(1))
+    layer = SoftR2Conv(field, field, 1, softness=Cutoff(1.0))
+    disturb(layer)
+    kernel, bias = layer.expand_parameters()
+    assert [level.gain for level in layer.spectrum().levels] == [1, 0]
+    assert bias.abs().min() > 0
+    layer.softness = 0.0
+    assert layer.expand_parameters()[1] is None  # as in escnn: there is no invariant bias
+
+
 def test_softness_is_settable_and_reads_back() -> None:
     layer = conv_layer("C4")
     layer.softness = 0.25
