@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from escnn.group import Representation
 from escnn.gspaces import GSpace2D
-from escnn.kernels import CircularShellsBasis, GaussianRadialProfile
 from escnn.nn import FieldType, R2Conv
-from escnn.nn.modules.conv.r2convolution import compute_basis_params
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
@@ -21,16 +18,14 @@ from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError
 from escnn_soft.nn.arguments import check_geometry, check_groups, check_types, dense_geometry
 from escnn_soft.nn.equivariance_check import central_difference, smooth_image
 from escnn_soft.nn.initialization import generalized_he_init
+from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_harmonics
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import Harmonic, WeightTransform, kernel_transform
+from escnn_soft.spectrum import WeightTransform, kernel_transform
 
 __all__ = ["SoftR2Conv"]
 
 _REMEDY = "SoftR2Conv acts on the plane: use gspaces.rot2dOnR2, flipRot2dOnR2, ..."
-
-BasisFilter = Callable[[dict[str, Any]], bool]
-FrequenciesCutoff = float | Callable[[float], float]
 
 
 class SoftR2Conv(SoftLayer, R2Conv):
@@ -128,7 +123,7 @@ class SoftR2Conv(SoftLayer, R2Conv):
         in_fields = check_groups(in_type, out_type, groups)
         if maximum_offset is not None:
             warnings.warn(f"escnn ignores maximum_offset={maximum_offset}; use frequencies_cutoff.", stacklevel=2)
-        self._harmonics = _harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter)
+        self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter)
         transform = kernel_transform(
             in_type.gspace, in_fields, out_type.representations, kernel_size, self._harmonics, dilation
         )
@@ -318,30 +313,3 @@ class SoftR2Conv(SoftLayer, R2Conv):
                     )
                 errors.append((element, difference.mean().item()))
         return errors
-
-
-def _harmonics(
-    kernel_size: int,
-    frequencies_cutoff: FrequenciesCutoff | None,
-    rings: list[float] | None,
-    sigma: list[float] | float | None,
-    dilation: int,
-    basis_filter: BasisFilter | None,
-) -> tuple[Harmonic, ...]:
-    """The rings and frequencies that ``R2Conv`` keeps, by its own rules."""
-    farthest = dilation * (kernel_size - 1) / 2 * math.sqrt(2)
-    if rings is not None and not (rings and all(0 <= radius <= farthest for radius in rings)):
-        remedy = "Radii are in pixels, from the kernel's centre to its corners at most."
-        raise ArgumentError("rings", rings, f"a list of radii in [0, {farthest:.3g}]", remedy)
-    if isinstance(sigma, list) and (rings is None or len(sigma) != len(rings)):
-        raise ArgumentError("sigma", sigma, "one width, or one per ring", "Pass rings and sigma of equal length.")
-    keep, radii, widths, maximum_frequency = compute_basis_params(
-        kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter
-    )
-    functions = CircularShellsBasis(maximum_frequency, GaussianRadialProfile(radii, widths)).steerable_attrs_iter()
-    try:
-        return tuple(Harmonic(a["radius"], a["sigma"], a["irrep:frequency"]) for a in functions if keep(a))
-    except KeyError as error:
-        expected = f"a filter on rings and frequencies (it asks for {error})"
-        remedy = 'Decide by "radius", "sigma" and "irrep:frequency" alone.'
-        raise BasisFilterError("basis_filter", basis_filter, expected, remedy) from error

@@ -184,13 +184,25 @@ def test_measured_output_error_grows_with_softness_and_vanishes_at_0(padding_mod
     assert errors[1] > 1e-2
 
 
+@pytest.mark.parametrize("dial", DIALS)
+@pytest.mark.parametrize("name", PLANAR)
+@given(data=st.data())
+def test_every_level_is_multiplied_by_one_gain(name, dial, data) -> None:
+    layer = conv_layer(name)
+    softness = data.draw(DIALS[dial])
+    full, damped = kernel_at(layer, 1.0), kernel_at(layer, softness)
+    for i, level in enumerate(layer.spectrum().levels):
+        band = layer._transform.band(i, i + 1)
+        assert (band.project(damped) - level.gain * band.project(full)).abs().max() < 1e-10
+
+
 def test_the_bias_has_levels_of_its_own() -> None:
     """Between two copies of frequency 1 a 1 x 1 kernel has frequencies 0 and 2, its bias has frequency 1."""
     space = planar("SO(2)")
     field = space.type(space.irrep(1))
     layer = SoftR2Conv(field, field, 1, softness=Cutoff(1.0))
     disturb(layer)
-    kernel, bias = layer.expand_parameters()
+    _, bias = layer.expand_parameters()
     assert [level.gain for level in layer.spectrum().levels] == [1, 0]
     assert bias.abs().min() > 0
     layer.softness = 0.0
