@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from escnn import gspaces
 from escnn.nn import FieldType, InnerBatchNorm, PointwiseAvgPool, ReLU, SequentialModule
@@ -11,7 +13,7 @@ from escnn_soft.cli.settings import CLASSES
 from escnn_soft.nn import SoftR2Conv
 from escnn_soft.spectrum import WeightSpectrum
 
-__all__ = ["LAYERS", "PlainClassifier", "SoftClassifier"]
+__all__ = ["LAYERS", "Network", "PlainClassifier", "SoftClassifier"]
 
 LAYERS = ("5 x 5", "5 x 5", "5 x 5", "1 x 1")
 """Kernels of the four convolutions."""
@@ -126,3 +128,32 @@ class PlainClassifier(nn.Sequential):
             Their number.
         """
         return sum(module.weight.numel() for module in self if isinstance(module, nn.Conv2d))
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the demo, before it is built.
+
+    Attributes:
+        name: in the table.
+        softness: of its layers; None for the plain network.
+        fields: C4-regular fields of the three hidden layers.
+        on_dial: whether it is a stop of the dial, or something to compare with.
+    """
+
+    name: str
+    softness: float | None
+    fields: tuple[int, int, int]
+    on_dial: bool
+
+    def build(self, seed: int) -> SoftClassifier | PlainClassifier:
+        """Build the network; the soft part starts at zero, so at one seed all stops of the dial are the same function.
+
+        Args:
+            seed: fixes the first weights.
+
+        Returns:
+            The network, in training mode.
+        """
+        torch.manual_seed(seed)
+        return PlainClassifier(self.fields) if self.softness is None else SoftClassifier(self.softness, self.fields)

@@ -15,29 +15,27 @@ from escnn_soft.cli import words
 from escnn_soft.cli.classifier import LAYERS
 from escnn_soft.cli.report import Picture, render
 from escnn_soft.cli.settings import Settings
-from escnn_soft.cli.study import Study, study
+from escnn_soft.cli.study import Study, networks, study
 from escnn_soft.cli.table import HEADINGS, as_csv, as_text, cells, finding
 from escnn_soft.plots import Curve, Reference, plot_dial, plot_filters, plot_spectra, plot_summary, to_png
 
 __all__ = ["run", "write"]
 
 
-def run(settings: Settings, output: Path) -> None:
+def run(settings: Settings, output: Path, workers: int = 1) -> None:
     """Train, write everything to a folder and print the table.
 
     Args:
         settings: what to run.
         output: the folder; made before the first training.
+        workers: trainings at the same time.
 
     Raises:
         OSError: if the folder cannot be written to.
     """
     output.mkdir(parents=True, exist_ok=True)
-    trainings = (len(settings.softness) + 1) * settings.seeds
-    with tqdm(total=trainings * settings.epochs, unit="epoch", leave=False) as bar:
-        result = study(
-            settings, lambda name, seed: bar.set_description(f"{name}, seed {seed + 1}/{settings.seeds}"), bar.update
-        )
+    with tqdm(total=len(networks(settings)) * settings.seeds, desc="training", unit="network", leave=False) as bar:
+        result = study(settings, workers, lambda _: bar.update())
     write(result, settings, output)
     print(f"{as_text(result.rows)}\n\n{finding(result.rows)}\n\nEverything is in {output / 'index.html'}.")
 
@@ -74,15 +72,17 @@ def write(result: Study, settings: Settings, output: Path) -> None:
 
 def _pictures(result: Study) -> tuple[bytes, tuple[Picture, ...]]:
     """The README's picture, and those of the page."""
-    dial = [(row.softness, row) for row in result.rows if row.softness is not None]
-    plain = next(row for row in result.rows if row.softness is None)
+    dial = [row for row in result.rows if row.on_dial]
+    stops = tuple(map(float, result.filters))
 
     def curve(name: str, label: str = "") -> Curve:
-        values = tuple(tuple(100 * getattr(run, name) for run in row.runs) for _, row in dial)
-        return Curve(label, tuple(softness for softness, _ in dial), values)
+        values = tuple(tuple(100 * getattr(run, name) for run in row.runs) for row in dial)
+        return Curve(label, stops, values)
 
     accuracy, error = curve("accuracy"), curve("error")
-    reference = Reference("plain torch network", tuple(100 * run.accuracy for run in plain.runs))
+    references = [
+        Reference(row.name, tuple(100 * run.accuracy for run in row.runs)) for row in result.rows if not row.on_dial
+    ]
     parts = [curve("confusable", "6 and 9"), curve("others", "all other digits")]
     layers = {
         f"layer {index + 1} ({size})": {stop: spectra[index] for stop, spectra in result.spectra.items()}
@@ -92,7 +92,7 @@ def _pictures(result: Study) -> tuple[bytes, tuple[Picture, ...]]:
     pictures = (
         Picture(
             "Accuracy along the dial",
-            to_png(plot_dial([accuracy], ylabel="test accuracy (%)", reference=reference)),
+            to_png(plot_dial([accuracy], ylabel="test accuracy (%)", references=references)),
             "Line: mean over the seeds. Band: one standard deviation. Dots: single seeds.",
         ),
         Picture(
@@ -116,7 +116,7 @@ def _pictures(result: Study) -> tuple[bytes, tuple[Picture, ...]]:
             "part, the others break the symmetry; dashed is the remainder, beyond the band limit of escnn's harmonics.",
         ),
     )
-    return to_png(plot_summary(accuracy, error, result.filters, reference=reference)), pictures
+    return to_png(plot_summary(accuracy, error, result.filters, references=references)), pictures
 
 
 def _colophon(result: Study) -> dict[str, str]:

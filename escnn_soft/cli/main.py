@@ -92,9 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> None:
     base = quick() if options.quick else Settings()
     given = {name: getattr(options, name) for name in ("seeds", "angle", "images", "epochs") if hasattr(options, name)}
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)  # on layers this small a second thread costs more than it brings
     # only now: this pulls in matplotlib, mlxtend and tqdm, which are an extra
-    importlib.import_module("escnn_soft.cli.demo").run(replace(base, **given), options.output)
+    importlib.import_module("escnn_soft.cli.demo").run(replace(base, **given), options.output, options.workers)
 
 
 def _fail(message: str, code: int = 1) -> int:

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from escnn_soft.cli.classifier import Network
 from escnn_soft.cli.training import Outcome
 
-__all__ = ["HEADINGS", "PLAIN", "Row", "as_csv", "as_text", "cells", "finding", "tabulate"]
-
-PLAIN = "plain torch"
-"""Name of the network that is not on the dial."""
+__all__ = ["HEADINGS", "Row", "as_csv", "as_text", "cells", "finding", "tabulate"]
 
 HEADINGS = (
-    "softness",
+    "network",
     "accuracy %",
     "vs strict",
     "seeds won",
@@ -33,15 +31,15 @@ class Row:
     """One network of the demo, over all seeds.
 
     Attributes:
-        name: the softness, or ``PLAIN``.
-        softness: the dial; None off the dial.
+        name: the softness, or what the network is.
+        on_dial: whether it is a stop of the dial.
         weights: directions of weight space that the network can reach.
         runs: outcomes, one a seed.
         gains: accuracy minus the strict network's at the same seed.
     """
 
     name: str
-    softness: float | None
+    on_dial: bool
     weights: int
     runs: tuple[Outcome, ...]
     gains: tuple[float, ...]
@@ -62,27 +60,25 @@ class Row:
         return sum(gain > 0 for gain in self.gains)
 
 
-def tabulate(runs: Sequence[tuple[float | None, int, Sequence[Outcome]]]) -> tuple[Row, ...]:
+def tabulate(results: Sequence[tuple[Network, int, Sequence[Outcome]]]) -> tuple[Row, ...]:
     """Pair every network with the strict one, seed by seed.
 
     Args:
-        runs: for each network its softness (None off the dial), the directions it reaches and its outcomes, one a
-            seed; the strict network, softness 0, comes first.
+        results: networks, each with the directions it reaches and its outcomes, one a seed; the first is the strict one.
 
     Returns:
         The table.
     """
-    assert runs[0][0] == 0.0, "the strict network comes first"
-    strict = [run.accuracy for run in runs[0][2]]
+    strict = [run.accuracy for run in results[0][2]]
     return tuple(
         Row(
-            name=PLAIN if softness is None else f"{softness:g}",
-            softness=softness,
+            name=f"softness {network.name}" if network.on_dial else network.name,
+            on_dial=network.on_dial,
             weights=weights,
             runs=tuple(outcomes),
             gains=tuple(run.accuracy - base for run, base in zip(outcomes, strict, strict=True)),
         )
-        for softness, weights, outcomes in runs
+        for network, weights, outcomes in results
     )
 
 
@@ -98,12 +94,11 @@ def cells(row: Row) -> tuple[str, ...]:
     mean = {
         name: fmean(getattr(run, name) for run in row.runs) for name in ("confusable", "others", "error", "seconds")
     }
-    strict = row.softness == 0
     return (
         row.name,
         f"{100 * row.accuracy:.1f} ± {100 * row.deviation:.1f}",
-        "-" if strict else f"{100 * fmean(row.gains):+.1f}",
-        "-" if strict else f"{row.wins} of {len(row.runs)}",
+        f"{100 * fmean(row.gains):+.1f}" if any(row.gains) else "-",
+        f"{row.wins} of {len(row.runs)}" if any(row.gains) else "-",
         f"{100 * mean['confusable']:.1f}",
         f"{100 * mean['others']:.1f}",
         # a strict network's error is rounding: show its size, do not round it to a flattering 0
@@ -151,23 +146,26 @@ def finding(rows: Sequence[Row]) -> str:
     """What the run says about the question, whichever way it went.
 
     Args:
-        rows: the table, with stops 0 and 1 of the dial.
+        rows: the table; its stops of the dial go from strict to unconstrained.
 
     Returns:
-        One or two sentences.
+        A few sentences.
     """
-    dial = [row for row in rows if row.softness is not None]
+    dial = [row for row in rows if row.on_dial]
     strict, free = dial[0], dial[-1]
     best = max(dial, key=lambda row: row.accuracy)
-    said = f"strict {100 * strict.accuracy:.1f} %, unconstrained {100 * free.accuracy:.1f} %"
+    ends = f"strict {100 * strict.accuracy:.1f} %, unconstrained {100 * free.accuracy:.1f} %"
+    others = ", ".join(f"{row.name} {100 * row.accuracy:.1f} %" for row in rows if not row.on_dial)
     if best is strict:
-        return f"In this run nothing beat the strict network: {said}."
-    if best is free:
-        return f"In this run no constraint at all was best: {said}."
-    over_free = [run.accuracy - other.accuracy for run, other in zip(best.runs, free.runs, strict=True)]
-    wins = sum(gain > 0 for gain in over_free)
-    return (
-        f"In this run the best stop was softness {best.name} with {100 * best.accuracy:.1f} % ({said}): "
-        f"{100 * fmean(best.gains):+.1f} points over strict (ahead in {best.wins} of {len(best.runs)} seeds) and "
-        f"{100 * fmean(over_free):+.1f} over unconstrained (ahead in {wins} of {len(best.runs)} seeds)."
-    )
+        said = f"In this run nothing on the dial beat the strict network: {ends}."
+    elif best is free:
+        said = f"In this run no constraint at all was best: {ends}."
+    else:
+        over_free = [run.accuracy - other.accuracy for run, other in zip(best.runs, free.runs, strict=True)]
+        wins, seeds = sum(gain > 0 for gain in over_free), len(over_free)
+        said = (
+            f"In this run the best stop was {best.name} with {100 * best.accuracy:.1f} % ({ends}): "
+            f"{100 * fmean(best.gains):+.1f} points over strict (ahead in {best.wins} of {seeds} seeds) and "
+            f"{100 * fmean(over_free):+.1f} over unconstrained (ahead in {wins} of {seeds} seeds)."
+        )
+    return f"{said} For comparison: {others}." if others else said

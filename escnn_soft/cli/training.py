@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +38,7 @@ class Outcome:
     seconds: float
 
 
-def train(model: nn.Module, digits: Digits, settings: Settings, seed: int, on_epoch: Callable[[], object]) -> float:
+def train(model: nn.Module, digits: Digits, settings: Settings, seed: int) -> float:
     """Train with Adam, cross-entropy and one learning-rate cycle; no weight decay and no augmentation.
 
     Args:
@@ -47,7 +46,6 @@ def train(model: nn.Module, digits: Digits, settings: Settings, seed: int, on_ep
         digits: training images.
         settings: epochs, batch size and learning rate.
         seed: fixes the order of the images.
-        on_epoch: called after each epoch.
 
     Returns:
         The mean loss of the last epoch.
@@ -69,7 +67,6 @@ def train(model: nn.Module, digits: Digits, settings: Settings, seed: int, on_ep
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-        on_epoch()
     model.eval()
     return sum(losses) / len(losses)
 
@@ -91,7 +88,7 @@ def equivariance_error(model: nn.Module, images: Tensor) -> float:
     return float((torch.stack(changes) / still.norm(dim=1)).mean())
 
 
-def measure(model: nn.Module, split: Split, settings: Settings, seed: int, on_epoch: Callable[[], object]) -> Outcome:
+def measure(model: nn.Module, split: Split, settings: Settings, seed: int) -> Outcome:
     """Train a network on a split and test it.
 
     Args:
@@ -99,13 +96,12 @@ def measure(model: nn.Module, split: Split, settings: Settings, seed: int, on_ep
         split: training and test images.
         settings: training and the number of probes.
         seed: fixes the order of the training images.
-        on_epoch: called after each epoch.
 
     Returns:
         What the trained network does.
     """
     start = time.perf_counter()
-    loss = train(model, split.train, settings, seed, on_epoch)
+    loss = train(model, split.train, settings, seed)
     seconds = time.perf_counter() - start
     right = (_logits(model, split.test.images).argmax(dim=1) == split.test.labels).double()
     hard = torch.isin(split.test.labels, torch.tensor(CONFUSABLE))

@@ -17,6 +17,8 @@ from escnn_soft.plots.picture import GREY, HUES, INK, new_figure, quiet
 
 __all__ = ["Curve", "Reference", "draw_dial", "plot_dial"]
 
+_DASHES = ("--", ":", "-.")
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -80,7 +82,7 @@ class Reference:
             raise ArgumentError("values", self.values, "finite numbers, one or more", "Pass a measurement or more.")
 
 
-def plot_dial(curves: Sequence[Curve], *, ylabel: str, title: str = "", reference: Reference | None = None) -> Figure:
+def plot_dial(curves: Sequence[Curve], *, ylabel: str, title: str = "", references: Sequence[Reference] = ()) -> Figure:
     """Draw quantities against the softness: lines through the means, one deviation as a band, each run as a dot.
 
     The axis shows the cube root of the softness, for most happens near 0.
@@ -89,7 +91,7 @@ def plot_dial(curves: Sequence[Curve], *, ylabel: str, title: str = "", referenc
         curves: what to draw, one or more.
         ylabel: name and unit of the quantity.
         title: what the picture says.
-        reference: a dashed line at the mean of something else.
+        references: a horizontal line at the mean of each, in another dash each.
 
     Returns:
         A figure with one axes.
@@ -103,12 +105,12 @@ def plot_dial(curves: Sequence[Curve], *, ylabel: str, title: str = "", referenc
         'accuracy'
     """
     figure = new_figure(6.4, 4.0)
-    draw_dial(figure.add_subplot(), curves, ylabel=ylabel, title=title, reference=reference)
+    draw_dial(figure.add_subplot(), curves, ylabel=ylabel, title=title, references=references)
     return figure
 
 
 def draw_dial(
-    axes: Axes, curves: Sequence[Curve], *, ylabel: str, title: str = "", reference: Reference | None = None
+    axes: Axes, curves: Sequence[Curve], *, ylabel: str, title: str = "", references: Sequence[Reference] = ()
 ) -> None:
     """As :func:`plot_dial`, into given axes.
 
@@ -117,7 +119,7 @@ def draw_dial(
         curves: what to draw, one or more.
         ylabel: name and unit of the quantity.
         title: what the picture says.
-        reference: a dashed line at the mean of something else.
+        references: a horizontal line at the mean of each, in another dash each.
 
     Raises:
         ArgumentError: if there is no curve.
@@ -142,9 +144,9 @@ def draw_dial(
             clip_on=False,
             label=curve.label or None,
         )
-    if reference is not None:
+    for reference, dash in zip(references, _DASHES * len(references), strict=False):
         level = sum(reference.values) / len(reference.values)
-        axes.axhline(level, color=GREY, linestyle="--", linewidth=1.5, label=reference.label)
+        axes.axhline(level, color=GREY, linestyle=dash, linewidth=1.5, label=reference.label)
     stops = sorted({s for curve in curves for s in curve.softness})
     axes.set_xscale("function", functions=(np.cbrt, _cube))
     axes.set_xlim(0, 1.03)
@@ -154,7 +156,7 @@ def draw_dial(
     axes.grid(axis="y", color=GREY, alpha=0.2)
     axes.set_xlabel("softness (cube-root scale)", color=INK)
     axes.set_ylabel(ylabel, color=INK)
-    if reference is not None or any(curve.label for curve in curves):
+    if references or any(curve.label for curve in curves):
         axes.legend(frameon=False, fontsize=9)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ __all__ = ["plot_summary"]
 
 
 def plot_summary(
-    accuracy: Curve, error: Curve, filters: Mapping[str, ArrayLike], *, reference: Reference | None = None
+    accuracy: Curve, error: Curve, filters: Mapping[str, ArrayLike], *, references: Sequence[Reference] = ()
 ) -> Figure:
     """Draw accuracy, equivariance error and filters along the dial, side by side, for a README.
 
@@ -23,7 +23,7 @@ def plot_summary(
         accuracy: test accuracy in per cent.
         error: relative equivariance error in per cent.
         filters: a stack of filters, turned back, for each stop.  # shape of each: (rows, height, width)
-        reference: accuracy of a network that is not on the dial.
+        references: accuracies of networks that are not on the dial.
 
     Returns:
         A figure with three axes.
@@ -34,7 +34,7 @@ def plot_summary(
     """
     figure = new_figure(13.0, 3.6)
     left, middle, right = figure.subplots(1, 3, width_ratios=(4.3, 4.3, 4.2))
-    draw_dial(left, [accuracy], ylabel="test accuracy (%)", title="Accuracy", reference=reference)
+    draw_dial(left, [accuracy], ylabel="test accuracy (%)", title="Accuracy", references=references)
     draw_dial(middle, [error], ylabel="change under quarter turns (%)", title="Measured equivariance error")
     draw_filters(right, filters, xlabel="softness", title="One field's filters, turned back")
     return figure
