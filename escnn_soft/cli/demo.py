@@ -8,7 +8,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from escnn_soft.cli import words
@@ -50,7 +49,7 @@ def write(result: Study, settings: Settings, output: Path) -> None:
     """
     rows = result.rows
     colophon = _colophon(result)
-    summary, pictures = _pictures(result)
+    summary, pictures = _pictures(result, settings)
     page = render(
         title=words.TITLE,
         introduction=words.introduction(settings),
@@ -70,14 +69,13 @@ def write(result: Study, settings: Settings, output: Path) -> None:
     (output / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _pictures(result: Study) -> tuple[bytes, tuple[Picture, ...]]:
+def _pictures(result: Study, settings: Settings) -> tuple[bytes, tuple[Picture, ...]]:
     """The README's picture, and those of the page."""
     dial = [row for row in result.rows if row.on_dial]
-    stops = tuple(map(float, result.filters))
 
     def curve(name: str, label: str = "") -> Curve:
         values = tuple(tuple(100 * getattr(run, name) for run in row.runs) for row in dial)
-        return Curve(label, stops, values)
+        return Curve(label, settings.softness, values)
 
     accuracy, error = curve("accuracy"), curve("error")
     references = [
@@ -121,5 +119,4 @@ def _pictures(result: Study) -> tuple[bytes, tuple[Picture, ...]]:
 
 def _colophon(result: Study) -> dict[str, str]:
     packages = {name: version(name) for name in ("escnn", "torch", "mlxtend")}
-    machine = {"python": platform.python_version(), "threads": str(torch.get_num_threads())}
-    return {**packages, **machine, "minutes": f"{result.seconds / 60:.1f}"}
+    return {**packages, "python": platform.python_version(), "minutes": f"{result.seconds / 60:.1f}"}

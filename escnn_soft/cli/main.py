@@ -7,6 +7,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ _EXTRAS = ("matplotlib", "mlxtend", "tqdm")
 """What the demo needs beyond the library's own dependencies."""
 
 _DEMO = """Train one small steerable digit classifier strict (softness 0), soft and unconstrained (softness 1), on real
-MNIST digits whose rotation symmetry is partly broken, and write a page that compares them. The full run takes three to
-four minutes on two cores, --quick well under one."""
+MNIST digits whose rotation symmetry is partly broken, and write a page that compares them. The full run takes about
+three minutes on two cores, --quick well under one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "").partition(".")[0] not in _EXTRAS:
             raise
         return _fail(f'the demo needs {error.name}, which is not installed: pip install "escnn-soft[demo]"')
+    except BrokenProcessPool:
+        return _fail("a training process was killed, perhaps for want of memory: try --workers 1")
     except (EscnnSoftError, OSError) as error:
         return _fail(str(error))
     return 0
@@ -71,13 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("demo"), metavar="DIR", help="folder to write to (default: %(default)s)")
     seeds = f"repetitions with other splits and first weights (default: {full.seeds}, --quick: {quick().seeds})"
     add("--seeds", type=_whole(1, 100), default=argparse.SUPPRESS, metavar="N", help=seeds)
-    add(
-        "--threads",
-        type=_whole(1, 256),
-        default=2,
-        metavar="N",
-        help="threads that torch may use (default: %(default)s)",
-    )
+    workers = "trainings at the same time, one thread each (default: %(default)s)"
+    add("--workers", type=_whole(1, 64), default=2, metavar="N", help=workers)
     task = demo.add_argument_group("the task, for those who want another")
     angle = "digits are turned by up to A degrees either way (default: %(default)g)"
     task.add_argument("--angle", type=_degrees, default=full.angle, metavar="A", help=angle)

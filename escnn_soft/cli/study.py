@@ -128,7 +128,7 @@ def _run_all(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[_Job, _Result
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops the pool
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C end at once and silently; the parent reports
     torch.set_num_threads(1)
 
 

@@ -64,7 +64,7 @@ def tabulate(results: Sequence[tuple[Network, int, Sequence[Outcome]]]) -> tuple
     """Pair every network with the strict one, seed by seed.
 
     Args:
-        results: networks, each with the directions it reaches and its outcomes, one a seed; the first is the strict one.
+        results: networks, the strict one first, each with the directions it reaches and its outcomes, one a seed.
 
     Returns:
         The table.
@@ -91,14 +91,15 @@ def cells(row: Row) -> tuple[str, ...]:
     Returns:
         One string a column.
     """
+    strict = row.name == "softness 0"
     mean = {
         name: fmean(getattr(run, name) for run in row.runs) for name in ("confusable", "others", "error", "seconds")
     }
     return (
         row.name,
         f"{100 * row.accuracy:.1f} ± {100 * row.deviation:.1f}",
-        f"{100 * fmean(row.gains):+.1f}" if any(row.gains) else "-",
-        f"{row.wins} of {len(row.runs)}" if any(row.gains) else "-",
+        "-" if strict else f"{100 * fmean(row.gains):+.1f}",
+        "-" if strict else f"{row.wins} of {len(row.runs)}",
         f"{100 * mean['confusable']:.1f}",
         f"{100 * mean['others']:.1f}",
         # a strict network's error is rounding: show its size, do not round it to a flattering 0

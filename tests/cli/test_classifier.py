@@ -18,7 +18,7 @@ DIGITS = Digits(IMAGES, torch.arange(20) % 10)
 def trained(softness, epochs=2):
     torch.manual_seed(0)
     model = PlainClassifier(FIELDS) if softness is None else SoftClassifier(softness, FIELDS)
-    loss = train(model, DIGITS, Settings(epochs=epochs, batch=5, rate=0.02), 0, lambda: None)
+    loss = train(model, DIGITS, Settings(epochs=epochs, batch=5, rate=0.02), 0)
     return model, loss
 
 

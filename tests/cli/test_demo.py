@@ -13,7 +13,9 @@ from escnn_soft.cli.report import Picture, render
 from escnn_soft.cli.settings import Settings
 from escnn_soft.cli.table import HEADINGS
 
-TINY = Settings(softness=(0.0, 0.3, 1.0), seeds=2, images=2, tests=3, probes=5, epochs=2, batch=5, fields=(1, 1, 2))
+TINY = Settings(
+    softness=(0.0, 0.3, 1.0), seeds=2, images=2, tests=3, probes=5, epochs=2, batch=5, fields=(1, 1, 2), wide=2
+)
 
 
 class Balance(HTMLParser):
@@ -50,7 +52,7 @@ def test_page_holds_table_and_pictures_and_needs_nothing_else(output):
     checker.feed(page)
     assert not checker.open
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"', page)) == 5
-    assert page.count("<tr") == 1 + 4
+    assert page.count("<tr") == 1 + 5
     assert all(f"<th>{heading}</th>" in page for heading in HEADINGS)
     assert "In this run" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
@@ -61,15 +63,21 @@ def test_page_holds_table_and_pictures_and_needs_nothing_else(output):
 def test_results_hold_every_run(output):
     results = json.loads((output / "results.json").read_text(encoding="utf-8"))
     assert results["settings"]["softness"] == [0.0, 0.3, 1.0]
-    assert [row["name"] for row in results["rows"]] == ["0", "0.3", "1", "plain torch"]
+    assert [row["name"] for row in results["rows"]] == [
+        "softness 0",
+        "softness 0.3",
+        "softness 1",
+        "strict, 2 x wide",
+        "plain torch",
+    ]
     assert all(len(row["runs"]) == 2 for row in results["rows"])
     assert results["rows"][0]["runs"][0]["error"] < 1e-4 < results["rows"][2]["runs"][0]["error"]
-    assert {"escnn", "torch", "python", "threads"} <= set(results["run"])
-    assert len((output / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 8
+    assert {"escnn", "torch", "python"} <= set(results["run"])
+    assert len((output / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 10
 
 
-def test_run_prints_the_table_and_is_reproducible(output, tmp_path, capsys):
-    run(TINY, tmp_path)
+def test_run_prints_the_table_and_workers_change_nothing(output, tmp_path, capsys):
+    run(TINY, tmp_path, workers=2)
     printed = capsys.readouterr().out
     assert all(heading in printed for heading in HEADINGS)
     assert "In this run" in printed

@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +25,10 @@ class Recorder:
     error: BaseException | None = None
     settings: Settings
     output: Path
+    workers: int
 
-    def __call__(self, settings, output):
-        self.settings, self.output = settings, output
+    def __call__(self, settings, output, workers):
+        self.settings, self.output, self.workers = settings, output, workers
         if self.error is not None:
             raise self.error
 
@@ -47,7 +49,7 @@ def demo(monkeypatch):
         (["train"], "invalid choice: 'train'"),
         (["demo", "--seeds", "0"], "--seeds: expected a whole number from 1 to 100 but got '0'"),
         (["demo", "--seeds", "two"], "--seeds: expected a whole number from 1 to 100 but got 'two'"),
-        (["demo", "--threads", "-1"], "--threads: expected a whole number from 1 to 256 but got '-1'"),
+        (["demo", "--workers", "-1"], "--workers: expected a whole number from 1 to 64 but got '-1'"),
         (["demo", "--images", "301"], "--images: expected a whole number from 1 to 300 but got '301'"),
         (["demo", "--epochs", "1.5"], "--epochs: expected a whole number from 1 to 1000 but got '1.5'"),
         (["demo", "--angle", "181"], "--angle: expected an angle from 0 to 180 degrees but got '181'"),
@@ -74,7 +76,7 @@ def test_help_of_the_demo_names_options_and_defaults(capsys):
     with pytest.raises(SystemExit):
         main(["demo", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for option in ("--quick", "--output", "--seeds", "--threads", "--angle", "--images", "--epochs"):
+    for option in ("--quick", "--output", "--seeds", "--workers", "--angle", "--images", "--epochs"):
         assert option in text
     assert f"(default: {Settings().seeds}, --quick: {quick().seeds})" in text
     assert "(default: demo)" in text
@@ -82,7 +84,7 @@ def test_help_of_the_demo_names_options_and_defaults(capsys):
 
 def test_defaults(demo):
     assert main(["demo"]) == 0
-    assert (demo.settings, demo.output) == (Settings(), Path("demo"))
+    assert (demo.settings, demo.output, demo.workers) == (Settings(), Path("demo"), 2)
 
 
 def test_options_change_the_settings(demo):
@@ -91,15 +93,21 @@ def test_options_change_the_settings(demo):
     assert demo.output == Path("x")
 
 
-def test_threads(demo):
-    assert main(["demo", "--threads", "3"]) == 0
-    assert torch.get_num_threads() == 3
+def test_workers_have_one_thread_each(demo):
+    assert main(["demo", "--workers", "3"]) == 0
+    assert demo.workers == 3
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
         (KeyboardInterrupt(), 130, "escnn-soft: stopped\n"),
+        (
+            BrokenProcessPool(),
+            1,
+            "escnn-soft: error: a training process was killed, perhaps for want of memory: try --workers 1\n",
+        ),
         (
             ArgumentError("a", 1, "a 2", "Pass 2."),
             1,

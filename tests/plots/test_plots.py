@@ -43,18 +43,20 @@ def test_curve_statistics():
     assert Curve("", (0.0,), ((0.5,),)).deviation == (0.0,)
 
 
-@pytest.mark.parametrize("reference", [None, Reference("plain", (0.85, 0.87))])
-def test_dial_has_a_line_a_curve_and_the_reference(reference):
-    figure = plot_dial([CURVE, Curve("other", STOPS, CURVE.values)], ylabel="accuracy", title="T", reference=reference)
+@pytest.mark.parametrize("references", [[], [Reference("plain", (0.85, 0.87)), Reference("wide", (0.9,))]])
+def test_dial_has_a_line_a_curve_and_a_reference(references):
+    figure = plot_dial(
+        [CURVE, Curve("other", STOPS, CURVE.values)], ylabel="accuracy", title="T", references=references
+    )
     (axes,) = figure.axes
-    assert len(axes.lines) == 2 + (reference is not None)
+    assert len(axes.lines) == 2 + len(references)
     assert axes.lines[0].get_xdata() == pytest.approx(STOPS)
     assert axes.lines[0].get_ydata() == pytest.approx(CURVE.mean)
     assert (axes.get_ylabel(), axes.get_title("left")) == ("accuracy", "T")
     assert axes.get_xlabel().startswith("softness")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.1", "1"]
     names = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert names == ["soft", "other"] + ["plain"] * (reference is not None)
+    assert names == ["soft", "other"] + [reference.label for reference in references]
     assert len(axes.collections[1].get_offsets()) == 6  # every run is a dot
 
 
@@ -104,14 +106,14 @@ def test_spectra_have_a_panel_a_layer_and_a_line_a_level():
 
 
 def test_summary_is_a_readme_sized_png():
-    figure = plot_summary(CURVE, CURVE, FILTERS, reference=Reference("plain", (0.85,)))
+    figure = plot_summary(CURVE, CURVE, FILTERS, references=[Reference("plain", (0.85,))])
     assert [len(axes.lines) for axes in figure.axes] == [2, 1, 0]
     png = to_png(figure)
     assert png.startswith(b"\x89PNG")
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     assert (width, height) == (1950, 540)
     assert len(png) < 300_000
-    assert png == to_png(plot_summary(CURVE, CURVE, FILTERS, reference=Reference("plain", (0.85,))))
+    assert png == to_png(plot_summary(CURVE, CURVE, FILTERS, references=[Reference("plain", (0.85,))]))
 
 
 def test_no_global_state():
