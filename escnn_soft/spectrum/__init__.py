@@ -1,8 +1,9 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and planar kernels."""
 
+from escnn_soft.spectrum.action import act, act_on_fibres
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
-from escnn_soft.spectrum.grid import Harmonic, PlanarGrid, grid_exact, pixel_permutation
+from escnn_soft.spectrum.grid import Harmonic, PlanarGrid, grid_action, grid_exact, moves_pixels, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.kernel import kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
@@ -17,9 +18,13 @@ __all__ = [
     "PlanarGrid",
     "WeightSpectrum",
     "WeightTransform",
+    "act",
+    "act_on_fibres",
     "fibre_group",
     "fibre_transform",
+    "grid_action",
     "grid_exact",
     "kernel_transform",
+    "moves_pixels",
     "pixel_permutation",
 ]

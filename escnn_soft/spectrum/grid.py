@@ -16,7 +16,7 @@ from escnn_soft.linalg import RANK_TOLERANCE, extend_orthonormal
 from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.planar import PlanarGroup
 
-__all__ = ["Harmonic", "PlanarGrid", "SpatialCopy", "grid_exact", "pixel_permutation"]
+__all__ = ["Harmonic", "PlanarGrid", "SpatialCopy", "grid_action", "grid_exact", "moves_pixels", "pixel_permutation"]
 
 Matrix = NDArray[np.float64]
 
@@ -146,7 +146,36 @@ class PlanarGrid:
 def grid_exact(gspace: GSpace2D) -> bool:
     """Whether every element of the fibre group maps the pixel grid to itself: a subgroup of D_4 along the axes."""
     elements = gspace.fibergroup.elements
-    return elements is not None and all(_signed_permutation(gspace.basespace_action(g)) for g in elements)
+    return elements is not None and all(moves_pixels(gspace, g) for g in elements)
+
+
+def moves_pixels(gspace: GSpace2D, element: GroupElement) -> bool:
+    """Whether an element maps the pixel grid to itself, so that its action needs no interpolation."""
+    matrix = gspace.basespace_action(element)
+    return bool(np.abs(matrix - np.rint(matrix)).max() < 1e-9)
+
+
+def grid_action(gspace: GSpace2D, element: GroupElement) -> NDArray[np.int64]:
+    """The signed permutation of the plane's axes (x to the right, y upwards) that an element is.
+
+    Args:
+        gspace: escnn gspace on the plane.
+        element: element of its fibre group.
+
+    Returns:
+        The matrix.  # shape: (2, 2)
+
+    Raises:
+        GridActionError: if the element does not map the pixel grid to itself.
+    """
+    if not moves_pixels(gspace, element):
+        raise GridActionError(
+            "element",
+            str(element),
+            "an element that maps the pixel grid to itself",
+            "Only rotations by multiples of 90 degrees and reflections along the grid's axes and diagonals do.",
+        )
+    return np.rint(gspace.basespace_action(element)).astype(int)
 
 
 def pixel_permutation(gspace: GSpace2D, kernel_size: int, element: GroupElement) -> NDArray[np.int64]:
@@ -163,22 +192,10 @@ def pixel_permutation(gspace: GSpace2D, kernel_size: int, element: GroupElement)
     Raises:
         GridActionError: if the element does not map the grid to itself.
     """
-    matrix = gspace.basespace_action(element)
-    if not _signed_permutation(matrix):
-        raise GridActionError(
-            "element",
-            str(element),
-            "an element that maps the pixel grid to itself",
-            "Only rotations by multiples of 90 degrees and reflections along the grid's axes and diagonals do.",
-        )
     grid = PlanarGrid(gspace, kernel_size)
-    moved = np.rint(2 * grid.points @ matrix.T).astype(int)
+    moved = np.rint(2 * grid.points @ grid_action(gspace, element).T).astype(int)
     index = {tuple(point): i for i, point in enumerate(np.rint(2 * grid.points).astype(int))}
     return np.array([index[tuple(point)] for point in moved])
-
-
-def _signed_permutation(matrix: Matrix) -> bool:
-    return bool(np.abs(matrix - np.rint(matrix)).max() < 1e-9)
 
 
 def _axis(gspace: GSpace2D, group: PlanarGroup) -> float:

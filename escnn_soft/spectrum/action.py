@@ -1,0 +1,65 @@
+"""How a group element acts on a field of features: fibres by the representation, pixels by moving them, exactly."""
+
+from __future__ import annotations
+
+import torch
+from escnn.group import GroupElement
+from escnn.nn import FieldType, GeometricTensor
+from torch import Tensor
+
+from escnn_soft.spectrum.grid import grid_action
+
+__all__ = ["act", "act_on_fibres"]
+
+
+def act(element: GroupElement, field: GeometricTensor) -> GeometricTensor:
+    """(g . x)(p) = rho(g) x(g^-1 p), without interpolation: escnn's own ``transform`` resamples even quarter turns.
+
+    Args:
+        element: an element of the gspace's fibre group that maps the pixel grid to itself.
+        field: a feature vector, or an image on the plane, square or not.
+
+    Returns:
+        The transformed field, of the same type; a quarter turn swaps height and width.
+
+    Raises:
+        GridActionError: if the element does not map the pixel grid to itself.
+
+    Example:
+        >>> from escnn import gspaces
+        >>> space = gspaces.rot2dOnR2(4)
+        >>> x = space.type(space.trivial_repr)(torch.arange(4.0).view(1, 1, 2, 2))
+        >>> act(space.fibergroup.element(1), x).tensor[0, 0]
+        tensor([[1., 3.],
+                [0., 2.]])
+    """
+    return GeometricTensor(
+        _on_points(element, act_on_fibres(element, field.tensor, field.type), field.type), field.type
+    )
+
+
+def act_on_fibres(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:
+    """rho(g) x at every point.
+
+    Args:
+        element: an element of the fibre group.
+        x: features.  # shape: (n, channels, ...)
+        field_type: their type.
+
+    Returns:
+        The features with their channels mixed.  # shape: (n, channels, ...)
+    """
+    rho = torch.from_numpy(field_type.representation(element)).to(x)
+    return torch.einsum("ij,nj...->ni...", rho, x)
+
+
+def _on_points(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:
+    if field_type.gspace.dimensionality == 0:
+        return x
+    matrix = grid_action(field_type.gspace, element)
+    # The plane's first axis points along the columns, its second one up against the rows.
+    if matrix[0, 0] == 0:
+        x = x.transpose(-1, -2)  # (x, y) -> (-y, -x) in the plane
+        matrix = matrix @ [[0, -1], [-1, 0]]
+    axes = [axis for axis, sign in ((-1, matrix[0, 0]), (-2, matrix[1, 1])) if sign < 0]
+    return x.flip(axes)
