@@ -1,6 +1,8 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
+from escnn_soft.bounds import Certificate, PixelErrors, Term
+from escnn_soft.certify import certificate
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -25,6 +27,7 @@ __all__ = [
     "AliasedBasisError",
     "ArgumentError",
     "BasisFilterError",
+    "Certificate",
     "Cutoff",
     "DtypeError",
     "EmptyBasisError",
@@ -35,12 +38,15 @@ __all__ = [
     "GridActionError",
     "Level",
     "LevelEnergy",
+    "PixelErrors",
     "Policy",
     "RepresentationError",
     "ShapeError",
     "SoftLinear",
     "SoftR2Conv",
     "SoftnessError",
+    "Term",
     "WeightSpectrum",
     "__version__",
+    "certificate",
 ]

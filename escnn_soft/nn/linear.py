@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
+from escnn_soft.bounds import Certificate
 from escnn_soft.errors import ArgumentError, EmptyBasisError, FieldTypeError
 from escnn_soft.nn.arguments import check_types
+from escnn_soft.nn.certificate import matrix_certificate
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.policies import Policy, as_policy
@@ -99,6 +101,10 @@ class SoftLinear(SoftLayer, Linear):
 
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         return linear(x, kernel, bias)
+
+    def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
+        fields = self._in_representations, self.out_type.representations
+        return matrix_certificate(self._transform, *fields, kernel, bias, self.space)
 
     @classmethod
     def from_hard(cls, layer: Linear, softness: float | Policy = 0.0) -> SoftLinear:

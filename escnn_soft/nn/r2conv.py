@@ -14,9 +14,12 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from escnn_soft._checks import instance, integer
+from escnn_soft.bounds import Certificate
 from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError
 from escnn_soft.nn.arguments import check_geometry, check_groups, check_types, dense_geometry
+from escnn_soft.nn.certificate import convolution_certificate
 from escnn_soft.nn.equivariance_check import central_difference, smooth_image
+from escnn_soft.nn.execution import Geometry
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_harmonics
 from escnn_soft.nn.soft import SoftLayer
@@ -160,6 +163,11 @@ class SoftR2Conv(SoftLayer, R2Conv):
         if self.padding_mode != "zeros":
             x, padding = pad(x, self._reversed_padding_repeated_twice, self.padding_mode), 0
         return conv2d(x, kernel, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
+        geometry = Geometry.of(self.stride, self.padding, self.dilation, self.padding_mode, self.groups)
+        fields = self._in_representations, self.out_type.representations
+        return convolution_certificate(self._transform, *fields, kernel, bias, self.space, geometry)
 
     @classmethod
     def from_hard(

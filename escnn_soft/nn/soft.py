@@ -13,6 +13,7 @@ from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from escnn_soft.bounds import Certificate
 from escnn_soft.errors import DtypeError, FieldTypeError
 from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
 from escnn_soft.policies import Exponential, Policy, as_policy
@@ -144,6 +145,19 @@ class SoftLayer(EquivariantModule):
         if bias is None or self._bias_transform is None:
             return WeightSpectrum(levels)
         return WeightSpectrum(levels, self._measure(self._bias_transform, bias[:, None, None]))
+
+    def certificate(self) -> Certificate:
+        """The equivariance error of the layer's weights, as they are used, for every element of the group.
+
+        Returns:
+            A frozen value: exact errors, certified upper bounds, and what they rest on.
+        """
+        with torch.no_grad():
+            return self._certify(*self.expand_parameters())
+
+    def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
+        """The certificate of an expanded kernel and bias."""
+        raise NotImplementedError
 
     def _measure(self, transform: WeightTransform, weight: Tensor) -> tuple[LevelEnergy, ...]:
         energies = transform.energies(weight.double().cpu()).tolist()

@@ -1,9 +1,18 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and planar kernels."""
 
-from escnn_soft.spectrum.action import act, act_on_fibres
+from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
-from escnn_soft.spectrum.grid import Harmonic, PlanarGrid, grid_action, grid_exact, moves_pixels, pixel_permutation
+from escnn_soft.spectrum.gram import IrrepGrams
+from escnn_soft.spectrum.grid import (
+    Harmonic,
+    PlanarGrid,
+    grid_action,
+    grid_exact,
+    moves_pixels,
+    pixel_elements,
+    pixel_permutation,
+)
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.kernel import kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
@@ -12,6 +21,7 @@ from escnn_soft.spectrum.transform import WeightTransform
 __all__ = [
     "FibreGroup",
     "Harmonic",
+    "IrrepGrams",
     "IrrepId",
     "Level",
     "LevelEnergy",
@@ -20,11 +30,13 @@ __all__ = [
     "WeightTransform",
     "act",
     "act_on_fibres",
+    "act_on_rows",
     "fibre_group",
     "fibre_transform",
     "grid_action",
     "grid_exact",
     "kernel_transform",
     "moves_pixels",
+    "pixel_elements",
     "pixel_permutation",
 ]

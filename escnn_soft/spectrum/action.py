@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
 import torch
-from escnn.group import GroupElement
+from escnn.group import GroupElement, Representation
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
 from escnn_soft.spectrum.grid import grid_action
 
-__all__ = ["act", "act_on_fibres"]
+__all__ = ["act", "act_on_fibres", "act_on_rows"]
 
 
 def act(element: GroupElement, field: GeometricTensor) -> GeometricTensor:
@@ -49,8 +53,29 @@ def act_on_fibres(element: GroupElement, x: Tensor, field_type: FieldType) -> Te
     Returns:
         The features with their channels mixed.  # shape: (n, channels, ...)
     """
-    rho = torch.from_numpy(field_type.representation(element)).to(x)
-    return torch.einsum("ij,nj...->ni...", rho, x)
+    return act_on_rows(element, x.transpose(0, 1), field_type.representations).transpose(0, 1)
+
+
+def act_on_rows(element: GroupElement, rows: Tensor, representations: Sequence[Representation]) -> Tensor:
+    """rho(g) x for a sum of representations, field by field; the whole matrix is never formed.
+
+    Args:
+        element: a group element.
+        rows: one row a channel.  # shape: (channels, ...)
+        representations: one a field.
+
+    Returns:
+        The rows mixed within each field.  # shape: (channels, ...)
+    """
+    parts, start = [], 0
+    for _, run in groupby(representations, key=lambda rho: rho.name):
+        fields = list(run)
+        size, stop = fields[0].size, start + len(fields) * fields[0].size
+        rho = torch.from_numpy(np.asarray(fields[0](element), dtype=np.float64)).to(rows)
+        part = rows[start:stop]
+        parts.append((rho @ part.reshape(len(fields), size, -1)).reshape(part.shape))
+        start = stop
+    return torch.cat(parts)
 
 
 def _on_points(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,7 @@ from escnn.group import groups as escnn_groups
 from numpy.typing import NDArray
 
 from escnn_soft.linalg import intertwiners
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId, Splitting
+from escnn_soft.spectrum.fibregroup import Circle, FibreGroup, IrrepId, Splitting
 from escnn_soft.spectrum.planar import PlanarGroup
 
 __all__ = ["CompactGroup"]
@@ -33,6 +34,41 @@ class CompactGroup(FibreGroup):
     def worst_violation(self) -> float:
         """Largest violation of any irrep, infinite for Lie groups."""
         return math.inf if self.group.continuous else max(self.violation(psi.id) for psi in self.group.irreps())
+
+    def _rate(self, irrep: IrrepId) -> float:
+        """The degree l for SO(3) and O(3); enumerated for finite groups; a product adds the rates of its factors."""
+        if isinstance(self.group, escnn_groups.SO3 | escnn_groups.O3):
+            return float(irrep[-1])
+        if self.factors:  # a factor C_2 is an inversion or a mirror, not a rotation
+            rotating = [(f, i) for f, i in zip(self.factors, irrep[:2], strict=True) if f.group.order() != 2]
+            return sum(factor.rate(part) for factor, part in rotating)
+        psi, rotations = self.irrep(irrep), [g for g in self.group.elements if g != self.group.identity]
+        return max(float(np.linalg.norm(psi(g) - np.eye(psi.size), 2)) / _angle(g) for g in rotations)
+
+    @property
+    def circles(self) -> tuple[Circle, ...]:
+        """The Euler angles of SO(3) and O(3); the circles of both factors of a product."""
+        if isinstance(self.group, escnn_groups.SO3):
+            return _EULER_CIRCLES
+        if isinstance(self.group, escnn_groups.O3):
+            return tuple(_proper(self.group, circle) for circle in _EULER_CIRCLES)
+        if not self.factors:
+            return ()
+        pair, (first, second) = self.group.pair_elements, self.factors
+        return (
+            *(_lift(circle, lambda g: pair(g, second.group.identity)) for circle in first.circles),
+            *(_lift(circle, lambda g: pair(first.group.identity, g)) for circle in second.circles),
+        )
+
+    @property
+    def cosets(self) -> tuple[GroupElement, ...]:
+        """The identity, and the inversion of O(3); the pairs of both factors' cosets of a product."""
+        if self.factors:
+            first, second = self.factors
+            return tuple(self.group.pair_elements(*pair) for pair in product(first.cosets, second.cosets))
+        if isinstance(self.group, escnn_groups.O3):
+            return self.group.identity, self.group.inversion
+        return tuple(self.group.elements or [self.group.identity])
 
     def _product(self, left: IrrepId, right: IrrepId) -> Splitting:
         psi, phi = self.irrep(left), self.irrep(right)
@@ -108,6 +144,28 @@ def _excursion(matrix: NDArray[np.float64]) -> float:
     """Mean square ||M - I||_F^2 / d of an orthogonal matrix."""
     d = matrix.shape[0]
     return float(np.linalg.norm(matrix - np.eye(d)) ** 2) / d
+
+
+def _turn(axis: tuple[float, float, float]) -> Circle:
+    group = escnn_groups.so3_group()
+    return lambda t: group.element(t * np.array(axis), "EV")
+
+
+_EULER_CIRCLES = _turn((0.0, 0.0, 1.0)), _turn((0.0, 1.0, 0.0)), _turn((0.0, 0.0, 1.0))
+
+
+def _proper(group: Group, circle: Circle) -> Circle:
+    """A circle of rotations in O(3)."""
+    return lambda t: group.element((0, circle(t).to("Q")), "Q")
+
+
+def _lift(circle: Circle, embed: Callable[[GroupElement], GroupElement]) -> Circle:
+    return lambda t: embed(circle(t))
+
+
+def _angle(rotation: GroupElement) -> float:
+    """Angle of a rotation of space, in (0, pi]."""
+    return math.acos(max(-1.0, (float(np.trace(rotation.to("MAT"))) - 1) / 2))
 
 
 def _order(element: GroupElement) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from escnn.group import GroupElement
+from escnn.group import groups as escnn_groups
 from escnn.gspaces import GSpace2D
 from numpy.typing import NDArray
 
@@ -16,7 +17,16 @@ from escnn_soft.linalg import RANK_TOLERANCE, extend_orthonormal
 from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.planar import PlanarGroup
 
-__all__ = ["Harmonic", "PlanarGrid", "SpatialCopy", "grid_action", "grid_exact", "moves_pixels", "pixel_permutation"]
+__all__ = [
+    "Harmonic",
+    "PlanarGrid",
+    "SpatialCopy",
+    "grid_action",
+    "grid_exact",
+    "moves_pixels",
+    "pixel_elements",
+    "pixel_permutation",
+]
 
 Matrix = NDArray[np.float64]
 
@@ -153,6 +163,28 @@ def moves_pixels(gspace: GSpace2D, element: GroupElement) -> bool:
     """Whether an element maps the pixel grid to itself, so that its action needs no interpolation."""
     matrix = gspace.basespace_action(element)
     return bool(np.abs(matrix - np.rint(matrix)).max() < 1e-9)
+
+
+def pixel_elements(gspace: GSpace2D) -> tuple[GroupElement, ...]:
+    """All elements of the fibre group that map the pixel grid to itself: a subgroup of D_4.
+
+    Args:
+        gspace: escnn gspace on the plane.
+
+    Returns:
+        The elements, the identity first.
+    """
+    group = gspace.fibergroup
+    if not group.continuous:
+        return tuple(g for g in group.elements if moves_pixels(gspace, g))
+    turns = [2 * math.pi * i / 4 for i in range(4)]
+    if not isinstance(group, escnn_groups.O2):
+        return tuple(group.element(t, "radians") for t in turns)
+    mirror = group.element((1, 0.0), "radians")
+    tilt = math.atan2(*gspace.basespace_action(mirror)[::-1, 0])  # R(tilt) diag(1, -1)
+    rotations = [group.element((0, t), "radians") for t in turns]
+    reflections = [group.element((0, t - tilt), "radians") @ mirror for t in turns]
+    return (*rotations, *reflections)
 
 
 def grid_action(gspace: GSpace2D, element: GroupElement) -> NDArray[np.int64]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from escnn.group import Group
+from escnn.group import Group, GroupElement
 from numpy.typing import NDArray
 
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId, Splitting
+from escnn_soft.spectrum.fibregroup import Circle, FibreGroup, IrrepId, Splitting
 
 __all__ = ["PlanarGroup"]
 
@@ -64,12 +64,29 @@ class PlanarGroup(FibreGroup):
         return max(self.violation(psi.id) for psi in self.group.irreps())
 
     def _violation(self, irrep: IrrepId) -> float:
-        """sqrt(r^2 + f^2): r = |k|, or (N / pi) |sin(pi k / N)| for C_N; f^2 the mean of |psi(flip) - I|^2."""
-        parity, k = self.label(irrep)
-        n = self.rotations
-        rotation = float(k) if n is None else (n / math.pi) * math.sin(math.pi * k / n)
+        """sqrt(rate^2 + f^2): f^2 the mean of |psi(flip) - I|^2."""
+        parity, _ = self.label(irrep)
         flip = 0.0 if not self.flips else 2.0 if self.is_pair(irrep) else 4.0 * parity
-        return math.sqrt(rotation**2 + flip)
+        return math.sqrt(self.rate(irrep) ** 2 + flip)
+
+    def _rate(self, irrep: IrrepId) -> float:
+        """|k|, or the chord (N / pi) |sin(pi k / N)| for C_N: j steps move a vector at most j times as far as one."""
+        k, n = self.label(irrep)[1], self.rotations
+        return float(k) if n is None else (n / math.pi) * math.sin(math.pi * k / n)
+
+    @property
+    def circles(self) -> tuple[Circle, ...]:
+        """The rotations of SO(2) and O(2)."""
+        if self.rotations is not None:
+            return ()
+        return (lambda t: self.group.element((0, t) if self.flips else t, "radians"),)
+
+    @property
+    def cosets(self) -> tuple[GroupElement, ...]:
+        """The identity, and a reflection of O(2)."""
+        if self.rotations is not None:
+            return tuple(self.group.elements)
+        return (self.group.identity, self.group.element((1, 0.0), "radians")) if self.flips else (self.group.identity,)
 
     def size(self, irrep: IrrepId) -> int:
         """Dimension of an irrep, without building it."""

@@ -56,7 +56,7 @@ class Block:
         """Weights between irreps, (copies_out * d_out * S, copies_in * d_in), from coefficients."""
         copies_out, d_out, copies_in, d_in = self.copies
         rows = self.rows if gains is None else gains[:, None] * self.rows
-        weight = (coefficients.view(self.shape) @ rows).view(copies_out, copies_in, d_out, -1, d_in)
+        weight = (coefficients @ rows).view(copies_out, copies_in, d_out, -1, d_in)
         return weight.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)
 
     def coefficients(self, weight: Tensor) -> Tensor:
@@ -75,6 +75,7 @@ class WeightTransform:
     O(m n (d_out S d_in + field size)) for m x n channels, never O((m n S)^2).
 
     Attributes:
+        group: the fibre group.
         frame_out: change of basis of the output channels.
         frame_in: change of basis of the input channels.
         points: S, the number of pixels; 1 for fibre maps.
@@ -84,6 +85,7 @@ class WeightTransform:
         exact: whether the group acts on the pixels, so that statements hold for the executed layer.
     """
 
+    group: FibreGroup
     frame_out: ChannelFrame
     frame_in: ChannelFrame
     points: int
@@ -153,7 +155,7 @@ class WeightTransform:
         Returns:
             The weights.  # shape: (out, in, S)
         """
-        pieces = coefficients.split([rows * columns for rows, columns in (block.shape for block in self.blocks)])
+        pieces = self.pieces(coefficients)
         factors: Sequence[Tensor | None] = [None] * len(self.blocks)
         if gains is not None:
             factors = gains[self.row_levels].split([block.shape[1] for block in self.blocks])
@@ -164,6 +166,19 @@ class WeightTransform:
         weight = self.frame_in.out_of_irreps(torch.cat(bands).T)  # shape: (n, m * S)
         weight = self.frame_out.out_of_irreps(weight.T.reshape(m, s * n))
         return weight.view(m, s, n).transpose(1, 2)
+
+    def pieces(self, coefficients: Tensor) -> list[Tensor]:
+        """Coefficients block by block.
+
+        Args:
+            coefficients: one number a direction.  # shape: (dim,)
+
+        Returns:
+            Views, one a block.  # each: (pairs of copies, directions)
+        """
+        shapes = [block.shape for block in self.blocks]
+        parts = coefficients.split([rows * columns for rows, columns in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def analysis(self, weight: Tensor) -> Tensor:
         """Coefficients of a weight: the inverse of :meth:`synthesis` on the span of the levels.
@@ -236,7 +251,9 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     top = max((sigma for remainder, sigma, _ in keys if not remainder), default=0.0)
     levels = tuple(_level(space.group, key, top, dims[key]) for key in keys)
     row_levels = torch.cat([block.level for block in blocks])
-    return WeightTransform(frame_out, frame_in, space.points, tuple(blocks), row_levels, levels, space.exact)
+    return WeightTransform(
+        space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels, levels, space.exact
+    )
 
 
 def _level(group: FibreGroup, key: LevelKey, top: float, dim: int) -> Level:

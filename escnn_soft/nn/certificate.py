@@ -1,0 +1,119 @@
+"""Certificates of matrices and planar kernels that run between given fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from escnn.group import Representation
+from escnn.gspaces import GSpace, GSpace2D
+from torch import Tensor
+
+from escnn_soft.bounds import Certificate, PixelErrors, Term
+from escnn_soft.nn.execution import ConvolutionExecution, Geometry, MatrixExecution
+from escnn_soft.spectrum import IrrepGrams, WeightTransform, fibre_group, fibre_transform
+
+__all__ = ["convolution_certificate", "matrix_certificate"]
+
+Fields = Sequence[Representation]
+
+
+def matrix_certificate(
+    transform: WeightTransform,
+    in_fields: Fields,
+    out_fields: Fields,
+    matrix: Tensor,
+    bias: Tensor | None,
+    gspace: GSpace,
+) -> Certificate:
+    """Certificate of x -> W x + b between feature vectors, exact for every group.
+
+    Args:
+        transform: the spectrum of the matrices between the fields.
+        in_fields: fields of the input.
+        out_fields: fields of the output.
+        matrix: W, in the dtype in which it runs.  # shape: (out, in)
+        bias: b, or None.  # shape: (out,)
+        gspace: whose fibre group acts.
+
+    Returns:
+        The certificate.
+    """
+    exact = matrix.detach().double().cpu()
+    execution = MatrixExecution(fibre_group(gspace), in_fields, out_fields, exact, matrix.dtype)
+    return Certificate(
+        _terms(transform, exact[:, :, None]), "grid", "", (), _bias(bias, out_fields, gspace),
+        symmetry=transform.group, execution=execution,
+    )  # fmt: skip
+
+
+def convolution_certificate(
+    transform: WeightTransform,
+    in_fields: Fields,
+    out_fields: Fields,
+    kernel: Tensor,
+    bias: Tensor | None,
+    gspace: GSpace2D,
+    geometry: Geometry,
+) -> Certificate:
+    """Certificate of a planar convolution, exact under the elements that move pixels onto pixels.
+
+    Args:
+        transform: the spectrum of the kernels between the fields.
+        in_fields: fields of the input of one group.
+        out_fields: fields of the output.
+        kernel: in the dtype in which it runs.  # shape: (out, in / groups, k, k)
+        bias: or None.  # shape: (out,)
+        gspace: on the plane.
+        geometry: how the kernel moves.
+
+    Returns:
+        The certificate.
+    """
+    exact = kernel.detach().double().cpu()
+    execution = ConvolutionExecution(gspace, in_fields, out_fields, exact, geometry, kernel.dtype)
+    assumptions = [_geometry_in_words(geometry, execution)]
+    reason, grid = "", None
+    terms = _terms(transform, exact)
+    if not transform.exact:
+        covered = ", ".join(str(g) for g in execution.elements)
+        reason = f"only {covered} of {gspace.fibergroup} move pixels onto pixels"
+        errors = tuple(float(execution.error(g).norm()) for g in execution.elements)
+        grid = PixelErrors(execution.elements, errors, float(exact.norm()))
+        assumptions.append("norms are those of the coefficients of the continuous kernel, not of its pixels")
+        lawless = sum(term.energy for term in terms if term.irrep is None)
+        if lawless > 0:
+            assumptions.append(
+                f"a remainder of norm {math.sqrt(lawless):.3g} beyond the band limit counts with twice its norm"
+            )
+    return Certificate(
+        terms, "grid" if transform.exact else "continuous", reason, tuple(assumptions),
+        _bias(bias, out_fields, gspace), grid, symmetry=transform.group, execution=execution,
+    )  # fmt: skip
+
+
+def _terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
+    grams = IrrepGrams(transform)
+    return tuple(
+        Term(irrep, sigma, float(torch.trace(gram)), tuple(tuple(row) for row in gram.tolist()))
+        for irrep, sigma, gram in zip(
+            grams.irreps, grams.sigmas, grams(transform.block_coefficients(weight)), strict=True
+        )
+    )
+
+
+def _bias(bias: Tensor | None, out_fields: Fields, gspace: GSpace) -> Certificate | None:
+    if bias is None:
+        return None
+    trivial = [gspace.trivial_repr]
+    transform = fibre_transform(gspace, trivial, out_fields)
+    return matrix_certificate(transform, trivial, out_fields, bias[:, None], None, gspace)
+
+
+def _geometry_in_words(geometry: Geometry, execution: ConvolutionExecution) -> str:
+    names = ", ".join(str(g) for g in execution.elements)
+    words = f"operator bounds hold under {names}"
+    if max(geometry.stride) > 1:
+        words += f", where (size + 2 padding - dilation (k - 1) - 1) is a multiple of the stride {geometry.stride}"
+    return words
