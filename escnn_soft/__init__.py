@@ -17,8 +17,8 @@ from escnn_soft.errors import (
     ShapeError,
     SoftnessError,
 )
-from escnn_soft.nn import SoftLinear, SoftR2Conv
-from escnn_soft.policies import Cutoff, Exponential, Policy
+from escnn_soft.nn import SoftLinear, SoftnessScheduler, SoftR2Conv
+from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
 
 __version__ = "0.1.0"
@@ -27,7 +27,9 @@ __all__ = [
     "AliasedBasisError",
     "ArgumentError",
     "BasisFilterError",
+    "Budget",
     "Certificate",
+    "CosineSchedule",
     "Cutoff",
     "DtypeError",
     "EmptyBasisError",
@@ -36,8 +38,10 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "Learned",
     "Level",
     "LevelEnergy",
+    "LinearSchedule",
     "PixelErrors",
     "Policy",
     "RepresentationError",
@@ -45,6 +49,7 @@ __all__ = [
     "SoftLinear",
     "SoftR2Conv",
     "SoftnessError",
+    "SoftnessScheduler",
     "Term",
     "WeightSpectrum",
     "__version__",

@@ -16,7 +16,8 @@ from torch.nn import Module, Parameter
 from escnn_soft.bounds import Certificate
 from escnn_soft.errors import DtypeError, FieldTypeError
 from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
-from escnn_soft.policies import Exponential, Policy, as_policy
+from escnn_soft.nn.gains import LevelGains
+from escnn_soft.policies import Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransform, fibre_transform
 
 __all__ = ["SoftLayer"]
@@ -34,6 +35,7 @@ class SoftLayer(EquivariantModule):
         soft_weights: coefficients of all directions outside escnn's basis, zero at first; where every gain is 0 they
             take no part in the computation and get no gradient.  # shape: (directions,)
         soft_bias: likewise for the bias; None without a bias.  # shape: (directions,)
+        level_logits: parameters of a ``Learned`` softness, the kernel's levels and then the bias's; else None.
     """
 
     _kernel_name: str
@@ -43,6 +45,7 @@ class SoftLayer(EquivariantModule):
     soft_bias: Parameter | None
     weights: Parameter
     bias: Parameter | None
+    level_logits: Parameter | None
     bias_expansion: Tensor
     expanded_bias: Tensor | None
     _basisexpansion: BlocksBasisExpansion
@@ -72,6 +75,7 @@ class SoftLayer(EquivariantModule):
         self._cached: tuple[object, ...] | None = None
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         self._policy = policy
+        self.register_parameter("level_logits", None)
         self._set_constants()
 
     def _set_constants(self) -> None:
@@ -86,19 +90,37 @@ class SoftLayer(EquivariantModule):
             expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
-        self._breaking = self._transform.breaking.to(device, dtype)
+        self._cast = self._transform.to(device, dtype)
         if self._bias_transform is not None:
-            self._bias_breaking = self._bias_transform.breaking.to(device, dtype)
+            self._bias_cast = self._bias_transform.to(device, dtype)
         self._set_gains()
 
     def _set_gains(self) -> None:
         """Evaluate the policy on the layer's levels."""
-        self._gains = self._policy.gains(self._breaking.dial).to(self.weights)
-        self._strict = not bool(self._gains.any())
-        if self._bias_transform is not None:
-            self._bias_gains = self._policy.gains(self._bias_breaking.dial).to(self.weights)
-            self._strict = self._strict and not bool(self._bias_gains.any())
+        self._gains = LevelGains(self._policy, self._cast)
+        self._bias_gains = None if self._bias_transform is None else LevelGains(self._policy, self._bias_cast)
+        self._strict = self._gains.closed and (self._bias_gains is None or self._bias_gains.closed)
+        self._set_logits()
         self._cached = None
+
+    def _set_logits(self) -> None:
+        """Give a layer with a learned policy its parameter."""
+        if isinstance(self._policy, Learned) and self.level_logits is None:
+            gains = [self._gains.static] + ([] if self._bias_gains is None else [self._bias_gains.static])
+            self.level_logits = Parameter(torch.cat(gains).logit())
+
+    def _current_gains(self, strict_kernel: Tensor, strict_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The gains of the kernel's and of the bias's levels, from the parameters as they are."""
+        logits, bias_logits = None, None
+        if self.level_logits is not None:
+            logits, bias_logits = self.level_logits.split(
+                [len(self._gains.static), len(self.level_logits) - len(self._gains.static)]
+            )
+        gains = self._gains(self.soft_weights, strict_kernel.reshape(self._transform.shape), logits)
+        if self._bias_gains is None or self.soft_bias is None:
+            return gains, None
+        column = self.soft_bias.new_zeros(self.out_type.size) if strict_bias is None else strict_bias
+        return gains, self._bias_gains(self.soft_bias, column[:, None, None], bias_logits)
 
     def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
         """escnn's basis between two representations, free of its float32 rounding; float64 on the CPU."""
@@ -128,7 +150,10 @@ class SoftLayer(EquivariantModule):
 
     @softness.setter
     def softness(self, softness: float | Policy) -> None:
-        self._policy = as_policy(softness)
+        policy = as_policy(softness)
+        if policy != self._policy:
+            self.register_parameter("level_logits", None)  # another learned policy starts anew
+        self._policy = policy
         self._set_gains()
 
     def spectrum(self) -> WeightSpectrum:
@@ -141,10 +166,11 @@ class SoftLayer(EquivariantModule):
         """
         with torch.no_grad():
             kernel, bias = self.expand_parameters()
-        levels = self._measure(self._transform, kernel)
+            gains, bias_gains = self._current_gains(*super().expand_parameters())
+        levels = _measure(self._transform, kernel, gains)
         if bias is None or self._bias_transform is None:
             return WeightSpectrum(levels)
-        return WeightSpectrum(levels, self._measure(self._bias_transform, bias[:, None, None]))
+        return WeightSpectrum(levels, _measure(self._bias_transform, bias[:, None, None], bias_gains))
 
     def certificate(self) -> Certificate:
         """The equivariance error of the layer's weights, as they are used, for every element of the group.
@@ -159,15 +185,6 @@ class SoftLayer(EquivariantModule):
         """The certificate of an expanded kernel and bias."""
         raise NotImplementedError
 
-    def _measure(self, transform: WeightTransform, weight: Tensor) -> tuple[LevelEnergy, ...]:
-        energies = transform.energies(weight.double().cpu()).tolist()
-        gains = self._policy.gains(transform.dial).tolist()
-        names = [f.name for f in fields(Level)]
-        return tuple(
-            LevelEnergy(**{name: getattr(level, name) for name in names}, energy=energy, gain=gain)
-            for level, energy, gain in zip(transform.levels, energies, gains, strict=True)
-        )
-
     # ------------------------------------------------------------------ expansion and its cache
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
@@ -180,9 +197,11 @@ class SoftLayer(EquivariantModule):
             kernel, bias = super().expand_parameters()
             if self._strict:
                 return kernel, bias
-            kernel = kernel + self._breaking.synthesis(self.soft_weights, self._gains).reshape(kernel.shape)
+            gains, bias_gains = self._current_gains(kernel, bias)
+            kernel = kernel + self._gains.breaking.synthesis(self.soft_weights, gains).reshape(kernel.shape)
             if self.soft_bias is not None:
-                soft = self._bias_breaking.synthesis(self.soft_bias, self._bias_gains).flatten()
+                assert self._bias_gains is not None
+                soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
                 bias = soft if bias is None else bias + soft
         return kernel, bias
 
@@ -340,3 +359,15 @@ class SoftLayer(EquivariantModule):
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
         return f"{super().extra_repr()}, softness={self.softness}"
+
+
+def _measure(transform: WeightTransform, weight: Tensor, gains: Tensor | None) -> tuple[LevelEnergy, ...]:
+    """The energy of a weight level by level; gains are those of the levels outside escnn's basis."""
+    energies = transform.energies(weight.double().cpu()).tolist()
+    soft = [] if gains is None else gains.tolist()
+    strict = [1.0] * (len(transform.levels) - len(soft))
+    names = [f.name for f in fields(Level)]
+    return tuple(
+        LevelEnergy(**{name: getattr(level, name) for name in names}, energy=energy, gain=gain)
+        for level, energy, gain in zip(transform.levels, energies, [*strict, *soft], strict=True)
+    )

@@ -5,11 +5,25 @@ from __future__ import annotations
 from numbers import Real
 
 from escnn_soft.errors import SoftnessError
+from escnn_soft.policies.budget import Budget
 from escnn_soft.policies.cutoff import Cutoff
 from escnn_soft.policies.exponential import Exponential
+from escnn_soft.policies.learned import Learned
 from escnn_soft.policies.policy import DIAL_TOLERANCE, Policy
+from escnn_soft.policies.schedules import CosineSchedule, LinearSchedule, Schedule
 
-__all__ = ["DIAL_TOLERANCE", "Cutoff", "Exponential", "Policy", "as_policy"]
+__all__ = [
+    "DIAL_TOLERANCE",
+    "Budget",
+    "CosineSchedule",
+    "Cutoff",
+    "Exponential",
+    "Learned",
+    "LinearSchedule",
+    "Policy",
+    "Schedule",
+    "as_policy",
+]
 
 
 def as_policy(softness: object) -> Policy:
@@ -33,5 +47,5 @@ def as_policy(softness: object) -> Policy:
     if isinstance(softness, Real) and not isinstance(softness, bool):
         return Exponential(float(softness))
     raise SoftnessError(
-        "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Exponential(s) or Cutoff(bound)."
+        "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Cutoff(bound), Budget(eta) or Learned()."
     )
