@@ -171,7 +171,8 @@ class ConvolutionExecution(Execution):
         return None
 
     def _norm(self, kernel: Tensor) -> float:
-        largest = max(convolution_norm(block, self.geometry.stride) for block in kernel.chunk(self.geometry.groups))
+        blocks, geometry = kernel.chunk(self.geometry.groups), self.geometry
+        largest = max(convolution_norm(block, geometry.stride, geometry.dilation) for block in blocks)
         return largest * self.geometry.repetition(kernel.shape[-1])
 
 

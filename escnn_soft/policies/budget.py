@@ -78,5 +78,7 @@ class Budget(Policy):
         if grams:
             largest = largest + largest_squared_error(grams, orbit)
             norm = norm + torch.stack([torch.trace(gram) for gram in grams]).sum()
-        allowed = (eta**2 * symmetric).clamp(min=torch.finfo(symmetric.dtype).tiny)
-        return (allowed / torch.maximum(largest - eta**2 * norm, allowed)).sqrt()
+        allowed, tiny = eta**2 * symmetric, torch.finfo(symmetric.dtype).tiny
+        squared = allowed / torch.maximum(largest - eta**2 * norm, allowed).clamp(min=tiny)
+        some = squared > 0  # without symmetric weights nothing is allowed, and sqrt has no derivative
+        return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)

@@ -79,7 +79,20 @@ class PlanarGrid:
         self.points: Matrix = np.stack([columns.ravel(), rows.ravel()], axis=1)  # shape: (k * k, 2)
 
     def sample(self, harmonic: Harmonic, axis: float) -> Matrix:
-        """The pair (cos, sin) of a harmonic, angles measured from ``axis``; frequency 0 has a single column."""
+        """The pair (cos, sin) of a harmonic, angles measured from ``axis``, scaled to unit mean energy of its columns.
+
+        Args:
+            harmonic: ring and frequency.
+            axis: in radians.
+
+        Returns:
+            The sampled pair, a single column for frequency 0; zero if it misses all pixels.  # shape: (k * k, 1 or 2)
+        """
+        pair = self._pair(harmonic, axis)
+        energy = float(np.mean(np.sum(pair**2, axis=0)))
+        return pair / math.sqrt(energy) if energy > RANK_TOLERANCE**2 else np.zeros_like(pair)
+
+    def _pair(self, harmonic: Harmonic, axis: float) -> Matrix:
         x, y = self.points.T
         radius = np.hypot(x, y)
         profile = np.exp(-0.5 * ((radius - harmonic.radius) / harmonic.width) ** 2)
@@ -134,11 +147,7 @@ class PlanarGrid:
         return copies
 
     def _continuous_copies(self, candidates: list[tuple[IrrepId, Matrix]]) -> list[SpatialCopy]:
-        scaled = []
-        for irrep, v in candidates:
-            energy = float(np.mean(np.sum(v**2, axis=0)))
-            if energy > RANK_TOLERANCE**2:
-                scaled.append(SpatialCopy(irrep, v / math.sqrt(energy), False))
+        scaled = [SpatialCopy(irrep, v, False) for irrep, v in candidates if np.linalg.norm(v) > RANK_TOLERANCE]
         if not scaled:
             return _lawless(np.eye(self.points.shape[0]))
         u, s, _ = np.linalg.svd(np.concatenate([copy.functions for copy in scaled], axis=1))
