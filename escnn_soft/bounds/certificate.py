@@ -92,8 +92,6 @@ class Certificate:
         reason: why the level is ``continuous``; empty otherwise.
         assumptions: what the numbers rest on.
         bias: certificate of the bias, None without one.
-        grid: for a ``continuous`` certificate, the errors under the elements that move pixels onto pixels, exact for
-            the layer as it runs; else None.
 
     Example:
         >>> from escnn import gspaces
@@ -110,7 +108,6 @@ class Certificate:
     reason: str
     assumptions: tuple[str, ...]
     bias: Certificate | None = None
-    grid: PixelErrors | None = None
     symmetry: Symmetry = field(repr=False, compare=False, kw_only=True)
     execution: Execution = field(repr=False, compare=False, kw_only=True)
     scale: float = field(default=1.0, kw_only=True)
@@ -205,9 +202,7 @@ class Certificate:
     def relative(self) -> Certificate:
         """The certificate of W / ||W||: every error as a fraction of the norm of the weights."""
         scale = self.scale / self.norm if self.norm > 0 else 0.0
-        bias = None if self.bias is None else self.bias.relative
-        grid = None if self.grid is None else self.grid.relative
-        return replace(self, scale=scale, bias=bias, grid=grid)
+        return replace(self, scale=scale, bias=None if self.bias is None else self.bias.relative)
 
     # ------------------------------------------------------------------ errors of the layer as it runs
 
@@ -234,6 +229,15 @@ class Certificate:
             GridActionError: if the layer runs on pixels and the element does not move pixels onto pixels.
         """
         return self.scale * self.execution.error_norm(element)
+
+    @cached_property
+    def grid(self) -> PixelErrors | None:
+        """For a ``continuous`` certificate, the exact errors where pixels move onto pixels; else None.
+
+        Relative to the norm of the pixels in a relative certificate.
+        """
+        pixels = self.execution.pixel_errors() if self.level == "continuous" else None
+        return pixels.relative if pixels is not None and self.scale != 1.0 else pixels
 
     @cached_property
     def lipschitz(self) -> float:

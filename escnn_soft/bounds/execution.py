@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from escnn_soft.bounds.pixels import PixelErrors
+
 __all__ = ["Execution"]
 
 
@@ -45,6 +47,10 @@ class Execution(ABC):
     @abstractmethod
     def rounding(self) -> float:
         """Upper bound on the floating-point error of one evaluation, divided by ||x||."""
+
+    def pixel_errors(self) -> PixelErrors | None:
+        """The exact errors of the weights under the elements that move pixels onto pixels; None without pixels."""
+        return None
 
     @abstractmethod
     def refusal(self, element: Any, input_shape: Sequence[int]) -> str | None:

@@ -10,7 +10,7 @@ from escnn.group import Representation
 from escnn.gspaces import GSpace, GSpace2D
 from torch import Tensor
 
-from escnn_soft.bounds import Certificate, PixelErrors, Term
+from escnn_soft.bounds import Certificate, Term
 from escnn_soft.nn.execution import ConvolutionExecution, Geometry, MatrixExecution
 from escnn_soft.spectrum import IrrepGrams, WeightTransform, fibre_group, fibre_transform
 
@@ -74,13 +74,11 @@ def convolution_certificate(
     exact = kernel.detach().double().cpu()
     execution = ConvolutionExecution(gspace, in_fields, out_fields, exact, geometry, kernel.dtype)
     assumptions = [_geometry_in_words(geometry, execution)]
-    reason, grid = "", None
+    reason = ""
     terms = _terms(transform, exact)
     if not transform.exact:
         covered = ", ".join(str(g) for g in execution.elements)
         reason = f"only {covered} of {gspace.fibergroup} move pixels onto pixels"
-        errors = tuple(float(execution.error(g).norm()) for g in execution.elements)
-        grid = PixelErrors(execution.elements, errors, float(exact.norm()))
         assumptions.append("norms are those of the coefficients of the continuous kernel, not of its pixels")
         lawless = sum(term.energy for term in terms if term.irrep is None)
         if lawless > 0:
@@ -89,7 +87,7 @@ def convolution_certificate(
             )
     return Certificate(
         terms, "grid" if transform.exact else "continuous", reason, tuple(assumptions),
-        _bias(bias, out_fields, gspace), grid, symmetry=transform.group, execution=execution,
+        _bias(bias, out_fields, gspace), symmetry=transform.group, execution=execution,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from escnn.group import GroupElement, Representation
 from escnn.gspaces import GSpace2D
 from torch import Tensor
 
-from escnn_soft.bounds import Execution
+from escnn_soft.bounds import Execution, PixelErrors
 from escnn_soft.linalg import convolution_norm, oversampling_factor, spectral_norm
 from escnn_soft.spectrum import (
     FibreGroup,
@@ -124,6 +124,11 @@ class ConvolutionExecution(Execution):
         moved = act_on_rows(element, moved.transpose(0, 1), self.in_fields).transpose(0, 1)  # K rho(g)^T
         return moved.reshape(self.kernel.shape) - self.kernel
 
+    def pixel_errors(self) -> PixelErrors:
+        """||g . K - K|| on the pixels, exact."""
+        errors = tuple(float(self.error(g).norm()) for g in self.elements)
+        return PixelErrors(self.elements, errors, float(self.kernel.norm()))
+
     def error_norm(self, element: GroupElement) -> float:
         """Upper bound on ||f(g x) - g f(x)|| / ||x||."""
         return self._norm(self.error(element))
@@ -131,7 +136,11 @@ class ConvolutionExecution(Execution):
     @cached_property
     def worst_error_norm(self) -> float:
         """Upper bound over the elements that move pixels onto pixels."""
-        return max(self.error_norm(g) for g in self.elements)
+        elements: list[GroupElement] = []
+        for g in self.elements:  # the errors of g and of its inverse are equally large
+            if ~g not in elements:
+                elements.append(g)
+        return max(self.error_norm(g) for g in elements)
 
     @property
     def frobenius_factor(self) -> float:
