@@ -2,7 +2,7 @@
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
 from escnn_soft.bounds import Certificate, PixelErrors, Term
-from escnn_soft.certify import certificate
+from escnn_soft.certify import NetworkCertificate, certificate, certify, register_action, register_lipschitz
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -42,6 +42,7 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "LinearSchedule",
+    "NetworkCertificate",
     "PixelErrors",
     "Policy",
     "RepresentationError",
@@ -54,4 +55,7 @@ __all__ = [
     "WeightSpectrum",
     "__version__",
     "certificate",
+    "certify",
+    "register_action",
+    "register_lipschitz",
 ]

@@ -71,18 +71,41 @@ class Geometry:
             f"({size} + 2 * {padding} - {span}) % {stride} = {rest}, and it should be 0"
         )
 
-    def repetition(self, kernel_size: int) -> float:
-        """Upper bound on how much padding adds to the operator norm, for images of any size."""
-        return math.prod(math.sqrt(self._copies(kernel_size, padding)) for padding in self.padding)
+    def norm(self, kernel: Tensor) -> float:
+        """Upper bound on the operator norm of the convolution, for images of any size.
 
-    def _copies(self, kernel_size: int, padding: int) -> int:
-        if self.padding_mode == "zeros" or padding == 0:
-            return 1
-        if self.padding_mode == "circular":
-            # up to one period of outputs is a part of the periodic convolution; padding is at most the size
-            return 1 if 2 * padding <= self.dilation * (kernel_size - 1) else 3
-        # how often a pixel occurs: mirrored at both ends, or an end repeated (both ends of a single pixel)
-        return 3 if self.padding_mode == "reflect" else 2 * padding + 1
+        Padding repeats pixels, r times at most along an axis, and so multiplies norms by sqrt(r) at most. Where the
+        output is not larger than the input, it is also a part of the convolution, of stride 1, of the periodic
+        continuation of the image (circular), of its mirrored one with twice the period (reflect), or of an image whose
+        last pixels are repeated (replicate; a single pixel meets the symbol at frequency 0).
+
+        Args:
+            kernel: in double precision.  # shape: (out, in / groups, k, k)
+
+        Returns:
+            The bound.
+        """
+        blocks, dilation = kernel.chunk(self.groups), self.dilation
+        largest = max(convolution_norm(block, self.stride, dilation) for block in blocks)
+        if self.padding_mode == "zeros" or self.padding == (0, 0):
+            return largest
+        padded = largest * self.repetition()
+        if any(2 * p > dilation * (kernel.shape[-1] - 1) for p in self.padding):
+            return padded
+        repeated = {"circular": [1, 1], "reflect": [2, 2], "replicate": [p + 1 for p in self.padding]}
+        factor = self._factor(repeated[self.padding_mode])
+        return min(padded, max(convolution_norm(block) for block in blocks) * factor)
+
+    def _factor(self, repeated: Sequence[int]) -> float:
+        """sqrt of how often a pixel occurs, over the axes that are padded."""
+        return math.prod(math.sqrt(r) for r, padding in zip(repeated, self.padding, strict=True) if padding > 0)
+
+    def repetition(self) -> float:
+        """Upper bound on the norm of the padding itself."""
+        if self.padding_mode == "zeros":
+            return 1.0
+        reflects = self.padding_mode != "replicate"
+        return self._factor([3 if reflects else 2 * padding + 1 for padding in self.padding])
 
 
 class ConvolutionExecution(Execution):
@@ -131,7 +154,7 @@ class ConvolutionExecution(Execution):
 
     def error_norm(self, element: GroupElement) -> float:
         """Upper bound on ||f(g x) - g f(x)|| / ||x||."""
-        return self._norm(self.error(element))
+        return self.geometry.norm(self.error(element))
 
     @cached_property
     def worst_error_norm(self) -> float:
@@ -145,20 +168,19 @@ class ConvolutionExecution(Execution):
     @property
     def frobenius_factor(self) -> float:
         """sum_p ||K(p)|| <= k ||K||_F over k^2 pixels."""
-        return self.geometry.repetition(self.kernel.shape[-1]) * self.kernel.shape[-1]
+        return self.geometry.repetition() * self.kernel.shape[-1]
 
     @cached_property
     def lipschitz(self) -> float:
         """Upper bound on ||f(x) - f(y)|| / ||x - y||."""
-        return self._norm(self.kernel)
+        return self.geometry.norm(self.kernel)
 
     @cached_property
     def rounding(self) -> float:
         """gamma_n || |K| ||, with n the number of products that are summed."""
         magnitude = self.kernel.abs().sum((2, 3))  # the symbol of |K| is largest at frequency 0
         largest = max(float(spectral_norm(block)) for block in magnitude.chunk(self.geometry.groups))
-        factor = self.geometry.repetition(self.kernel.shape[-1])
-        return self.accumulated(self.kernel[0].numel() + 1) * largest * factor
+        return self.accumulated(self.kernel[0].numel() + 1) * largest * self.geometry.repetition()
 
     def refusal(self, element: GroupElement, input_shape: Sequence[int]) -> str | None:
         """Why the element is not covered on images (batch, channels, height, width)."""
@@ -178,11 +200,6 @@ class ConvolutionExecution(Execution):
             if swaps and pair[0] != pair[1]:
                 return f"{name} {pair} differs between the axes that {element} swaps"
         return None
-
-    def _norm(self, kernel: Tensor) -> float:
-        blocks, geometry = kernel.chunk(self.geometry.groups), self.geometry
-        largest = max(convolution_norm(block, geometry.stride, geometry.dilation) for block in blocks)
-        return largest * self.geometry.repetition(kernel.shape[-1])
 
 
 class MatrixExecution(Execution):

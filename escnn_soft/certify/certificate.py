@@ -1,0 +1,166 @@
+"""What `certify` knows about a whole network on one input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from escnn.group import GroupElement
+
+from escnn_soft.errors import ArgumentError
+
+__all__ = ["LayerTerm", "NetworkCertificate"]
+
+
+@dataclass(frozen=True)
+class LayerTerm:
+    """What one layer contributes to the bound, for the worst element and sample.
+
+    Attributes:
+        layer: its name in the model.
+        kind: soft, exact, measured, registered or head; ``rounding`` for floating-point arithmetic in all layers.
+        how: ``operator`` (from the weights), ``measured`` (on this input's activations), ``exact`` or ``rounding``.
+        own: its own equivariance error on this input.
+        factor: what the layers after it make of this error, at most.
+        contribution: own times factor.
+    """
+
+    layer: str
+    kind: str
+    how: str
+    own: float
+    factor: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class NetworkCertificate:
+    """Claim: ||f(g x) - g f(x)|| <= bound for every element g that is covered, for this x, in floating point.
+
+        ||f(T_0 x) - T_L f(x)|| <= sum over layers of (product of the Lipschitz constants after it) * own error
+
+    Norms are Euclidean, over the channels and pixels of one sample; over a batch the bound is the maximum.
+
+    Attributes:
+        bound: the maximum over the elements and samples; infinite if anything asked for is not covered.
+        terms: what each layer contributes at the worst element and sample; they add up to the bound.
+        lipschitz: ||f(y) - f(x)|| <= lipschitz ||y - x|| for this x and every y, rounding aside.
+        covered: the elements that are covered; "every element" for an infinite group at once.
+        not_covered: pairs (layer, reason).
+        worst: the element at which the bound is attained.
+        scale: the norm ||f(x)|| of that sample.
+        samples: for each covered element the bound for each sample.
+        output: how the output transforms.
+        assumptions: what the claim rests on.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces, nn
+        >>> from escnn_soft import SoftR2Conv
+        >>> from escnn_soft.certify import certify
+        >>> space = gspaces.rot2dOnR2(4)
+        >>> image, hidden = space.type(space.trivial_repr), space.type(space.regular_repr)
+        >>> model = nn.SequentialModule(SoftR2Conv(image, hidden, 3, softness=0.5), nn.ReLU(hidden)).eval()
+        >>> cert = certify(model, image(torch.ones(1, 1, 7, 7)))
+        >>> cert.certified, cert.bound < 1e-3
+        (True, True)
+    """
+
+    bound: float
+    terms: tuple[LayerTerm, ...]
+    lipschitz: float
+    covered: tuple[GroupElement | str, ...]
+    not_covered: tuple[tuple[str, str], ...]
+    worst: GroupElement | str | None
+    scale: float
+    samples: tuple[tuple[float, ...], ...]
+    output: str
+    assumptions: tuple[str, ...]
+
+    @property
+    def certified(self) -> bool:
+        """Whether the bound says anything: it is finite."""
+        return math.isfinite(self.bound)
+
+    @property
+    def relative(self) -> float:
+        """The bound divided by ||f(x)|| of the worst sample."""
+        return self.bound / self.scale if self.scale > 0 else math.inf
+
+    def at(self, element: GroupElement | str) -> float:
+        """The bound for one element, the maximum over the samples.
+
+        Args:
+            element: an element that was asked for.
+
+        Returns:
+            The bound; infinite for an element that is not covered.
+        """
+        for name, values in zip(self.covered, self.samples, strict=True):
+            if name in (element, EVERY):
+                return max(values)
+        return math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """The certificate as plain numbers and strings; infinities as None.
+
+        Returns:
+            A dictionary that ``json.dumps`` takes.
+        """
+        return {
+            "bound": _finite(self.bound),
+            "certified": self.certified,
+            "relative": _finite(self.relative),
+            "lipschitz": _finite(self.lipschitz),
+            "worst": None if self.worst is None else str(self.worst),
+            "terms": [
+                {key: _finite(v) if isinstance(v, float) else v for key, v in asdict(term).items()}
+                for term in self.terms
+            ],
+            "covered": {str(g): list(values) for g, values in zip(self.covered, self.samples, strict=True)},
+            "not_covered": [list(pair) for pair in self.not_covered],
+            "output": self.output,
+            "assumptions": list(self.assumptions),
+        }
+
+    def __repr__(self) -> str:
+        """The bound, a line per layer that contributes, and what is not covered."""
+        what = f"{self.bound:.3g}" if self.certified else "none: not covered"
+        lines = [f"NetworkCertificate: ||f(g x) - g f(x)|| <= {what}"]
+        if self.certified:
+            lines[0] += f" (relative {self.relative:.2g}) at {self.worst}; Lipschitz constant {self.lipschitz:.3g}"
+        if self.terms:
+            width = max(len(term.layer) for term in self.terms)
+            lines.append(f"  {'layer':{width}}  {'kind':10} {'from':8} {'own error':>10} {'factor':>9} {'share':>10}")
+        lines += [
+            f"  {t.layer:{width}}  {t.kind:10} {t.how:8} {t.own:10.3g} {t.factor:9.3g} {t.contribution:10.3g}"
+            for t in self.terms
+        ]
+        lines.append(f"  covered: {_names(self.covered)}; output: {self.output}")
+        lines += [f"  not covered: {layer}: {reason}" for layer, reason in self.not_covered]
+        return "\n".join(lines + [f"  assumes: {text}" for text in self.assumptions])
+
+
+EVERY = "every element"
+"""Stands for all elements of an infinite group at once."""
+
+
+def check_elements(elements: object) -> Sequence[GroupElement]:
+    """The elements as a sequence, or an error."""
+    if isinstance(elements, GroupElement):
+        return (elements,)
+    if isinstance(elements, Sequence) and elements and all(isinstance(g, GroupElement) for g in elements):
+        return elements
+    expected = "a sequence of group elements of the input's fibre group, or None"
+    raise ArgumentError("elements", elements, expected, "Use x.type.fibergroup.elements, or leave it out.")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _names(elements: Sequence[GroupElement | str]) -> str:
+    names = [str(g) for g in elements]
+    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "") if names else "nothing"

@@ -1,0 +1,270 @@
+"""How far a whole network is from being equivariant on an input: a bound, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from escnn.group import GroupElement
+from escnn.nn import FieldType, GeometricTensor
+from torch import Tensor, nn
+
+from escnn_soft._checks import instance
+from escnn_soft.certify.action import Action
+from escnn_soft.certify.certificate import EVERY, LayerTerm, NetworkCertificate, check_elements
+from escnn_soft.certify.fact import Fact, sample_norms
+from escnn_soft.certify.layerwise import ROUNDING
+from escnn_soft.certify.ledger import Entry, Ledger
+from escnn_soft.certify.probes import rounding_of_action
+from escnn_soft.certify.rules import EVALUATED
+from escnn_soft.certify.trace import Trace
+from escnn_soft.errors import ArgumentError
+from escnn_soft.spectrum import pixel_elements
+
+__all__ = ["certify"]
+
+
+def certify(
+    model: nn.Module,
+    x: GeometricTensor | Tensor,
+    elements: Sequence[GroupElement] | None = None,
+    *,
+    lookahead: int | None = 1,
+) -> NetworkCertificate:
+    r"""Bound ||f(g x) - g f(x)|| for a network f and an input x, layer by layer, in floating point.
+
+    With h_i the activations on x, T_i the action after layer i, L_i its Lipschitz constant and e_i its own error,
+
+        ||f(T_0 x) - T_n f(x)|| <= sum_i (product of L_j, j > i) e_i + rounding
+        e_i = min( operator_at(g) ||h|| + ||g b - b|| sqrt(pixels),  ||f_i(T h) - T f_i(h)|| )
+
+    Norms are Euclidean, sample by sample; the bound is the maximum over the batch. Lipschitz constants are certified
+    norms (of the symbol, for convolutions), with a batch norm folded into the map before it, and use the norms of the
+    activations where a non-linearity has no other. A torch function or module without a rule is never passed over: the
+    certificate names it, and the bound is infinite. Nothing is said about inputs other than x.
+
+    Covered are escnn's modules on planes and feature vectors, soft layers, residual sums, concatenations, and plain
+    torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
+
+    Args:
+        model: the network, its batch norms and dropouts in evaluation mode.
+        x: a batch of inputs; for a plain tensor the model needs an ``in_type``.
+        elements: the group elements asked for. By default all of a finite group; on the plane those that move pixels
+            onto pixels; for infinite groups without a base space every element at once.
+        lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
+            weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
+            Every step costs a call of the layers concerned for each element. None: nothing is measured, so that the
+            bound follows from the weights and the norms of one forward pass.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ArgumentError: if an argument has the wrong type, or the model is in training mode.
+
+    Example:
+        >>> from escnn import gspaces, nn
+        >>> from escnn_soft import SoftR2Conv
+        >>> space = gspaces.rot2dOnR2(4)
+        >>> image, hidden = space.type(space.trivial_repr), space.type(space.regular_repr)
+        >>> model = nn.SequentialModule(SoftR2Conv(image, hidden, 3), nn.PointwiseAvgPool(hidden, 2)).eval()
+        >>> cert = certify(model, image(torch.ones(1, 1, 7, 7)))
+        >>> cert.bound, cert.not_covered[0][0]
+        (inf, '1')
+    """
+    instance("model", model, nn.Module, "Pass the network itself.")
+    field = _field(model, x)
+    _check_mode(model)
+    asked = None if elements is None else check_elements(elements)
+    rows, notes = _rows(field.type, asked)
+    ledger = Ledger(tuple(EVERY if g is None else str(g) for g in rows), len(field.tensor))
+    tensor = field.tensor.detach().clone()
+    action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
+    with torch.inference_mode(False), torch.no_grad():
+        start = _start(ledger, action, tensor)
+        trace = Trace(model, ledger, start, lookahead=lookahead)
+        trace.learn(tensor, start)
+        with trace.watching():
+            out = model(GeometricTensor(tensor, field.type) if isinstance(x, GeometricTensor) else tensor)
+        return _conclude(ledger, trace, out, rows, notes, elements is None)
+
+
+def _field(model: nn.Module, x: object) -> GeometricTensor:
+    in_type = getattr(model, "in_type", None)
+    if isinstance(x, Tensor) and isinstance(in_type, FieldType):
+        x = GeometricTensor(x, in_type)
+    if not isinstance(x, GeometricTensor) or not x.tensor.is_floating_point() or len(x.tensor) == 0:
+        expected = "a batch of features with a field type, in floating point"
+        raise ArgumentError("x", x, expected, "Wrap the tensor as in_type(tensor), or give the model an in_type.")
+    if not bool(torch.isfinite(x.tensor).all()):
+        raise ArgumentError("x", "infinities or NaN", "finite numbers", "Look at where they come from.")
+    return x
+
+
+def _check_mode(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, EVALUATED):
+            expected = "a model whose batch norms and dropouts are in evaluation mode"
+            raise ArgumentError(
+                "model", f"{type(module).__name__} {name!r} in training mode", expected, "Call model.eval()."
+            )
+
+
+def _rows(
+    field_type: FieldType, asked: Sequence[GroupElement] | None
+) -> tuple[tuple[GroupElement | None, ...], list[tuple[str, str]]]:
+    """The element of each row, and what is left out from the start."""
+    space = field_type.gspace
+    if asked is not None:
+        for element in asked:
+            if element.group != space.fibergroup:
+                remedy = "Take elements of x.type.fibergroup."
+                raise ArgumentError("elements", str(element), f"elements of {space.fibergroup}", remedy)
+        return tuple(asked), []
+    if space.dimensionality == 2:
+        elements = tuple(pixel_elements(space))
+        everything = space.fibergroup.elements
+        if everything is not None and len(everything) == len(elements):
+            return elements, []
+        why = f"elements of {space.fibergroup} that do not move pixels onto pixels: images would be interpolated"
+        return elements, [("input", why)]
+    return (None,) if space.fibergroup.elements is None else tuple(space.fibergroup.elements), []
+
+
+def _start(ledger: Ledger, action: Action, tensor: Tensor) -> Fact:
+    """What is known of the input: only that computing g x rounds."""
+    for row in range(len(ledger.names)):
+        reason = action.obstacle(row)
+        if reason is not None:
+            ledger.refuse("input", reason, row)
+    terms = {}
+    own = torch.stack(
+        [
+            torch.zeros(len(tensor), dtype=torch.float64)
+            if ledger.dead(row)
+            else rounding_of_action(action, tensor, row)
+            for row in range(len(ledger.names))
+        ]
+    )
+    if bool((own > 0).any()) or any(map(ledger.dead, range(len(ledger.names)))):
+        entry = Entry("g x", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))
+        terms[ledger.enter(entry)] = entry.own
+    return Fact(action, terms, torch.ones(ledger.samples, dtype=torch.float64))
+
+
+def _conclude(
+    ledger: Ledger,
+    trace: Trace,
+    out: object,
+    rows: tuple[GroupElement | None, ...],
+    notes: list[tuple[str, str]],
+    everything: bool,
+) -> NetworkCertificate:
+    if not isinstance(out, GeometricTensor | Tensor):
+        expected = "a model that returns one field or tensor"
+        raise ArgumentError("model", type(out).__name__, expected, "Certify the part of it that does.")
+    tensor = out.tensor if isinstance(out, GeometricTensor) else out
+    fact = trace.fact(tensor)
+    gaps = ledger.gaps() + notes
+    if fact is None:
+        gaps.append(("output", "it was not followed from the input"))
+    elif isinstance(out, GeometricTensor) and not fact.gaps and not fact.action.agrees(out.type):
+        gaps.append(("output", "it was given a field type that transforms differently from what was computed"))
+        fact = None
+    elif fact.gaps:
+        gaps = [*fact.gaps, *gaps]
+    if fact is None or fact.gaps or ledger.escapes:
+        norm = float(sample_norms(tensor).max()) if tensor.ndim else 0.0
+        return _void(gaps, norm)
+    fact = _with_output(ledger, fact, tensor)
+    return _certificate(ledger, fact, tensor, rows, gaps, everything)
+
+
+def _void(gaps: list[tuple[str, str]], scale: float) -> NetworkCertificate:
+    return NetworkCertificate(math.inf, (), math.inf, (), tuple(gaps), None, scale, (), "unknown", ())
+
+
+def _with_output(ledger: Ledger, fact: Fact, tensor: Tensor) -> Fact:
+    """The fact with a term for the rounding of g f(x)."""
+    own = torch.stack(
+        [
+            torch.zeros(len(tensor), dtype=torch.float64)
+            if ledger.dead(row)
+            else rounding_of_action(fact.action, tensor, row)
+            for row in range(len(ledger.names))
+        ]
+    )
+    if not bool((own > 0).any()):
+        return fact
+    entry = Entry("g f(x)", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))
+    number = ledger.enter(entry)
+    return Fact(fact.action, {**fact.terms, number: entry.own}, fact.lipschitz)
+
+
+def _certificate(
+    ledger: Ledger,
+    fact: Fact,
+    tensor: Tensor,
+    rows: tuple[GroupElement | None, ...],
+    gaps: list[tuple[str, str]],
+    everything: bool,
+) -> NetworkCertificate:
+    names: list[GroupElement | str] = [EVERY if g is None else g for g in rows]
+    error = fact.error
+    kept = [row for row in range(len(rows)) if not (everything and row in ledger.outside)]
+    alive = [row for row in kept if not ledger.dead(row) and bool(torch.isfinite(error[row]).all())]
+    terms: tuple[LayerTerm, ...] = ()
+    bound, worst, scale = math.inf, None, float(sample_norms(tensor).max())
+    if alive:
+        row, sample = max(((r, s) for r in alive for s in range(ledger.samples)), key=lambda rs: float(error[rs]))
+        terms = _terms(ledger, fact, row, sample)
+        worst, scale = names[row], float(sample_norms(tensor)[sample])
+        if len(alive) == len(kept):
+            bound = float(error[row, sample])  # the terms add up to it
+    return NetworkCertificate(
+        bound=bound,
+        terms=terms,
+        lipschitz=float(fact.lipschitz.max()),
+        covered=tuple(names[row] for row in alive),
+        not_covered=tuple(gaps),
+        worst=worst,
+        scale=scale,
+        samples=tuple(tuple(error[row].tolist()) for row in alive),
+        output=_words(fact.action),
+        assumptions=tuple(_assumptions(ledger, tensor)),
+    )
+
+
+def _terms(ledger: Ledger, fact: Fact, row: int, sample: int) -> tuple[LayerTerm, ...]:
+    """A term for each layer, and one for all rounding."""
+    terms, rounding = [], []
+    for number in sorted(fact.terms):
+        entry = ledger.entries[number]
+        own, contribution = float(entry.own[row, sample]), float(fact.terms[number][row, sample])
+        if entry.kind == ROUNDING:
+            rounding.append((own, contribution))
+            continue
+        how = "measured" if entry.measured[row, sample] else ("operator" if entry.kind == "soft" else "exact")
+        terms.append(LayerTerm(entry.layer, entry.kind, how, own, _ratio(contribution, own), contribution))
+    own, contribution = (math.fsum(values) for values in zip(*rounding, strict=True)) if rounding else (0.0, 0.0)
+    return (*terms, LayerTerm("all layers", ROUNDING, ROUNDING, own, _ratio(contribution, own), contribution))
+
+
+def _ratio(contribution: float, own: float) -> float:
+    return contribution / own if own > 0 else 0.0
+
+
+def _words(action: Action) -> str:
+    if action.type is None or (action.fixes_channels() and not action.pixels):
+        return "invariant"
+    return f"{action.type.size} channels of {len(action.type)} fields" + (", pixels moved" if action.pixels else "")
+
+
+def _assumptions(ledger: Ledger, tensor: Tensor) -> list[str]:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    texts = [f"arithmetic in {dtype} or better, sums in any order, without reduced-precision modes such as TF32"]
+    claimed = sorted({entry.layer for entry in ledger.entries if entry.kind == "registered"})
+    if claimed:
+        texts.append(f"the registered Lipschitz constants of {', '.join(claimed)}")
+    return texts

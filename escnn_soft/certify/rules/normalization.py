@@ -1,0 +1,75 @@
+"""Batch normalisation with its stored statistics: a scaling and a shift of each field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from escnn.nn import GNormBatchNorm, InnerBatchNorm
+from torch import Tensor
+
+from escnn_soft.certify.rules.rule import Bound, Call, Rule, not_permuting
+
+__all__ = ["BatchNorm"]
+
+
+class BatchNorm(Rule):
+    """x -> weight (x - mean) / sqrt(variance + eps) + bias, one factor a field: its largest factor spreads most."""
+
+    ulps = 16.0
+    single = True
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """The largest factor."""
+        if not getattr(call.module, "track_running_stats", True):
+            return (math.inf,)
+        return (max(float(factors.abs().max()) for factors, _ in _groups(call.module)),)
+
+    def no_constant(self, call: Call) -> str:
+        """Statistics of the batch."""
+        return "it normalises with the statistics of the batch, so samples depend on each other"
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """A shift that is the same for all channels of a field is invariant under permutations only."""
+        return not_permuting(call.action, row) if isinstance(call.module, InnerBatchNorm) else None
+
+    def offset(self, call: Call) -> float:
+        """Means and biases, at every pixel."""
+        total = sum(float(t.detach().double().square().sum()) for t in _shifts(call.module))
+        return math.sqrt(total * call.points * call.type.size)
+
+    def scales(self, call: Call) -> Tensor | None:
+        """The factor of each channel; those of irreps inside a field are not channel by channel."""
+        if isinstance(call.module, GNormBatchNorm):
+            return None
+        scales = torch.zeros(call.type.size, dtype=torch.float64)
+        for factors, channels in _groups(call.module):
+            scales[channels] = factors.cpu().repeat_interleave(len(channels) // len(factors))
+        return scales
+
+
+def _groups(module: Any) -> Iterator[tuple[Tensor, list[int]]]:
+    """The factors of fields that are normalised together, and the channels they stand for."""
+    for name, contiguous in module._contiguous.items():
+        if isinstance(module, InnerBatchNorm):
+            norm = getattr(module, f"batch_norm_[{name}]")
+            weight, variance, indices = norm.weight, norm.running_var, getattr(module, f"indices_{name}")
+        else:
+            key = module._escape_name(name) if isinstance(name, str) else f"{name}"
+            weight = getattr(module, f"{key}_weight", None)
+            variance = getattr(module, f"{key}_running_var")
+            indices = getattr(module, f"{key}_indices")
+        factors = 1 / (variance.detach().double() + module.eps).sqrt()
+        if weight is not None:
+            factors = weight.detach().double() * factors
+        ends = [int(i) for i in indices]
+        yield factors.flatten(), list(range(*ends)) if contiguous else ends
+
+
+def _shifts(module: Any) -> Iterator[Tensor]:
+    """Everything that is added to a channel."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if name.endswith(("bias", "running_mean")):
+            yield tensor

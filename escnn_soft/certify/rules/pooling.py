@@ -1,0 +1,197 @@
+"""Pooling over windows: exact where the windows lie symmetrically on the image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from escnn_soft.certify.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.linalg import convolution_norm
+
+__all__ = ["AdaptivePool", "AveragePool", "BlurPool", "MaxPool", "Upsampling", "Window", "overlap"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window moving over the image; pairs are (vertical, horizontal)."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair = (1, 1)
+
+    @staticmethod
+    def of(module: Any) -> Window:
+        """The window of one of escnn's pooling modules."""
+        pairs = (getattr(module, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
+        return Window(*((v, v) if isinstance(v, int) else (v[0], v[1]) for v in pairs))
+
+    def refusal(self, call: Call, row: int, margin: Pair = (0, 0)) -> str | None:
+        """Why an element does not map windows to windows, on an image that is larger by a margin."""
+        swaps, axes = call.action.motion(row)
+        for name in ("kernel", "stride", "padding", "dilation"):
+            pair = getattr(self, name)
+            if swaps and pair[0] != pair[1]:
+                return f"{name} {pair} differs between the axes that the element swaps"
+        for axis in axes:
+            size, span = int(call.x.shape[2 + axis]) + margin[axis], self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            rest = (size + 2 * self.padding[axis] - span) % self.stride[axis]
+            if rest:
+                return (
+                    f"stride {self.stride[axis]} is off-centre on size {size}: "
+                    f"({size} + 2 * {self.padding[axis]} - {span}) % {self.stride[axis]} = {rest}, and it should be 0"
+                )
+        return None
+
+
+def overlap(window: Window) -> float:
+    """Square root of the number of windows that share a pixel."""
+    return math.prod(math.sqrt(math.ceil(k / s)) for k, s in zip(window.kernel, window.stride, strict=True))
+
+
+class MaxPool(Rule):
+    """|max y - max x| <= max |y - x| in each window, and each pixel lies in ceil(k / s) windows along an axis."""
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """Square root of the overlap."""
+        return (overlap(Window.of(call.module)),)
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """Windows have to be centred, and channels permuted: the maximum is a pointwise matter."""
+        return Window.of(call.module).refusal(call, row) or not_permuting(call.action, row)
+
+
+class AveragePool(Rule):
+    """The convolution with a box, zeros around the image counted."""
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """The norm of that convolution."""
+        window = Window.of(call.module)
+        return (convolution_norm(self._box(window), window.stride),)
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """Windows have to be centred."""
+        return Window.of(call.module).refusal(call, row)
+
+    def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
+        """A sum of as many terms as the window has pixels."""
+        rule = Rule()
+        rule.ulps = 2.0 * math.prod(Window.of(call.module).kernel) + 4.0
+        return rule.rounding(call, norms, reach)
+
+    def _box(self, window: Window) -> Tensor:
+        return torch.full((1, 1, *window.kernel), 1.0 / math.prod(window.kernel), dtype=torch.float64)
+
+
+class BlurPool(Rule):
+    """A Gaussian blur with a stride, alone or after the maximum over windows of stride 1."""
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """The norm of the blur, times the overlap of the windows before it."""
+        window, first = self._windows(call)
+        blur = call.module.filter[:1].detach().double().cpu()
+        return (convolution_norm(blur, window.stride) * (1.0 if first is None else overlap(first)),)
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """Windows have to be centred, of the maximum and of the blur."""
+        window, first = self._windows(call)
+        if first is None:
+            return window.refusal(call, row)
+        margin = [2 * p - d * (k - 1) for p, d, k in zip(first.padding, first.dilation, first.kernel, strict=True)]
+        return (
+            window.refusal(call, row, (margin[0], margin[1]))
+            or first.refusal(call, row)
+            or not_permuting(call.action, row)
+        )
+
+    def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
+        """A sum of as many terms as the blur has pixels."""
+        rule = Rule()
+        rule.ulps = 2.0 * math.prod(self._windows(call)[0].kernel) + 4.0
+        return rule.rounding(call, norms, reach)
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """The filter is stored in single precision and sampled symmetrically only up to its rounding."""
+        return None
+
+    def _windows(self, call: Call) -> tuple[Window, Window | None]:
+        module = call.module
+        window, side = Window.of(module), int(module.filter.shape[-1])
+        if not hasattr(module, "_pad"):
+            return window, None
+        pad = module._pad if isinstance(module._pad, int) else module._pad[0]
+        return Window((side, side), window.stride, (pad, pad)), Window(
+            window.kernel, (1, 1), window.padding, window.dilation
+        )
+
+
+class AdaptivePool(Rule):
+    """Windows from floor(i n / o) to ceil((i + 1) n / o), symmetric for every size.
+
+    The average is a matrix along each axis and has the product of their norms; for the maximum the windows that share
+    a pixel are counted.
+    """
+
+    def __init__(self, *, maximum: bool) -> None:
+        self.maximum = maximum
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """Product over the axes."""
+        total = 1.0
+        for before, after in zip(call.x.shape[2:], call.output.shape[2:], strict=True):
+            rows = F.adaptive_avg_pool1d(torch.eye(before, dtype=torch.float64)[None], after)[0]
+            shared = float((rows > 0).sum(dim=1).max())
+            total *= math.sqrt(shared) if self.maximum else float(torch.linalg.matrix_norm(rows, 2)) * (1 + 1e-12)
+        return (total,)
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """An oblong output cannot be turned by a quarter, and a maximum needs permuted channels."""
+        swaps, _ = call.action.motion(row)
+        size = call.module.output_size
+        if swaps and not isinstance(size, int) and size[0] != size[1]:
+            return f"output size {tuple(size)} differs between the axes that the element swaps"
+        return not_permuting(call.action, row) if self.maximum else None
+
+    def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
+        """A sum over a window."""
+        rule = Rule()
+        rule.ulps = 0.0 if self.maximum else 2.0 * call.points + 4.0
+        return rule.rounding(call, norms, reach)
+
+
+class Upsampling(Rule):
+    """Interpolation, a matrix along each axis; whether it is symmetric is left to a measurement."""
+
+    kind = "measured"
+    ulps = 64.0
+    single = True
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """Product of the norms of the matrices."""
+        module, total = call.module, 1.0
+        for before, after in zip(call.x.shape[2:], call.output.shape[2:], strict=True):
+            lines = torch.eye(before, dtype=torch.float64)[None, :, :, None].expand(-1, -1, -1, 2)
+            extra = {} if module._align_corners is None else {"align_corners": module._align_corners}
+            size = (
+                {"size": (after, 2)} if module._scale_factor is None else {"scale_factor": (module._scale_factor, 1.0)}
+            )
+            matrix = F.interpolate(lines, mode=module._mode, **size, **extra)[0, :, :, 0]
+            total *= float(torch.linalg.matrix_norm(matrix, 2)) * (1 + 1e-5)
+        return (total,)
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """The sizes have to scale alike along axes that are swapped."""
+        swaps, _ = call.action.motion(row)
+        (h, w), (a, b) = call.x.shape[2:], call.output.shape[2:]
+        return "the axes that the element swaps are scaled differently" if swaps and a * w != b * h else None
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """Left to a measurement."""
+        return None

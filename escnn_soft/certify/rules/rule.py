@@ -1,0 +1,168 @@
+"""What `certify` has to know about a module before it covers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from escnn.nn import FieldType
+from torch import Tensor
+from torch.nn import Module
+
+from escnn_soft.certify.action import Action, is_permutation
+from escnn_soft.certify.fact import sample_norms
+
+__all__ = ["Call", "Kernel", "Rule", "unit_roundoff"]
+
+Bound = float | Tensor
+"""A number, or one for each (row, sample) or sample."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a module on the computed activations.
+
+    Attributes:
+        module: the module.
+        inputs: its tensors.
+        types: their field types; None for plain tensors.
+        actions: how the group acts on them.
+        output: what came out; the first tensor of it.
+    """
+
+    module: Any
+    inputs: tuple[Tensor, ...]
+    types: tuple[FieldType | None, ...]
+    actions: tuple[Action, ...]
+    output: Tensor
+
+    @property
+    def x(self) -> Tensor:
+        """The first input."""
+        return self.inputs[0]
+
+    @property
+    def action(self) -> Action:
+        """The action on it."""
+        return self.actions[0]
+
+    @property
+    def type(self) -> FieldType:
+        """Its field type."""
+        assert self.types[0] is not None
+        return self.types[0]
+
+    @property
+    def points(self) -> int:
+        """Pixels of the first input."""
+        return self.x[0, 0].numel()
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A linear map as a convolution without dilation, for folding; dilation changes no operator norm."""
+
+    kernel: Tensor  # in double precision, shape: (out, in, height, width)
+    stride: tuple[int, int]
+
+
+class Rule:
+    """A module that is exactly equivariant in exact arithmetic, spreads nothing, and only moves numbers.
+
+    Subclasses say where it differs. Errors are norms of each sample over its channels and pixels.
+    """
+
+    kind = "exact"
+    """exact: equivariant by construction; soft: has an error of its own; measured: equivariance is not assumed."""
+    ulps = 0.0
+    """Rounding of one evaluation, in units of u (|f(x)| + L (|x| + offset))."""
+    single = False
+    """Whether its constants are stored in single precision whatever its dtype is."""
+    local = False
+    """Whether its Lipschitz constant uses the activations: then it holds between their orbit and other points only."""
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """For each input: how much a change of it is spread, at most.
+
+        It has to hold between a point of the orbit of the computed activations and every other point, no further away
+        than ``reach``.
+
+        Args:
+            call: the call of the module.
+            reach: bound on the error of its input.  # shape: (rows + 1, samples)
+
+        Returns:
+            A constant for each input.
+        """
+        return (1.0,) * len(call.inputs)
+
+    def no_constant(self, call: Call) -> str:
+        """Why there is no finite Lipschitz constant, where there is none."""
+        return "no finite Lipschitz constant"
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """Why the module is not covered under the element of a row."""
+        return None
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """Bound on its own error without rounding; None if only a measurement can tell."""
+        return torch.zeros(len(call.x), dtype=torch.float64)
+
+    def offset(self, call: Call) -> float:
+        """Norm of the constants that are added to the input."""
+        return 0.0
+
+    def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
+        """Floating-point error of one evaluation at inputs of these norms, by row and sample."""
+        ulps = self.ulps + (2.0 if call.output.dtype != call.x.dtype else 0.0)  # a cast
+        if ulps == 0.0:
+            return torch.zeros_like(norms)
+        spread = [as_bound(bound, reach)[:-1] for bound in self.lipschitz(call, reach)]
+        largest = torch.stack(spread).amax(dim=0)
+        magnitude = sample_norms(call.output) + largest * (norms + self.offset(call))
+        return ulps * unit_roundoff(call, single=self.single) * magnitude
+
+    def scales(self, call: Call) -> Tensor | None:
+        """The factor of each channel, for a module that scales channels and adds constants."""
+        return None
+
+    def kernel(self, call: Call) -> Kernel | None:
+        """The linear part of a module, up to constants and for every image size."""
+        return None
+
+    def out_action(self, call: Call, out_type: FieldType | None) -> Action:
+        """How the group acts on what comes out, a field of some type or a plain tensor."""
+        return call.action if out_type is None else call.action.retyped(out_type)
+
+
+def as_bound(bound: Bound, reach: Tensor) -> Tensor:
+    """A bound for each (row, sample), with the last row of constants that hold everywhere."""
+    return torch.as_tensor(bound, dtype=torch.float64).cpu().expand(reach.shape)
+
+
+def unit_roundoff(call: Call, *, single: bool = False) -> float:
+    """u of the least precise dtype on the way: some of escnn's modules answer in single precision always."""
+    dtypes = {call.x.dtype, call.output.dtype} | ({torch.float32} if single else set())
+    return max(torch.finfo(dtype).eps for dtype in dtypes) / 2
+
+
+def not_permuting(action: Action, row: int, *, signed: bool = False) -> str | None:
+    """Why the element does not merely permute the channels."""
+    if action.fixes_channels():
+        return None
+    if action.elements[row] is None:
+        return "the channels are not trivial, and no single element is given that would permute them"
+    if is_permutation(action.matrix(row), signed=signed):
+        return None
+    return "the element does not permute the channels, so a pointwise function does not commute with it"
+
+
+def parameters_norm(module: Module, call: Call, *names: str) -> float:
+    """Norm of some parameters, repeated at every pixel and every channel of a field."""
+    total = 0.0
+    for name in names:
+        value = getattr(module, name, None)
+        if isinstance(value, Tensor):
+            total += float(value.detach().double().square().sum())
+    return float((total * call.points * call.x.shape[1]) ** 0.5)

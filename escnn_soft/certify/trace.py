@@ -1,0 +1,259 @@
+"""Running a network once while noting, for each tensor, how the group acts on it and how far off it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
+from typing import Any
+
+import torch
+from escnn.nn import GeometricTensor, MergeModule
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from escnn_soft.certify.fact import Fact, sample_norms
+from escnn_soft.certify.layerwise import pass_layer, pass_operation
+from escnn_soft.certify.ledger import Ledger
+from escnn_soft.certify.operations import METADATA, Operation, operate
+from escnn_soft.certify.registry import ACTIONS, LIPSCHITZ, by_class
+from escnn_soft.certify.rules import RULES, Call, Rule
+from escnn_soft.certify.rules.registered import Registered
+from escnn_soft.errors import EscnnSoftError
+
+__all__ = ["Trace"]
+
+
+class Trace(TorchFunctionMode):
+    """Follows the activations of a network through its modules, and through torch's functions between them.
+
+    A module that a rule covers is one step, whatever it does inside; any other module is covered through its parts. A
+    function without a rule makes its result, and whatever is computed from it, not covered.
+
+    Args:
+        model: the network.
+        ledger: where to note.
+        start: what is known of the input.
+        lookahead: through how many further layers a layer's error is followed; None if nothing may be measured.
+    """
+
+    def __init__(self, model: nn.Module, ledger: Ledger, start: Fact, *, lookahead: int | None) -> None:
+        super().__init__()
+        self.model, self.ledger, self.start, self.lookahead = model, ledger, start, lookahead
+        self.constants = {id(t) for t in (*model.parameters(), *model.buffers())}
+        self._facts: dict[int, tuple[Tensor, int, Fact]] = {}
+        self._path: list[str] = [type(model).__name__]
+        self._busy = False
+
+    # ------------------------------------------------------------------ what is known of tensors
+
+    def learn(self, tensor: Tensor, fact: Fact) -> None:
+        """Remember what is known of a tensor as it is now."""
+        self._facts[id(tensor)] = (tensor, tensor._version, fact)
+
+    def fact(self, tensor: Tensor) -> Fact | None:
+        """What is known of a tensor; None for one that is not computed from the input in a way that was followed."""
+        if id(tensor) not in self._facts:
+            return None
+        _, version, fact = self._facts[id(tensor)]
+        if tensor._version != version:
+            return self._void(fact, "an activation was changed in place")
+        return fact
+
+    def _void(self, fact: Fact, reason: str) -> Fact:
+        return Fact(fact.action, {}, fact.lipschitz, fact.gaps or ((self._path[-1], reason),))
+
+    # ------------------------------------------------------------------ modules
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Everything the network does in this context is followed."""
+        with ExitStack() as stack:
+            for name, module in self.model.named_modules():
+                stack.enter_context(self._replaced(module, self._step(name or type(module).__name__, module)))
+            stack.enter_context(self)
+            yield
+
+    @contextmanager
+    def _replaced(self, module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+        before = vars(module).get("forward")
+        object.__setattr__(module, "forward", forward)
+        try:
+            yield
+        finally:
+            if before is None:
+                object.__delattr__(module, "forward")
+            else:
+                object.__setattr__(module, "forward", before)
+
+    def _step(self, name: str, module: nn.Module) -> Callable[..., Any]:
+        original, rule = module.forward, _rule(module)
+        if isinstance(module, MergeModule):
+            original = partial(_merge, module)
+
+        @wraps(original)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if self._busy:
+                return original(*args, **kwargs)
+            self._path.append(name)
+            try:
+                if rule is None:
+                    return original(*args, **kwargs)
+                return self._leaf(name, module, rule, original, args, kwargs)
+            finally:
+                self._path.pop()
+
+        return forward
+
+    def _leaf(
+        self, name: str, module: nn.Module, rule: Rule, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        given = list(_fields(args, kwargs))
+        facts = [self.fact(_tensor(x)) for x in given]
+        self._busy = True
+        try:
+            known = [fact for fact in facts if fact is not None]
+            gaps = _merged(fact.gaps for fact in known)
+            if len(known) < len(facts) or not known:
+                gaps += ((name, "its input was not followed from the network's input"),)
+            gaps += tuple((name, reason) for x, f in zip(given, facts, strict=True) if (reason := _mismatch(x, f)))
+            if gaps:
+                result = forward(*args, **kwargs)
+                for out in _fields(result):
+                    self.learn(_tensor(out), Fact(self.start.action, {}, self.start.lipschitz, gaps))
+                return result
+            actions = tuple(
+                fact.action.retyped(x.type) if isinstance(x, GeometricTensor) else fact.action
+                for x, fact in zip(given, known, strict=True)
+            )
+            copies = [_tensor(x).clone() for x in given]
+            result = forward(*args, **kwargs)
+            outs = list(_fields(result))
+            types = tuple(x.type if isinstance(x, GeometricTensor) else None for x in given)
+            call = Call(module, tuple(copies), types, actions, _tensor(outs[0]))
+
+            def again(tensors: list[Tensor]) -> list[Tensor]:
+                moved = iter(tensors)
+                new_args, new_kwargs = _with_fields(args, moved), _with_fields(kwargs, moved)
+                return [_tensor(out) for out in _fields(forward(*new_args, **new_kwargs))]
+
+            run = None if self.lookahead is None else again
+            try:
+                learned = pass_layer(self.ledger, name, rule, call, known, outs, run, self.lookahead or 0)
+            except EscnnSoftError as error:
+                learned = [Fact(known[0].action, {}, known[0].lipschitz, ((name, str(error)),)) for _ in outs]
+            for out, fact in zip(outs, learned, strict=True):
+                self.learn(_tensor(out), fact)
+            return result
+        finally:
+            self._busy = False
+
+    # ------------------------------------------------------------------ functions between modules
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._busy:
+            return func(*args, **kwargs)
+        tracked = [t for t in _fields(args, kwargs) if isinstance(t, Tensor) and id(t) in self._facts]
+        if not tracked:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", str(func))
+        facts = [fact for fact in map(self.fact, tracked) if fact is not None]
+        before = [sample_norms(t) if t.is_floating_point() and t.ndim else torch.zeros(0) for t in tracked]
+        result = func(*args, **kwargs)
+        outs = [out for out in _fields((result,)) if isinstance(out, Tensor)]
+        if name == "__setitem__":
+            outs = [args[0]]
+        elif not outs:
+            if name not in METADATA and name != "__get__":
+                reason = f"it reads values of an activation (torch.{name}), on which the rest may depend"
+                self.ledger.escapes[self._path[-1], reason] = None
+            return result
+        for out in outs:
+            self.learn(out, self._result(name, args, kwargs, tracked, facts, before, out))
+        return result
+
+    def _result(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tracked: list[Tensor],
+        facts: list[Fact],
+        before: list[Tensor],
+        out: Tensor,
+    ) -> Fact:
+        layer = self._path[-1]
+        gaps = _merged(fact.gaps for fact in facts)
+        if gaps:
+            return Fact(facts[0].action, {}, facts[0].lipschitz, gaps)
+        name = name if name.startswith("__") else name.rstrip("_")
+        outcome = operate(Operation(name, args, kwargs, tracked, facts, out, lambda t: id(t) in self.constants))
+        if isinstance(outcome, str):
+            return self._void(facts[0], outcome)
+        return pass_operation(self.ledger, f"{layer} (torch.{name})", facts, outcome, before, out)
+
+
+def _rule(module: nn.Module) -> Rule | None:
+    lipschitz = by_class(LIPSCHITZ, module)
+    if lipschitz is not None:
+        return Registered(lipschitz, by_class(ACTIONS, module))
+    make = by_class(RULES, module)
+    return None if make is None else make()
+
+
+def _merge(module: Any, inputs: dict[str, GeometricTensor]) -> GeometricTensor:
+    """What escnn's ``MergeModule`` computes, with a concatenation that can be followed."""
+    parts = [
+        getattr(module, f"submodule_{i}")(*[inputs[label] for label in labels])
+        for i, labels in enumerate(module._labels)
+    ]
+    # escnn fills a tensor in single precision
+    joined = torch.cat([part.tensor for part in parts], dim=1).float()
+    return GeometricTensor(joined, module.out_type, parts[0].coords)
+
+
+def _fields(*values: Any) -> Iterator[GeometricTensor | Tensor]:
+    """All fields and tensors in nested arguments, in order."""
+    for value in values:
+        if isinstance(value, GeometricTensor | Tensor):
+            yield value
+        elif isinstance(value, dict):
+            yield from _fields(*value.values())
+        elif isinstance(value, list | tuple):
+            yield from _fields(*value)
+
+
+def _with_fields(value: Any, tensors: Iterator[Tensor]) -> Any:
+    """The same nested arguments with other tensors."""
+    if isinstance(value, GeometricTensor):
+        return GeometricTensor(next(tensors), value.type)
+    if isinstance(value, Tensor):
+        return next(tensors)
+    if isinstance(value, dict):
+        return {key: _with_fields(item, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_with_fields(item, tensors) for item in value])
+    return value
+
+
+def _tensor(x: GeometricTensor | Tensor) -> Tensor:
+    return x.tensor if isinstance(x, GeometricTensor) else x
+
+
+def _mismatch(x: GeometricTensor | Tensor, fact: Fact | None) -> str | None:
+    """Why a field is not what the network's input was followed to."""
+    if fact is None or not isinstance(x, GeometricTensor):
+        return None
+    if x.coords is not None:
+        return "point clouds with coordinates are not covered"
+    if not fact.action.agrees(x.type):
+        return "its input was given a field type that transforms differently from what was computed"
+    return None
+
+
+def _merged(gaps: Iterable[tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], ...]:
+    """All gaps, each once."""
+    return tuple(dict.fromkeys(gap for some in gaps for gap in some))

@@ -1,0 +1,45 @@
+"""Equivariance put to the test: Hypothesis strategies, assertions, and a conformance suite for layers.
+
+Needs ``hypothesis``. The suite is in :mod:`escnn_soft.testing.conformance`, which needs ``pytest`` as well.
+"""
+
+from escnn_soft.testing.assertions import TOLERANCE, assert_equivariant, assert_error_within
+from escnn_soft.testing.certificates import CertificateReport, assert_certificate_holds
+from escnn_soft.testing.groups import GROUP_KINDS, elements, groups, gspaces
+from escnn_soft.testing.layers import (
+    SOFTNESS_KINDS,
+    networks,
+    randomize,
+    soft_linears,
+    soft_r2convs,
+    softnesses,
+)
+from escnn_soft.testing.profiles import PROFILES, register_profiles
+from escnn_soft.testing.samples import exact_elements
+from escnn_soft.testing.types import REPRESENTATION_KINDS, field_types, geometric_tensors, irreps, representations
+
+__all__ = [
+    "GROUP_KINDS",
+    "PROFILES",
+    "REPRESENTATION_KINDS",
+    "SOFTNESS_KINDS",
+    "TOLERANCE",
+    "CertificateReport",
+    "assert_certificate_holds",
+    "assert_equivariant",
+    "assert_error_within",
+    "elements",
+    "exact_elements",
+    "field_types",
+    "geometric_tensors",
+    "groups",
+    "gspaces",
+    "irreps",
+    "networks",
+    "randomize",
+    "register_profiles",
+    "representations",
+    "soft_linears",
+    "soft_r2convs",
+    "softnesses",
+]

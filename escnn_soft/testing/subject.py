@@ -1,0 +1,148 @@
+"""The subject of the conformance suite: a constructor, a dense evaluator, and what the layer declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from escnn.group import GroupElement
+from escnn.nn import FieldType, GeometricTensor
+from torch import Tensor
+from torch.nn import Module
+
+from escnn_soft.policies import Policy
+from escnn_soft.testing.layers import randomize
+from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error
+from escnn_soft.testing.samples import exact_elements, random_features
+
+__all__ = ["CAPABILITIES", "Subject"]
+
+CAPABILITIES: dict[str, str] = {
+    "certificate": "certificate",
+    "export": "export",
+    "policies": "",
+    "spectrum": "spectrum",
+}
+"""What a layer may leave out, with the method that betrays it: a layer that has the method must declare it."""
+
+_TIGHT = 1e-9
+"""Relative tolerance of statements in double precision."""
+
+
+class Subject:
+    """What the suite asks of a layer. Only :meth:`make` must be defined; the rest has defaults.
+
+    Attributes:
+        capabilities: names from ``CAPABILITIES`` that the layer has.
+        dial: softnesses from strict to unconstrained; the first and the last are the ends of the dial.
+        cutoffs: bounds of ``Cutoff`` at which the subspaces that the dial reaches must be stable under the group.
+        sides: height and width of test images on the plane; odd, so that strides stay centred.
+        tolerance: largest relative deviation from strict equivariance in double precision.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    dial: ClassVar[Sequence[float]] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    cutoffs: ClassVar[Sequence[float]] = (0.0, 1.0, 2.0)
+    sides: ClassVar[Sequence[int]] = (9, 7)
+    tolerance: ClassVar[float] = _TIGHT
+
+    # ------------------------------------------------------------------ what a subclass defines
+
+    def make(self, softness: float | Policy) -> Any:
+        """A new layer of this softness in float32 and training mode; the same types and shapes at each call.
+
+        Args:
+            softness: the softness.
+
+        Returns:
+            The layer.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.make(softness) must return a layer.")
+
+    def dense(self, layer: Any) -> Tensor:
+        """The matrix or kernel that the layer's parameters stand for, by the slow, obviously right way.
+
+        By default it is read off from the layer's outputs. Override it to compare ``forward`` with a formula.
+
+        Args:
+            layer: a layer from :meth:`make`, of any dtype.
+
+        Returns:
+            Groups filled up with zeros.  # shape: (out, in) or (out, in, kernel, kernel)
+        """
+        return dense_kernel(Probe(layer))
+
+    def apply_dense(self, layer: Any, weight: Tensor, x: Tensor) -> Tensor:
+        """What a dense weight without bias does to an input; override it for a layer with a geometry of its own.
+
+        Args:
+            layer: gives ``stride``, ``padding`` and ``dilation`` on the plane.
+            weight: from :meth:`dense`.
+            x: the input.
+
+        Returns:
+            The output.
+        """
+        if weight.dim() == 2:
+            return x @ weight.T
+        if getattr(layer, "padding_mode", "zeros") != "zeros":
+            x = torch.nn.functional.pad(x, layer._reversed_padding_repeated_twice, layer.padding_mode)
+            return torch.nn.functional.conv2d(x, weight, None, layer.stride, 0, layer.dilation)
+        return torch.nn.functional.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)
+
+    def hard(self, layer: Any) -> Module | None:
+        """escnn's layer that the layer must equal at softness 0, with its parameters; None if there is none.
+
+        Args:
+            layer: a layer of softness 0 in float32.
+
+        Returns:
+            The layer.
+        """
+        return None
+
+    def reachable(self, layer: Any) -> int:
+        """Number of dimensions that softness 1 must reach: all of the dense weight's.
+
+        Args:
+            layer: a layer from :meth:`make`; one with groups reaches fewer.
+
+        Returns:
+            The number.
+        """
+        return self.dense(layer).numel() // getattr(layer, "groups", 1)
+
+    # ------------------------------------------------------------------ helpers
+
+    def trained(self, softness: float | Policy, dtype: torch.dtype = torch.float64) -> Any:
+        """A layer with random parameters, so that its soft part is not zero."""
+        layer = self.make(softness).to(dtype)
+        randomize(layer)
+        return layer
+
+    def inputs(self, layer: Any, dtype: torch.dtype = torch.float64) -> GeometricTensor:
+        """Two random samples."""
+        field_type: FieldType = layer.in_type
+        sides = self.sides[: field_type.gspace.dimensionality]
+        return GeometricTensor(random_features(field_type, sides, dtype=dtype), field_type)
+
+    def elements(self, layer: Any) -> list[GroupElement]:
+        """At most a dozen elements that act exactly."""
+        return exact_elements(layer.in_type.gspace, 12)
+
+    def error(self, layer: Any) -> float:
+        """Largest ||rho_out(g) W - W rho_in(g)|| over the elements."""
+        weight = self.dense(layer)
+        return max(kernel_error(g, weight, layer.in_type, layer.out_type) for g in self.elements(layer))
+
+    def span(self, softness: float | Policy) -> Tensor:
+        """Orthonormal dense weights that a softness reaches, one a row, from layers with random parameters."""
+        layer, rows = self.trained(softness), list[Tensor]()
+        for seed in range(self.dense(layer).numel() + 1):
+            randomize(layer, seed)
+            rows.append(self.dense(layer).flatten())
+            if (seed + 1) % 64 == 0 and torch.linalg.matrix_rank(torch.stack(rows)) < len(rows):
+                break
+        _, values, basis = torch.linalg.svd(torch.stack(rows), full_matrices=False)
+        return basis[values > 1e-9 * values[0]] if float(values[0]) > 0 else basis[:0]
