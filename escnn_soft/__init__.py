@@ -2,7 +2,7 @@
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
 from escnn_soft.bounds import Certificate, PixelErrors, Term
-from escnn_soft.certify import NetworkCertificate, certificate, certify, register_action, register_lipschitz
+from escnn_soft.certify import NetworkCertificate, budget, certificate, certify, register_action, register_lipschitz
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -54,6 +54,7 @@ __all__ = [
     "Term",
     "WeightSpectrum",
     "__version__",
+    "budget",
     "certificate",
     "certify",
     "register_action",

@@ -50,8 +50,8 @@ class NetworkCertificate:
         covered: the elements that are covered; "every element" for an infinite group at once.
         not_covered: pairs (layer, reason).
         worst: the element at which the bound is attained.
-        scale: the norm ||f(x)|| of that sample.
         samples: for each covered element the bound for each sample.
+        norms: ||f(x)|| of each sample.
         output: how the output transforms.
         assumptions: what the claim rests on.
 
@@ -74,8 +74,8 @@ class NetworkCertificate:
     covered: tuple[GroupElement | str, ...]
     not_covered: tuple[tuple[str, str], ...]
     worst: GroupElement | str | None
-    scale: float
     samples: tuple[tuple[float, ...], ...]
+    norms: tuple[float, ...]
     output: str
     assumptions: tuple[str, ...]
 
@@ -86,8 +86,11 @@ class NetworkCertificate:
 
     @property
     def relative(self) -> float:
-        """The bound divided by ||f(x)|| of the worst sample."""
-        return self.bound / self.scale if self.scale > 0 else math.inf
+        """The largest ratio of a sample's bound to its ||f(x)||; infinite where the bound is."""
+        if not self.certified:
+            return math.inf
+        pairs = (pair for values in self.samples for pair in zip(values, self.norms, strict=True))
+        return max(bound / norm if norm > 0 else math.inf if bound > 0 else 0.0 for bound, norm in pairs)
 
     def at(self, element: GroupElement | str) -> float:
         """The bound for one element, the maximum over the samples.

@@ -175,14 +175,13 @@ def _conclude(
     elif fact.gaps:
         gaps = [*fact.gaps, *gaps]
     if fact is None or fact.gaps or ledger.escapes:
-        norm = float(sample_norms(tensor).max()) if tensor.ndim else 0.0
-        return _void(gaps, norm)
+        return _void(gaps)
     fact = _with_output(ledger, fact, tensor)
     return _certificate(ledger, fact, tensor, rows, gaps, everything)
 
 
-def _void(gaps: list[tuple[str, str]], scale: float) -> NetworkCertificate:
-    return NetworkCertificate(math.inf, (), math.inf, (), tuple(gaps), None, scale, (), "unknown", ())
+def _void(gaps: list[tuple[str, str]]) -> NetworkCertificate:
+    return NetworkCertificate(math.inf, (), math.inf, (), tuple(gaps), None, (), (), "unknown", ())
 
 
 def _with_output(ledger: Ledger, fact: Fact, tensor: Tensor) -> Fact:
@@ -215,11 +214,11 @@ def _certificate(
     kept = [row for row in range(len(rows)) if not (everything and row in ledger.outside)]
     alive = [row for row in kept if not ledger.dead(row) and bool(torch.isfinite(error[row]).all())]
     terms: tuple[LayerTerm, ...] = ()
-    bound, worst, scale = math.inf, None, float(sample_norms(tensor).max())
+    bound, worst = math.inf, None
     if alive:
         row, sample = max(((r, s) for r in alive for s in range(ledger.samples)), key=lambda rs: float(error[rs]))
         terms = _terms(ledger, fact, row, sample)
-        worst, scale = names[row], float(sample_norms(tensor)[sample])
+        worst = names[row]
         if len(alive) == len(kept):
             bound = float(error[row, sample])  # the terms add up to it
     return NetworkCertificate(
@@ -229,8 +228,8 @@ def _certificate(
         covered=tuple(names[row] for row in alive),
         not_covered=tuple(gaps),
         worst=worst,
-        scale=scale,
         samples=tuple(tuple(error[row].tolist()) for row in alive),
+        norms=tuple(sample_norms(tensor).tolist()),
         output=_words(fact.action),
         assumptions=tuple(_assumptions(ledger, tensor)),
     )
