@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from escnn_soft.cli import words
 from escnn_soft.cli.classifier import LAYERS
-from escnn_soft.cli.report import Picture, render
+from escnn_soft.cli.guarantee import GUARANTEE_HEADINGS, guarantee_cells, guarantees_as_text
+from escnn_soft.cli.report import Picture, Table, render
 from escnn_soft.cli.settings import Settings
 from escnn_soft.cli.study import Study, networks, study
 from escnn_soft.cli.table import HEADINGS, as_csv, as_text, cells, finding
@@ -36,7 +37,9 @@ def run(settings: Settings, output: Path, workers: int = 1) -> None:
     with tqdm(total=len(networks(settings)) * settings.seeds, desc="training", unit="network", leave=False) as bar:
         result = study(settings, workers, lambda _: bar.update())
     write(result, settings, output)
-    print(f"{as_text(result.rows)}\n\n{finding(result.rows)}\n\nEverything is in {output / 'index.html'}.")
+    certified = f"Errors of the logits and their certified bounds:\n\n{guarantees_as_text(result.guarantees)}"
+    print(f"{as_text(result.rows)}\n\n{finding(result.rows)}\n\n{certified}\n")
+    print(f"Everything is in {output / 'index.html'}.")
 
 
 def write(result: Study, settings: Settings, output: Path) -> None:
@@ -54,15 +57,24 @@ def write(result: Study, settings: Settings, output: Path) -> None:
         title=words.TITLE,
         introduction=words.introduction(settings),
         finding=finding(rows),
-        headings=HEADINGS,
-        rows=[cells(row) for row in rows],
-        best=max(range(len(rows)), key=lambda index: rows[index].accuracy),
-        legend=words.LEGEND,
+        table=Table(
+            HEADINGS,
+            [cells(row) for row in rows],
+            words.LEGEND,
+            best=max(range(len(rows)), key=lambda index: rows[index].accuracy),
+        ),
         pictures=pictures,
+        guarantees=Table(GUARANTEE_HEADINGS, list(map(guarantee_cells, result.guarantees)), words.GUARANTEES),
         fairness=words.fairness(settings),
         colophon="; ".join(f"{name} {value}" for name, value in {**asdict(settings), **colophon}.items()),
     )
-    record = {"settings": asdict(settings), "run": colophon, "finding": finding(rows), "rows": list(map(asdict, rows))}
+    record = {
+        "settings": asdict(settings),
+        "run": colophon,
+        "finding": finding(rows),
+        "rows": list(map(asdict, rows)),
+        "guarantees": list(map(asdict, result.guarantees)),
+    }
     (output / "index.html").write_text(page, encoding="utf-8")
     (output / "summary.png").write_bytes(summary)
     (output / "table.csv").write_text(as_csv(rows), encoding="utf-8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from string import Template
 
-__all__ = ["Picture", "render"]
+__all__ = ["Picture", "Table", "render"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,23 @@ class Picture:
     title: str
     png: bytes
     caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on the page.
+
+    Attributes:
+        headings: of its columns.
+        rows: its cells.
+        legend: what the columns mean.
+        best: index of the row to mark, or None.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    legend: str
+    best: int | None = None
 
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -59,11 +76,10 @@ figcaption, .small { color: var(--soft); font-size: .92rem; margin-top: .4rem; m
 $introduction
 <p class="lead">$finding</p>
 <h2>The table</h2>
-<div class="scroll">
 $table
-</div>
-<p class="small">$legend</p>
 $pictures
+<h2>What is guaranteed</h2>
+$guarantees
 <h2>Is the question fair?</h2>
 <ul>
 $fairness
@@ -80,11 +96,9 @@ def render(
     title: str,
     introduction: Sequence[str],
     finding: str,
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    best: int,
-    legend: str,
+    table: Table,
     pictures: Sequence[Picture],
+    guarantees: Table,
     fairness: Sequence[str],
     colophon: str,
 ) -> str:
@@ -94,11 +108,9 @@ def render(
         title: of the page.
         introduction: paragraphs before the finding.
         finding: what came out.
-        headings: of the table's columns.
-        rows: the table's cells.
-        best: index of the row to mark.
-        legend: what the columns mean.
+        table: of the results.
         pictures: in their order.
+        guarantees: errors and their certified bounds.
         fairness: what was held equal, and what was not.
         colophon: settings, versions and time.
 
@@ -109,21 +121,22 @@ def render(
         title=escape(title),
         introduction="\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in introduction),
         finding=escape(finding),
-        table=_table(headings, rows, best),
-        legend=escape(legend),
+        table=_table(table),
         pictures="\n".join(map(_figure, pictures)),
+        guarantees=_table(guarantees),
         fairness="\n".join(f"<li>{escape(item)}</li>" for item in fairness),
         colophon=escape(colophon),
     )
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], best: int) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in table.headings)
     lines = [
-        f"<tr{' class=best' if index == best else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for index, row in enumerate(rows)
+        f"<tr{' class=best' if index == table.best else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        for index, row in enumerate(table.rows)
     ]
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
+    body = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
+    return f'<div class="scroll">\n{body}\n</div>\n<p class="small">{escape(table.legend)}</p>'
 
 
 def _figure(picture: Picture) -> str:

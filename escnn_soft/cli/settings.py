@@ -24,6 +24,7 @@ class Settings:
         images: training images of each digit.
         tests: test images of each digit.
         probes: test images on which the equivariance error is measured.
+        certified: test images for which the error is also bounded.
         epochs: passes over the training images.
         batch: images in a step.
         rate: peak learning rate of Adam.
@@ -38,6 +39,7 @@ class Settings:
     images: int = 50
     tests: int = 200
     probes: int = 500
+    certified: int = 20
     epochs: int = 15
     batch: int = 25
     rate: float = 0.02

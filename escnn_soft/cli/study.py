@@ -15,6 +15,7 @@ from torch import Tensor
 
 from escnn_soft.cli.classifier import Network, SoftClassifier
 from escnn_soft.cli.digits import load_digits, split
+from escnn_soft.cli.guarantee import Guarantee, guarantee
 from escnn_soft.cli.settings import Settings
 from escnn_soft.cli.table import Row, tabulate
 from escnn_soft.cli.training import Outcome, measure
@@ -34,12 +35,14 @@ class Study:
         rows: the table.
         filters: for each stop, the filters of one field, turned back, at seed 0.  # shape of each: (4, 5, 5)
         spectra: for each stop, the spectrum of each layer at seed 0.
+        guarantees: for each stop, measured errors and certified bounds at seed 0.
         seconds: time that it took.
     """
 
     rows: tuple[Row, ...]
     filters: dict[str, Tensor]
     spectra: dict[str, tuple[WeightSpectrum, ...]]
+    guarantees: tuple[Guarantee, ...]
     seconds: float
 
 
@@ -97,19 +100,22 @@ def study(settings: Settings, workers: int, on_result: Callable[[str], object]) 
         on_result(job.network.name)
     filters: dict[str, Tensor] = {}
     spectra: dict[str, tuple[WeightSpectrum, ...]] = {}
+    guarantees: list[Guarantee] = []
+    images = split(_digits(settings.angle), settings.images, settings.tests, 0).test.images[: settings.certified]
     for network in line:
         if network.on_dial:
             model = network.build(0)
             assert isinstance(model, SoftClassifier)
             model.load_state_dict(results[network, 0].state)
             filters[network.name], spectra[network.name] = model.field_filters(), model.spectra()
+            guarantees.append(guarantee(network.name, model.eval(), images))
     rows = tabulate(
         [
             (network, results[network, 0].reachable, [results[network, s].outcome for s in range(settings.seeds)])
             for network in line
         ]
     )
-    return Study(rows, filters, spectra, time.perf_counter() - start)
+    return Study(rows, filters, spectra, tuple(guarantees), time.perf_counter() - start)
 
 
 def _run_all(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[_Job, _Result]]:

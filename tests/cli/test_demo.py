@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from escnn_soft.cli.demo import run
-from escnn_soft.cli.report import Picture, render
+from escnn_soft.cli.report import Picture, Table, render
 from escnn_soft.cli.settings import Settings
 from escnn_soft.cli.table import HEADINGS
 
@@ -52,7 +52,7 @@ def test_page_holds_table_and_pictures_and_needs_nothing_else(output):
     checker.feed(page)
     assert not checker.open
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"', page)) == 5
-    assert page.count("<tr") == 1 + 5
+    assert page.count("<tr") == 1 + 5 + 1 + 3
     assert all(f"<th>{heading}</th>" in page for heading in HEADINGS)
     assert "In this run" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
@@ -89,10 +89,21 @@ def test_run_prints_the_table_and_workers_change_nothing(output, tmp_path, capsy
     assert without_time[0] == without_time[1]
 
 
+def test_errors_stay_below_their_certified_bounds(output):
+    record = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in record["guarantees"]] == ["0", "0.3", "1"]
+    for row in record["guarantees"]:
+        assert row["violations"] == 0
+        assert row["ratio"] >= 1.0
+        assert row["error"] <= row["bound"]
+    assert record["guarantees"][0]["bound"] < 1e-6 < record["guarantees"][2]["bound"]
+
+
 def test_text_is_escaped():
     page = render(
-        title="<b>", introduction=["a & b"], finding="<i>", headings=["<h>"], rows=[["<c>"]], best=0, legend="<l>",
-        pictures=[Picture('"t"', b"png", "<c>")], fairness=["<f>"], colophon="$x",
+        title="<b>", introduction=["a & b"], finding="<i>", table=Table(["<h>"], [["<c>"]], "<l>", best=0),
+        guarantees=Table(["<h>"], [["<c>"]], "<l>"), pictures=[Picture('"t"', b"png", "<c>")],
+        fairness=["<f>"], colophon="$x",
     )  # fmt: skip
     for raw in ("<b>", "<i>", "<h>", "<c>", "<l>", "<f>", '"t"'):
         assert raw not in page
