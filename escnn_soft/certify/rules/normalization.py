@@ -19,7 +19,6 @@ class BatchNorm(Rule):
     """x -> weight (x - mean) / sqrt(variance + eps) + bias, one factor a field: its largest factor spreads most."""
 
     ulps = 16.0
-    single = True
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The largest factor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +144,9 @@ def as_bound(bound: Bound, reach: Tensor) -> Tensor:
 
 def unit_roundoff(call: Call, *, single: bool = False) -> float:
     """u of the least precise dtype on the way: some of escnn's modules answer in single precision always."""
-    dtypes = {call.x.dtype, call.output.dtype} | ({torch.float32} if single else set())
+    own = itertools.chain(call.module.parameters(), call.module.buffers())
+    dtypes = {t.dtype for t in (call.x, call.output, *own) if t.is_floating_point()}
+    dtypes |= {torch.float32} if single else set()
     return max(torch.finfo(dtype).eps for dtype in dtypes) / 2
 
 
