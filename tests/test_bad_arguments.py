@@ -126,6 +126,38 @@ BAD = {
     "from_dense uneven same": (
         lambda: es.SoftR2Conv.from_dense(torch.nn.Conv2d(8, 8, 4, padding="same"), REG, REG), es.ArgumentError, "conv.padding='same'",
     ),
+    # policies
+    "budget below 0": (lambda: es.Budget(-0.1), es.SoftnessError, r"number in \[0, 2\] but got eta=-0.1 .*largest relative error"),
+    "budget of a word": (lambda: es.Budget("small"), es.SoftnessError, "eta='small'"),
+    "learned from 0": (lambda: es.Learned(0.0), es.SoftnessError, "strictly between 0 and 1 but got initial=0.0 .*sigmoid"),
+    "learned above 1": (lambda: es.Learned(1.5), es.SoftnessError, "initial=1.5"),
+    "schedule of no steps": (lambda: es.LinearSchedule(1.0, 0.0, steps=0), es.ArgumentError, "steps=0"),
+    "schedule beyond the policy": (lambda: es.CosineSchedule(2.0, 0.0, steps=5), es.SoftnessError, "softness=2.0"),
+    "scheduler without layers": (
+        lambda: es.SoftnessScheduler(torch.nn.ReLU(), float), es.ArgumentError, "a model with soft layers but got model='ReLU'",
+    ),
+    "scheduler's step": (lambda: es.SoftnessScheduler(conv(), lambda _: 0.5, last_epoch=-2), es.ArgumentError, "last_epoch=-2"),
+    "scheduler's schedule": (lambda: es.SoftnessScheduler(conv(), lambda _: 7), es.SoftnessError, "softness=7"),
+    # certificates
+    "certificate of a pooling": (lambda: es.certificate(nn.ReLU(REG)), es.ArgumentError, "Linear, R2Conv or Conv2d .*Use certify"),
+    "certificate with types": (lambda: es.certificate(conv(), REG, REG), es.ArgumentError, "no types for an escnn layer.*Leave them out"),
+    "certificate without types": (lambda: es.certificate(torch.nn.Conv2d(8, 8, 3)), es.FieldTypeError, "FieldType but got in_type=None"),
+    "certificate of other channels": (lambda: es.certificate(torch.nn.Linear(3, 4), VEC, VEC), es.FieldTypeError, r"\(4, 3\) channels"),
+    "certificate of another space": (
+        lambda: es.certificate(torch.nn.Conv2d(8, 8, 3), VEC, VEC), es.GSpaceError, "a GSpace2D .*certificate\\(layer, in_type, out_type",
+    ),
+    "error at another group's element": (
+        lambda: conv().certificate().at(OTHER.fibergroup.element(1)), es.ArgumentError, r"an element of C4 but got element='1\[2pi/8\]'",
+    ),
+    "bound off the grid": (
+        lambda: es.SoftR2Conv(*[OTHER.type(OTHER.regular_repr)] * 2, 3).certificate().operator_at(OTHER.fibergroup.element(1)),
+        es.GridActionError, "maps the pixel grid to itself",
+    ),
+    "pixel errors off the grid": (
+        lambda: es.SoftR2Conv(*[OTHER.type(OTHER.regular_repr)] * 2, 3).certificate().grid.at(OTHER.fibergroup.element(1)),
+        es.ArgumentError, "which move pixels onto pixels",
+    ),
+    "angle beyond a half turn": (lambda: conv().certificate().within(4.0), es.ArgumentError, "angle=4.0"),
     "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), es.FieldTypeError, "3 and 4 channels"),
 }  # fmt: skip
 

@@ -32,6 +32,9 @@ class Symmetry(Protocol):
     def matrix(self, irrep: IrrepId, element: Any) -> Tensor:
         """psi(g) in float64, (d, d)."""
 
+    def check(self, element: Any) -> None:
+        """Refuse what is not an element of the group."""
+
     def is_identity(self, element: Any) -> bool:
         """Whether the element is the group's identity."""
 
@@ -137,7 +140,11 @@ class Certificate:
 
         Returns:
             ||rho_out(g) W - W rho_in(g)||_F.
+
+        Raises:
+            ArgumentError: if it is not an element of the fibre group.
         """
+        self.symmetry.check(element)
         if self.symmetry.is_identity(element):
             return 0.0
         squared = self._lawless
@@ -226,8 +233,10 @@ class Certificate:
             The bound.
 
         Raises:
+            ArgumentError: if it is not an element of the fibre group.
             GridActionError: if the layer runs on pixels and the element does not move pixels onto pixels.
         """
+        self.symmetry.check(element)
         return self.scale * self.execution.error_norm(element)
 
     @cached_property
@@ -262,7 +271,11 @@ class Certificate:
 
         Returns:
             The reason, or None if the bound holds.
+
+        Raises:
+            ArgumentError: if it is not an element of the fibre group.
         """
+        self.symmetry.check(element)
         return self.execution.refusal(element, input_shape)
 
     # ------------------------------------------------------------------ words

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.bounds import Orbit
+from escnn_soft.errors import ArgumentError
 from escnn_soft.linalg import oversampling_factor, spectral_norm
 
 __all__ = ["Circle", "FibreGroup", "IrrepId", "Splitting"]
@@ -97,6 +98,19 @@ class FibreGroup(ABC):
             return tuple(self.group.testing_elements())
         angles = [2 * math.pi * i / 128 for i in range(128)] if self.circles else []
         return tuple(c @ self.circles[0](t) for c, t in product(self.cosets, angles)) if angles else self.cosets
+
+    def check(self, element: object) -> None:
+        """Refuse what is not an element of the group.
+
+        Args:
+            element: anything.
+
+        Raises:
+            ArgumentError: if it is not.
+        """
+        if not isinstance(element, GroupElement) or element.group != self.group:
+            remedy = "Take one of gspace.fibergroup.elements, or gspace.fibergroup.element(...)."
+            raise ArgumentError("element", str(element), f"an element of {self.group}", remedy)
 
     def is_identity(self, element: GroupElement) -> bool:
         """Whether an element is the identity."""
