@@ -2,7 +2,14 @@
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
 from escnn_soft.bounds import Certificate, PixelErrors, Term
-from escnn_soft.certify import NetworkCertificate, budget, certificate, certify, register_action, register_lipschitz
+from escnn_soft.certification import (
+    NetworkCertificate,
+    budget,
+    certificate,
+    certify,
+    register_action,
+    register_lipschitz,
+)
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,

@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from escnn_soft.certify import certify
+from escnn_soft.certification import certify
 from escnn_soft.cli.classifier import SoftClassifier
 
 __all__ = ["GUARANTEE_HEADINGS", "Guarantee", "guarantee", "guarantee_cells", "guarantees_as_text"]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escnn_soft.certify import certify
+from escnn_soft.certification import certify
 from escnn_soft.testing import assert_error_within, geometric_tensors, gspaces, networks
 
 NETWORKS = networks() | gspaces(0, kinds=["cyclic", "dihedral"], max_rotations=4).flatmap(networks)

@@ -59,7 +59,7 @@ class NetworkCertificate:
         >>> import torch
         >>> from escnn import gspaces, nn
         >>> from escnn_soft import SoftR2Conv
-        >>> from escnn_soft.certify import certify
+        >>> from escnn_soft.certification import certify
         >>> space = gspaces.rot2dOnR2(4)
         >>> image, hidden = space.type(space.trivial_repr), space.type(space.regular_repr)
         >>> model = nn.SequentialModule(SoftR2Conv(image, hidden, 3, softness=0.5), nn.ReLU(hidden)).eval()

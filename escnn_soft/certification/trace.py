@@ -12,13 +12,13 @@ from escnn.nn import GeometricTensor, MergeModule
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from escnn_soft.certify.fact import Fact, sample_norms
-from escnn_soft.certify.layerwise import pass_layer, pass_operation
-from escnn_soft.certify.ledger import Ledger
-from escnn_soft.certify.operations import METADATA, Operation, operate
-from escnn_soft.certify.registry import ACTIONS, LIPSCHITZ, by_class
-from escnn_soft.certify.rules import RULES, Call, Rule
-from escnn_soft.certify.rules.registered import Registered
+from escnn_soft.certification.fact import Fact, sample_norms
+from escnn_soft.certification.layerwise import pass_layer, pass_operation
+from escnn_soft.certification.ledger import Ledger
+from escnn_soft.certification.operations import METADATA, Operation, operate
+from escnn_soft.certification.registry import ACTIONS, LIPSCHITZ, by_class
+from escnn_soft.certification.rules import RULES, Call, Rule
+from escnn_soft.certification.rules.registered import Registered
 from escnn_soft.errors import EscnnSoftError
 
 __all__ = ["Trace"]

@@ -10,8 +10,8 @@ from escnn.nn import GeometricTensor
 from torch import Tensor, nn
 
 from escnn_soft._checks import number
-from escnn_soft.certify.certificate import NetworkCertificate
-from escnn_soft.certify.network import certify
+from escnn_soft.certification.certificate import NetworkCertificate
+from escnn_soft.certification.network import certify
 from escnn_soft.errors import ArgumentError, SoftnessError
 from escnn_soft.nn import SoftLayer
 from escnn_soft.policies import Budget, Policy

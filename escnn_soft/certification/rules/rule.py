@@ -11,8 +11,8 @@ from escnn.nn import FieldType
 from torch import Tensor
 from torch.nn import Module
 
-from escnn_soft.certify.action import Action, is_permutation
-from escnn_soft.certify.fact import sample_norms
+from escnn_soft.certification.action import Action, is_permutation
+from escnn_soft.certification.fact import sample_norms
 
 __all__ = ["Call", "Kernel", "Rule", "unit_roundoff"]
 

@@ -11,14 +11,14 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor, nn
 
 from escnn_soft._checks import instance
-from escnn_soft.certify.action import Action
-from escnn_soft.certify.certificate import EVERY, LayerTerm, NetworkCertificate, check_elements
-from escnn_soft.certify.fact import Fact, sample_norms
-from escnn_soft.certify.layerwise import ROUNDING
-from escnn_soft.certify.ledger import Entry, Ledger
-from escnn_soft.certify.probes import rounding_of_action
-from escnn_soft.certify.rules import EVALUATED
-from escnn_soft.certify.trace import Trace
+from escnn_soft.certification.action import Action
+from escnn_soft.certification.certificate import EVERY, LayerTerm, NetworkCertificate, check_elements
+from escnn_soft.certification.fact import Fact, sample_norms
+from escnn_soft.certification.layerwise import ROUNDING
+from escnn_soft.certification.ledger import Entry, Ledger
+from escnn_soft.certification.probes import rounding_of_action
+from escnn_soft.certification.rules import EVALUATED
+from escnn_soft.certification.trace import Trace
 from escnn_soft.errors import ArgumentError
 from escnn_soft.spectrum import pixel_elements
 

@@ -7,7 +7,7 @@ from escnn.nn import InnerBatchNorm, PointwiseAvgPool, ReLU, SequentialModule
 
 from escnn_soft import Budget, SoftR2Conv, budget, certify
 from escnn_soft.errors import ArgumentError, SoftnessError
-from tests.certify.checks import check, random_field, shake
+from tests.certification.checks import check, random_field, shake
 
 
 def network(softness: float = 0.7) -> SequentialModule:

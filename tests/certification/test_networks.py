@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from escnn_soft import SoftLinear, SoftR2Conv
-from escnn_soft.certify import certify
+from escnn_soft.certification import certify
 from escnn_soft.errors import ArgumentError
 from escnn_soft.spectrum import act
 from tests.cases import planar, point, regular
-from tests.certify.checks import check, measured, random_field, shake, violations
+from tests.certification.checks import check, measured, random_field, shake, violations
 
 SPACES = ["C1", "C2", "C4", "D2", "D4", "C8", "SO(2)", "O(2)", "flip vertical"]
 

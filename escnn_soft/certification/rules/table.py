@@ -8,9 +8,9 @@ from functools import partial
 from escnn import nn as enn
 from torch import nn
 
-from escnn_soft.certify.rules.fourier import Fourier, TensorProduct
-from escnn_soft.certify.rules.gated import Gated, GatedPair, GatedUniform
-from escnn_soft.certify.rules.head import (
+from escnn_soft.certification.rules.fourier import Fourier, TensorProduct
+from escnn_soft.certification.rules.gated import Gated, GatedPair, GatedUniform
+from escnn_soft.certification.rules.head import (
     HeadBatchNorm,
     HeadConvolution,
     HeadFlatten,
@@ -18,13 +18,19 @@ from escnn_soft.certify.rules.head import (
     HeadNorm,
     HeadSoftmax,
 )
-from escnn_soft.certify.rules.linear import LinearLayer
-from escnn_soft.certify.rules.normalization import BatchNorm
-from escnn_soft.certify.rules.plumbing import Disentangle, Mask, MaximumOverFields, Moving, Restriction
-from escnn_soft.certify.rules.pointwise import Concatenated, HeadPointwise, Pointwise, PointwiseModule, constant_of
-from escnn_soft.certify.rules.pooling import AdaptivePool, AveragePool, BlurPool, MaxPool, Upsampling
-from escnn_soft.certify.rules.radial import NormPooling, Radial, StrongestInWindow, VectorField
-from escnn_soft.certify.rules.rule import Rule
+from escnn_soft.certification.rules.linear import LinearLayer
+from escnn_soft.certification.rules.normalization import BatchNorm
+from escnn_soft.certification.rules.plumbing import Disentangle, Mask, MaximumOverFields, Moving, Restriction
+from escnn_soft.certification.rules.pointwise import (
+    Concatenated,
+    HeadPointwise,
+    Pointwise,
+    PointwiseModule,
+    constant_of,
+)
+from escnn_soft.certification.rules.pooling import AdaptivePool, AveragePool, BlurPool, MaxPool, Upsampling
+from escnn_soft.certification.rules.radial import NormPooling, Radial, StrongestInWindow, VectorField
+from escnn_soft.certification.rules.rule import Rule
 from escnn_soft.nn import SoftLinear, SoftR2Conv
 
 __all__ = ["EVALUATED", "RULES"]

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.bounds import Certificate
-from escnn_soft.certify.fact import sample_norms
-from escnn_soft.certify.layer import certificate
-from escnn_soft.certify.rules.rule import Bound, Call, Kernel, Rule, unit_roundoff
+from escnn_soft.certification.fact import sample_norms
+from escnn_soft.certification.layer import certificate
+from escnn_soft.certification.rules.rule import Bound, Call, Kernel, Rule, unit_roundoff
 from escnn_soft.nn import SoftLayer
 
 __all__ = ["LinearLayer"]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from escnn_soft.certify.action import Action
-from escnn_soft.certify.fact import Fact
-from escnn_soft.certify.rules.pointwise import constant_of
-from escnn_soft.certify.rules.rule import not_permuting
+from escnn_soft.certification.action import Action
+from escnn_soft.certification.fact import Fact
+from escnn_soft.certification.rules.pointwise import constant_of
+from escnn_soft.certification.rules.rule import not_permuting
 from escnn_soft.linalg import spectral_norm
 
 __all__ = ["METADATA", "Operation", "Outcome", "operate"]

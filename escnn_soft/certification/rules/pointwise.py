@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from escnn.nn import ConcatenatedNonLinearity
 from torch import Tensor
 
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 
 __all__ = ["CONSTANTS", "Concatenated", "HeadPointwise", "Pointwise", "PointwiseModule", "constant_of"]
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from escnn import gspaces, nn
 
 from escnn_soft import SoftR2Conv
-from escnn_soft.certify import certify
+from escnn_soft.certification import certify
 from escnn_soft.errors import FieldTypeError
 from tests.cases import planar, point
-from tests.certify.checks import check, random_field
+from tests.certification.checks import check, random_field
 
 C4 = planar("C4")
 IMAGE = C4.type(C4.trivial_repr)

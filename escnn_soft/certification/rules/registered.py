@@ -8,8 +8,8 @@ from collections.abc import Callable
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
-from escnn_soft.certify.action import Action
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, unit_roundoff
+from escnn_soft.certification.action import Action
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, unit_roundoff
 
 __all__ = ["Registered"]
 

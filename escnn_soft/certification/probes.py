@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from escnn_soft.certify.action import Action
-from escnn_soft.certify.fact import Probe, sample_norms
-from escnn_soft.certify.ledger import Ledger
+from escnn_soft.certification.action import Action
+from escnn_soft.certification.fact import Probe, sample_norms
+from escnn_soft.certification.ledger import Ledger
 
 __all__ = ["SLACK", "Again", "pushed", "rounding_of_action", "shorten"]
 

@@ -10,7 +10,7 @@ import torch
 from escnn.nn import GNormBatchNorm, InnerBatchNorm
 from torch import Tensor
 
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 
 __all__ = ["BatchNorm"]
 

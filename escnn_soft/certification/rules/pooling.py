@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 from escnn_soft.linalg import convolution_norm
 
 __all__ = ["AdaptivePool", "AveragePool", "BlurPool", "MaxPool", "Upsampling", "Window", "overlap"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from escnn.nn import FieldType, GeometricTensor
 
-from escnn_soft.certify import NetworkCertificate, certify
+from escnn_soft.certification import NetworkCertificate, certify
 from escnn_soft.spectrum import act
 
 

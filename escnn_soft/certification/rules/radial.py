@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from escnn.nn import FieldType
 from torch import Tensor
 
-from escnn_soft.certify.rules.gated import field_norms, largest, sizes_of
-from escnn_soft.certify.rules.pooling import Window, overlap
-from escnn_soft.certify.rules.rule import Bound, Call, Rule
+from escnn_soft.certification.rules.gated import field_norms, largest, sizes_of
+from escnn_soft.certification.rules.pooling import Window, overlap
+from escnn_soft.certification.rules.rule import Bound, Call, Rule
 
 __all__ = ["NormPooling", "Radial", "StrongestInWindow", "VectorField"]
 

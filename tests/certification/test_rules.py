@@ -11,9 +11,9 @@ from escnn.group import directsum
 from escnn.nn import GeometricTensor
 
 from escnn_soft import SoftR2Conv
-from escnn_soft.certify import certify
+from escnn_soft.certification import certify
 from tests.cases import planar, point
-from tests.certify.checks import check, random_field, shake
+from tests.certification.checks import check, random_field, shake
 
 C4, D4, SO2 = planar("C4"), planar("D4"), planar("SO(2)")
 REGULAR = C4.type(*[C4.regular_repr] * 2)

@@ -9,11 +9,11 @@ import torch
 from escnn import nn
 
 from escnn_soft import SoftR2Conv
-from escnn_soft.certify import certify, register_action, register_lipschitz
-from escnn_soft.certify.registry import ACTIONS, LIPSCHITZ
+from escnn_soft.certification import certify, register_action, register_lipschitz
+from escnn_soft.certification.registry import ACTIONS, LIPSCHITZ
 from escnn_soft.errors import ArgumentError
 from tests.cases import planar
-from tests.certify.checks import check, random_field, violations
+from tests.certification.checks import check, random_field, violations
 
 C4 = planar("C4")
 FIELD = C4.type(C4.regular_repr)

@@ -6,9 +6,9 @@ import torch
 from escnn.nn import FieldType
 from torch import Tensor
 
-from escnn_soft.certify.action import Action
-from escnn_soft.certify.fact import sample_norms
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.action import Action
+from escnn_soft.certification.fact import sample_norms
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 
 __all__ = ["Disentangle", "Mask", "MaximumOverFields", "Moving", "Restriction"]
 

@@ -9,7 +9,7 @@ import torch
 from escnn.nn import FieldType, GatedNonLinearity2, GatedNonLinearityUniform, InducedGatedNonLinearity1
 from torch import Tensor
 
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, parameters_norm
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, parameters_norm
 
 __all__ = ["Gated", "GatedPair", "GatedUniform", "field_norms", "largest", "sizes_of"]
 

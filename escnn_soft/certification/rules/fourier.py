@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from escnn_soft.certify.rules.gated import field_norms, largest, sizes_of
-from escnn_soft.certify.rules.pointwise import constant_of, function_name
-from escnn_soft.certify.rules.rule import Bound, Call, Rule, unit_roundoff
+from escnn_soft.certification.rules.gated import field_norms, largest, sizes_of
+from escnn_soft.certification.rules.pointwise import constant_of, function_name
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, unit_roundoff
 
 __all__ = ["Fourier", "TensorProduct"]
 

@@ -1,6 +1,0 @@
-"""What is known of each module of escnn and of torch."""
-
-from escnn_soft.certify.rules.rule import Call, Rule
-from escnn_soft.certify.rules.table import EVALUATED, RULES
-
-__all__ = ["EVALUATED", "RULES", "Call", "Rule"]
