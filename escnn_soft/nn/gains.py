@@ -16,19 +16,26 @@ class LevelGains:
 
     Args:
         policy: the rule.
-        transform: the spectrum, on the layer's device in its dtype.
+        transform: the spectrum, in float64.
+        like: a parameter of the layer, for its device and dtype.
+
+    Attributes:
+        breaking: the levels outside escnn's basis, on the layer's device in its dtype.
+        static: gains that do not depend on parameters.  # shape: (levels,)
+        closed: whether they are all 0.
     """
 
-    def __init__(self, policy: Policy, transform: WeightTransform) -> None:
+    def __init__(self, policy: Policy, transform: WeightTransform, like: Tensor) -> None:
         self.policy = policy
-        self.equivariant, self.breaking = transform.equivariant, transform.breaking
-        rows = transform.frame_out.to_fields.device, transform.blocks[0].rows.dtype
-        self.static = policy.gains(self.breaking.dial).to(*rows)
+        self.breaking = transform.breaking.to(like.device, like.dtype)
+        self.static = policy.gains(self.breaking.dial).to(like)
         self.closed = not bool(self.static.any())
         if isinstance(policy, Budget):
-            self._prepare(*rows)
+            self._prepare(transform, like.device, torch.promote_types(like.dtype, torch.float32))
 
-    def _prepare(self, device: torch.device, dtype: torch.dtype) -> None:
+    def _prepare(self, transform: WeightTransform, device: torch.device, work: torch.dtype) -> None:
+        """What a budget needs, at least in single precision."""
+        self._work, self._equivariant = work, transform.equivariant.to(device, work)
         levels = self.breaking.levels
         self._symmetric = torch.tensor([level.irrep_id is not None and level.sigma == 0 for level in levels]).to(device)
         self._grams = IrrepGrams(self.breaking)
@@ -39,7 +46,7 @@ class LevelGains:
             "lawless": [i for i, (irrep, _) in enumerate(irreps) if irrep is None],
         }
         orbit = self.breaking.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
-        self._orbit = orbit.to(device, dtype)
+        self._orbit = orbit.to(device, work)
 
     def __call__(self, soft: Tensor, strict: Tensor, logits: Tensor | None) -> Tensor:
         """The gains, differentiably.
@@ -57,14 +64,19 @@ class LevelGains:
             return logits.sigmoid()
         if not isinstance(self.policy, Budget) or self.closed:
             return self.static
+        # squares of unscaled weights could underflow; a common factor of all weights changes nothing
+        scale = torch.maximum(soft.detach().abs().max(), strict.detach().abs().max()).to(self._work)
+        scale = 1 / torch.where(scale > 0, scale, 1.0)
+        soft, strict = soft.to(self._work) * scale, strict.to(self._work) * scale
         grams = self._grams(self.breaking.pieces(soft))
         symmetric, lawless = (
             sum((torch.trace(grams[i]) for i in self._other[kind]), soft.new_zeros(())) for kind in self._other
         )
         symmetric = symmetric + self._energy(strict)
-        t = self.policy.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit)
-        return torch.where(self._symmetric, self.static, t * self.static)
+        eps = torch.finfo(self.static.dtype).eps
+        t = self.policy.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit, eps)
+        return torch.where(self._symmetric, self.static, t.to(self.static) * self.static)
 
     def _energy(self, strict: Tensor) -> Tensor:
         """||W||^2 of escnn's part; its coefficients where the harmonics are not orthonormal."""
-        return (strict if self.equivariant.exact else self.equivariant.analysis(strict)).square().sum()
+        return (strict if self._equivariant.exact else self._equivariant.analysis(strict)).square().sum()

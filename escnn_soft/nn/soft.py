@@ -90,15 +90,13 @@ class SoftLayer(EquivariantModule):
             expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
-        self._cast = self._transform.to(device, dtype)
-        if self._bias_transform is not None:
-            self._bias_cast = self._bias_transform.to(device, dtype)
         self._set_gains()
 
     def _set_gains(self) -> None:
         """Evaluate the policy on the layer's levels."""
-        self._gains = LevelGains(self._policy, self._cast)
-        self._bias_gains = None if self._bias_transform is None else LevelGains(self._policy, self._bias_cast)
+        like, bias = self.weights, self._bias_transform
+        self._gains = LevelGains(self._policy, self._transform, like)
+        self._bias_gains = None if bias is None else LevelGains(self._policy, bias, like)
         self._strict = self._gains.closed and (self._bias_gains is None or self._bias_gains.closed)
         self._set_logits()
         self._cached = None

@@ -16,7 +16,13 @@ from escnn_soft.policies.policy import Policy
 __all__ = ["Budget"]
 
 _MARGIN = 32
-"""Relative rounding, in units of the dtype's eps, that the budget leaves free."""
+"""Fraction of the budget, in units of the layer's eps, left free for the rounding of what breaks the symmetry."""
+
+_FLOOR = 4
+"""Relative error, in units of the layer's eps, that the rounding of the kernel itself makes; subtracted from eta."""
+
+_VANISHING = 1e-30
+"""Squared ratio of allowed to given error below which nothing is allowed: it is about to underflow."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Budget(Policy):
     bias keep the budget separately.
 
     Where the group does not act on the pixels the error is that of the continuous kernel, the remainder beyond the band
-    limit counted with its worst; see :class:`escnn_soft.Certificate`.
+    limit counted with its worst; see :class:`escnn_soft.Certificate`. A kernel in floating point is equivariant to a
+    few eps only, 5e-7 in single precision and 0.03 in bfloat16: a budget below that makes the layer strict.
 
     Args:
         eta: largest relative error, in [0, 2]: 0 is escnn's layer, and no weights do worse than 2.
@@ -61,24 +68,25 @@ class Budget(Policy):
         """1 everywhere; 0 beyond the equivariant level if eta is 0. :meth:`factor` does the rest."""
         return torch.ones_like(dial) if self.eta > 0 else (dial == 0).to(dial.dtype)
 
-    def factor(self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit) -> Tensor:
-        """The factor t of everything that breaks the symmetry, differentiably.
+    def factor(self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit, eps: float) -> Tensor:
+        """The factor t of everything that breaks the symmetry, differentiably; at least in single precision.
 
         Args:
             symmetric: E^2, the squared norm of the weights in the trivial irrep.  # shape: ()
             grams: Gram matrices of the weights in every other irrep.  # each: (d, d)
             lawless: squared norm of a remainder on which the group has no law.  # shape: ()
             orbit: the irreps of ``grams`` on a grid of the group.
+            eps: of the dtype in which the layer computes.
 
         Returns:
             t in [0, 1].  # shape: ()
         """
-        eta = self.eta * (1 - _MARGIN * torch.finfo(symmetric.dtype).eps)
+        eta = max(self.eta * (1 - _MARGIN * eps) - _FLOOR * eps, 0.0)
         largest, norm = 4 * lawless, lawless  # S^2, P^2: a remainder moves by at most twice its norm
         if grams:
             largest = largest + largest_squared_error(grams, orbit)
             norm = norm + torch.stack([torch.trace(gram) for gram in grams]).sum()
-        allowed, tiny = eta**2 * symmetric, torch.finfo(symmetric.dtype).tiny
-        squared = allowed / torch.maximum(largest - eta**2 * norm, allowed).clamp(min=tiny)
-        some = squared > 0  # without symmetric weights nothing is allowed, and sqrt has no derivative
+        allowed = eta**2 * symmetric
+        squared = allowed / torch.maximum(largest - eta**2 * norm, allowed).clamp(min=torch.finfo(allowed.dtype).tiny)
+        some = squared > _VANISHING  # sqrt has no derivative at 0
         return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)

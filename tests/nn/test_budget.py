@@ -83,6 +83,24 @@ def test_a_budget_holds_for_any_weights(name, eta, scale) -> None:
     assert certificate.bias is None or certificate.bias.relative.sup <= eta * (1 + 1e-9) + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("dtype", "etas"),
+    [(torch.float32, (1e-6, 1e-4, 0.01, 0.3)), (torch.bfloat16, (0.1, 0.3)), (torch.float64, (1e-9,))],
+)
+@pytest.mark.parametrize("name", ["C4", "C8", "SO(2)", "SO(3)", "octahedral"])
+def test_a_budget_holds_at_every_scale_and_precision(name, dtype, etas) -> None:
+    """1e-21 squared is subnormal in single precision; strict and soft parts of very different size round each other."""
+    layer = build(name, 0.0, dtype)
+    for eta in etas:
+        layer.softness = Budget(eta)
+        for strict, soft in [(1e3, 1e-3), (1e-3, 1e3), (1e-21, 1e-17), (1e-17, 1e-21), (1e-20, 1e-20), (1e18, 1e18)]:
+            with torch.no_grad():
+                for parameter in layer.parameters():
+                    parameter.normal_().mul_(soft)
+                layer.weights.normal_().mul_(strict)
+            assert layer.certificate().relative.sup <= eta * (1 + 1e-5), (eta, strict, soft)
+
+
 @pytest.mark.parametrize("name", ["C4", "C8", "SO(3)"])
 def test_weights_within_the_budget_are_left_alone(name) -> None:
     layer = build(name, Budget(0.5), torch.float64)
