@@ -13,7 +13,7 @@ from escnn_soft.nn.certificate import convolution_certificate, matrix_certificat
 from escnn_soft.nn.execution import Geometry
 from escnn_soft.nn.rings import kept_harmonics
 from escnn_soft.nn.soft import SoftLayer
-from escnn_soft.spectrum import fibre_transform, kernel_transform
+from escnn_soft.spectrum import fibre_transform, grid_exact, kernel_transform
 
 __all__ = ["certificate"]
 
@@ -89,7 +89,9 @@ def _of_convolution(layer: R2Conv | torch.nn.Conv2d, in_type: FieldType, out_typ
         kernel, bias = layer.weight, layer.bias
         _, padding, dilation = dense_geometry(layer, in_type, out_type)
     fields = check_groups(in_type, out_type, layer.groups), out_type.representations
-    harmonics = kept_harmonics(kernel.shape[-1], None, rings, sigma, dilation, None)
+    # a group that acts on the pixels splits all functions on them, and needs no band limit
+    exact = grid_exact(in_type.gspace)
+    harmonics = () if exact else kept_harmonics(kernel.shape[-1], None, rings, sigma, dilation, None)
     transform = kernel_transform(in_type.gspace, *fields, kernel.shape[-1], harmonics, dilation)
     geometry = Geometry.of(layer.stride, padding, dilation, layer.padding_mode, layer.groups)
     return convolution_certificate(transform, *fields, kernel, bias, in_type.gspace, geometry)

@@ -16,6 +16,7 @@ from escnn_soft.spectrum.grid import (
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.kernel import kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "PlanarGrid",
+    "PlanarGroup",
     "WeightSpectrum",
     "WeightTransform",
     "act",

@@ -49,8 +49,8 @@ def assert_equivariant(
         in_type: type of the input, if the module does not know it.
         out_type: type of the output, likewise; class scores are trivial fields.
         rtol: relative tolerance; by default ``TOLERANCE`` of the input's dtype.
-        atol: absolute tolerance, for outputs that cancel; by default 64 eps ||x_i|| sqrt(outputs / inputs), that is
-            64 eps times a typical input at each output.
+        atol: absolute tolerance, for outputs that cancel; by default 64 eps times what they cancel from: the largest
+            root mean square of any submodule's output, at each output, plus ||x_i|| times the gain for white noise.
 
     Returns:
         The largest relative error ||f(g x_i) - g f(x_i)|| / ||f(x_i)||, counting as 0 what is below ``atol``.
@@ -76,16 +76,13 @@ def assert_equivariant(
     with evaluated(module), torch.no_grad():
         inputs = _inputs(probe, x)
         tolerance = _tolerance(inputs.dtype) if rtol is None else rtol
-        typical = 64 * torch.finfo(inputs.dtype).eps * _norms(inputs) / inputs[0].numel() ** 0.5
-
-        def floor(y: Tensor) -> Tensor:
-            return typical * y[0].numel() ** 0.5 if atol is None else torch.full_like(typical, atol)
-
+        floor = _rounding(probe, inputs) if atol is None else torch.full((len(inputs),), atol, dtype=torch.float64)
         for element in _elements(probe, elements):
             first, second = _both_sides(probe, element, inputs)
             difference = first - second
             errors, scales = _norms(difference), _norms(second)
-            if not bool((errors <= floor(second) + tolerance * scales).all()):  # NaN fails as well
+            holds = errors.isfinite() & (errors <= floor + tolerance * scales)  # NaN and overflow fail as well
+            if not bool(holds.all()):
                 sample = int((errors - tolerance * scales).nan_to_num(nan=torch.inf).argmax())
                 error, scale = float(errors[sample]), float(scales[sample])
                 raise AssertionError(
@@ -97,7 +94,7 @@ def assert_equivariant(
                     f"{remedy(module, difference[sample])}"
                 )
             relative = errors / scales.clamp_min(torch.finfo(scales.dtype).tiny)
-            worst = max(worst, float(torch.where(errors > floor(second), relative, 0.0).max()))
+            worst = max(worst, float(torch.where(errors > floor, relative, 0.0).max()))
     return worst
 
 
@@ -157,7 +154,7 @@ def assert_error_within(
         for element in _elements(probe, elements):
             first, second = _both_sides(probe, element, inputs)
             errors, scales = _norms(first - second), _norms(second)
-            if not bool((errors <= limit + tolerance * scales).all()):
+            if not bool((errors.isfinite() & (errors <= limit + tolerance * scales)).all()):
                 i = int((errors - limit).nan_to_num(nan=torch.inf).argmax())
                 error, allowed = float(errors[i]), float(limit.expand(len(inputs))[i])
                 raise AssertionError(
@@ -184,7 +181,37 @@ def _inputs(probe: Probe, x: Tensor | GeometricTensor | None) -> Tensor:
 
 
 def _elements(probe: Probe, elements: Iterable[GroupElement] | None) -> list[GroupElement]:
-    return exact_elements(probe.in_type.gspace) if elements is None else list(elements)
+    chosen = exact_elements(probe.in_type.gspace) if elements is None else list(elements)
+    if not chosen:
+        raise ArgumentError("elements", chosen, "at least one element", "Leave it out to check all that can be.")
+    return chosen
+
+
+def _rounding(probe: Probe, inputs: Tensor) -> Tensor:
+    """What rounding leaves where outputs cancel, for each sample; 0 if something is not finite."""
+    largest: list[float] = []
+
+    def record(module: Module, args: object, output: object) -> None:
+        tensor = output.tensor if isinstance(output, GeometricTensor) else output
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
+            largest.append(float(tensor.double().square().mean().sqrt()))
+
+    handles = [module.register_forward_hook(record) for module in probe.module.modules()]
+    try:
+        noise = torch.randn(inputs[:1].shape, generator=torch.Generator().manual_seed(0)).to(inputs)
+        change = probe(noise).double() - probe(torch.zeros_like(noise)).double()
+        largest.clear()
+        outputs = probe(inputs)[0].numel()
+    finally:
+        for handle in handles:
+            handle.remove()
+    typical = max(largest, default=0.0) * outputs**0.5
+    floor = (
+        64
+        * torch.finfo(inputs.dtype).eps
+        * (typical + change.norm().cpu() / noise.double().norm().cpu() * _norms(inputs))
+    )
+    return floor if bool(floor.isfinite().all()) else torch.zeros_like(floor)
 
 
 def _tolerance(dtype: torch.dtype) -> float:
@@ -206,4 +233,4 @@ def _both_sides(probe: Probe, element: GroupElement, x: Tensor) -> tuple[Tensor,
 
 
 def _norms(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1).double().cpu()
+    return x.double().flatten(1).norm(dim=1).cpu()

@@ -18,12 +18,15 @@ from escnn_soft.bounds import Certificate, PixelErrors
 from escnn_soft.certification import certificate as certificate_of
 from escnn_soft.testing.probes import Probe, dense_kernel, evaluated, kernel_error, planar_geometry, worst_input
 from escnn_soft.testing.quadrature import degree, haar_quadrature
-from escnn_soft.testing.samples import exact_elements, grid_elements, random_features
+from escnn_soft.testing.samples import exact_elements, grid_elements, random_features, rotations
 
 __all__ = ["CertificateReport", "assert_certificate_holds"]
 
 WEIGHT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference, relative to the norm of the weights, between certified and measured errors of the weights."""
+
+_EXCUSE = 100
+"""The rounding of an evaluation is at most this many eps, times the terms of a sum, times the norm of |W|."""
 
 _SHAPES = 3
 _ELEMENTS = 12
@@ -67,7 +70,8 @@ def assert_certificate_holds(
     * execution: ||f(g x_i) - g f(x_i)|| <= operator_at(g) ||x_i|| + bias.at(g) sqrt(pixels) + rounding for random
       inputs and for the worst one that power iteration finds, on several image sizes, wherever ``refusal`` is None;
     * ||f(x) - f(y)|| <= lipschitz ||x - y||, likewise;
-    * itself: the energies add up to norm^2, at(identity) = 0, ``within`` does not decrease, rms <= sup.
+    * itself: the energies add up to norm^2, at(identity) = 0, ``within`` does not decrease and bounds the error of
+      rotations by its angle, rms <= sup, and ``rounding`` is not an excuse.
 
     Of a ``continuous`` certificate the weights are checked through its ``grid`` part, the elements that move pixels
     onto pixels; what it says of the continuous kernel under other elements is not measurable on pixels.
@@ -104,12 +108,14 @@ def assert_certificate_holds(
         kernel, bias = dense_kernel(probe), _bias(probe)
         for part, weight, name in ((certificate, kernel, "weights"), (certificate.bias, bias, "bias")):
             if part is not None:
-                _check_itself(part, chosen, name)
+                _check_itself(part, chosen, rotations(space), name)
                 _check_weights(probe, part, weight, chosen, name)
-        return _check_execution(probe, certificate, chosen, x)
+        return _check_execution(probe, certificate, kernel, chosen, x)
 
 
-def _check_itself(certificate: Certificate, elements: list[GroupElement], name: str) -> None:
+def _check_itself(
+    certificate: Certificate, elements: list[GroupElement], turns: list[tuple[float, GroupElement]], name: str
+) -> None:
     slack = 1e-9 * certificate.norm + 1e-300
     sup, rms = certificate.sup, certificate.rms
     _claim(rms <= sup + slack, f"{name}: rms <= sup", rms, sup)
@@ -119,6 +125,9 @@ def _check_itself(certificate: Certificate, elements: list[GroupElement], name: 
     angles = [math.pi * k / 8 for k in range(9)]
     for first, second in pairwise(certificate.within(angle) for angle in angles):
         _claim(first <= second + slack, f"{name}: within does not decrease with the angle", first, second)
+    for angle, element in turns:
+        error, bound = certificate.at(element), certificate.within(angle)
+        _claim(error <= bound + slack, f"{name}: at({element}) <= within({angle:.3g})", error, bound)
     relative = certificate.relative.sup * certificate.norm
     _claim(abs(relative - sup) <= slack, f"{name}: relative.sup norm = sup", relative, sup)
 
@@ -155,9 +164,16 @@ def _check_weights(
 
 
 def _check_execution(
-    probe: Probe, certificate: Certificate, elements: list[GroupElement], x: Tensor | GeometricTensor | None
+    probe: Probe,
+    certificate: Certificate,
+    kernel: Tensor,
+    elements: list[GroupElement],
+    x: Tensor | GeometricTensor | None,
 ) -> CertificateReport:
     tightness, lipschitz, checked, reasons = 0.0, 0.0, [], dict[str, None]()
+    excuse = _EXCUSE * torch.finfo(probe.dtype).eps * kernel.numel() ** 1.5 * float(kernel.double().norm())
+    single = certificate.rounding
+    _claim(single <= excuse + 1e-300, "execution: rounding is of the order of eps", single, excuse)
     for inputs in _inputs(probe, certificate, elements, x):
         zero = probe(torch.zeros_like(inputs[:1]))
         pixels, still = zero[0, 0].numel(), float(zero.double().norm())
@@ -193,6 +209,7 @@ def _check_execution(
             if bool(significant.any()):
                 tightness = max(tightness, float((error / limit.clamp_min(1e-300))[significant].max()))
             checked.append((element, tuple(inputs.shape)))
+    _claim(bool(checked), "execution: it covers no element on any image, not even the identity", 0, 0)
     return CertificateReport(certificate.level, tightness, lipschitz, tuple(checked), tuple(reasons))
 
 

@@ -67,7 +67,8 @@ class Probe:
         self.device = torch.device("cpu") if tensor is None else tensor.device
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The module's output for a plain tensor."""
+        """The module's output for a plain tensor, which a module that writes in place leaves alone."""
+        x = x.clone()
         y = self.module(GeometricTensor(x, self.in_type) if self.wrapped else x)
         return y.tensor if isinstance(y, GeometricTensor) else y
 

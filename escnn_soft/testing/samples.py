@@ -14,7 +14,7 @@ from torch import Tensor
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
-from escnn_soft.spectrum import moves_pixels
+from escnn_soft.spectrum import PlanarGroup, fibre_group, moves_pixels
 
 __all__ = [
     "COORDINATES",
@@ -26,6 +26,7 @@ __all__ = [
     "irrep_ids",
     "random_elements",
     "random_features",
+    "rotations",
 ]
 
 COORDINATES = 4
@@ -203,3 +204,20 @@ def random_features(
     """
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, field_type.size, *shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def rotations(gspace: GSpace) -> list[tuple[float, GroupElement]]:
+    """Rotations of a group with their angles: all of C_N and D_N, some of each circle of a Lie group.
+
+    Args:
+        gspace: on the plane or without a base space.
+
+    Returns:
+        Pairs of an angle in (0, pi] and an element; none for other finite groups.
+    """
+    group = fibre_group(gspace)
+    if isinstance(group, PlanarGroup) and group.rotations is not None:
+        n = group.rotations
+        steps = [(2 * math.pi * min(j, n - j) / n, (0, j) if group.flips else j) for j in range(1, n)]
+        return [(angle, group.group.element(value)) for angle, value in steps]
+    return [(t, circle(t)) for circle in group.circles for t in (0.01, 0.5, 2.0, math.pi)]

@@ -150,7 +150,11 @@ def test_escnns_and_torchs_layers_have_certificates() -> None:
     assert certificate(hard).relative.sup < 1e-6
     report = assert_certificate_holds(hard.eval())
     assert report.level == "grid"
-    for conv in (torch.nn.Conv2d(1, 4, 3, padding="same"), torch.nn.Conv2d(1, 4, 4, stride=2, padding_mode="reflect")):
+    for conv in (
+        torch.nn.Conv2d(1, 4, 3, padding="same"),
+        torch.nn.Conv2d(1, 4, 3, dilation=3),
+        torch.nn.Conv2d(1, 4, 4, stride=2, padding_mode="reflect"),
+    ):
         conv = conv.double()
         report = assert_certificate_holds(conv, in_type=image, out_type=hidden)
         assert certificate(conv, image, hidden).relative.sup > 0.1

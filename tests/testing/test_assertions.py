@@ -229,6 +229,41 @@ def test_error_within_refuses_what_is_no_bound() -> None:
     assert assert_error_within(conv(), x, 0.0) == 0.0  # rounding does not count
 
 
+class Overflowing(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x).double() * 1e200
+
+
+class Wiping(torch.nn.Conv2d):
+    """Writes zeros into its input, so that a second look sees nothing."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        x.zero_()
+        return y
+
+
+class Offset(torch.nn.Conv2d):
+    """Its error is small against the input, not against the output."""
+
+    def forward(self, x):
+        return super().forward(x) * 1e-6
+
+
+@pytest.mark.parametrize("kind", [Overflowing, Wiping, Offset])
+def test_layers_that_hide_their_error_are_found(kind) -> None:
+    layer = kind(1, 4, 3, bias=False)
+    with pytest.raises(AssertionError, match="is not equivariant"):
+        assert_equivariant(layer, in_type=IMAGE, out_type=HIDDEN)
+    with pytest.raises(AssertionError, match="exceeds its bound"):
+        assert_error_within(layer, torch.randn(1, 1, 9, 9), 0.0, in_type=IMAGE, out_type=HIDDEN)
+
+
+def test_no_elements_is_no_check() -> None:
+    with pytest.raises(ArgumentError, match="at least one element"):
+        assert_equivariant(conv(), elements=[])
+
+
 # ---------------------------------------------------------------------- certificates
 
 
@@ -290,12 +325,15 @@ def with_terms(certificate, factor):
     ("change", "message"),
     [
         (lambda c: dataclasses.replace(c, scale=0.5), r"weights: norm = \|\|W\|\|"),
-        (lambda c: with_terms(c, 1.1), r"weights: at\(1\[2pi/4\]\) = "),
+        (lambda c: with_terms(c, 0.9), r"weights: at\(1\[2pi/4\]\) = "),
         (lambda c: dataclasses.replace(c, bias=dataclasses.replace(c.bias, scale=2.0)), "bias: norm"),
         (lambda c: _with_cached(c, rms=c.sup * 1.01), "weights: rms <= sup"),
         (lambda c: _with_cached(c, sup=c.at(SPACE.fibergroup.element(2)) * 0.9), "weights: "),
         (lambda c: _with_cached(c, lipschitz=c.lipschitz * 0.5), r"execution: \|\|f\(x\) - f\(y\)\|\| <= lipschitz"),
         (lambda c: _with_cached(c, operator=c.operator * 0.5), "<= operator"),
+        (lambda c: _with_cached(c, rounding=1e9), "rounding is of the order of eps"),
+        (lambda c: dataclasses.replace(c, execution=_Refusing(c)), "covers no element"),
+        (lambda c: dataclasses.replace(c, symmetry=_Rigid(c)), r"at\(1\[2pi/4\]\) <= within"),
     ],
 )
 def test_forged_certificates_are_refused(change, message) -> None:
@@ -311,6 +349,32 @@ def test_an_error_above_its_bound_is_found() -> None:
         assert_certificate_holds(
             layer, certificate=dataclasses.replace(certificate, execution=_Weaker(certificate, weak))
         )
+
+
+class _Rigid:
+    """A group whose rotations move nothing, to first order."""
+
+    def __init__(self, certificate) -> None:
+        self._own = certificate.symmetry
+
+    def __getattr__(self, name):
+        return getattr(self._own, name)
+
+    def rate(self, irrep):
+        return 0.0
+
+
+class _Refusing:
+    """An execution that covers nothing."""
+
+    def __init__(self, certificate) -> None:
+        self._own = certificate.execution
+
+    def __getattr__(self, name):
+        return getattr(self._own, name)
+
+    def refusal(self, element, input_shape):
+        return "no"
 
 
 class _Weaker:
