@@ -1,8 +1,7 @@
-"""Claim: the worst input found reaches more than half of ``operator``, the worst element found more than 95 % of ``sup``.
+"""Claim: the worst input found reaches most of ``operator``, the worst of some random elements 95 % of ``sup``.
 
-Inputs by power iteration on x -> f(g x) - g f(x), group elements by a grid of random starts; random weights in all
-levels. 1 means that the bound is attained. Padding that repeats the border (reflect, replicate) counts with the worst it
-could do, and is looser.
+Inputs by power iteration on x -> f(g x) - g f(x); random weights in all levels. 1 means that the bound is attained.
+Padding that repeats the border (reflect, replicate) counts with the worst it could do, and is looser by half.
 """
 
 from __future__ import annotations

@@ -44,11 +44,14 @@ class NetworkCertificate:
     Norms are Euclidean, over the channels and pixels of one sample; over a batch the bound is the maximum.
 
     Attributes:
-        bound: the maximum over the elements and samples; infinite if anything asked for is not covered.
+        bound: the maximum over the elements and samples; infinite if anything asked for is not covered. If no elements
+            were asked for, those that move pixels off the grid and those that a restriction to a subgroup leaves behind
+            do not count: they are left out, and named in ``not_covered``.
         terms: what each layer contributes at the worst element and sample; they add up to the bound.
         lipschitz: ||f(y) - f(x)|| <= lipschitz ||y - x|| for this x and every y, rounding aside.
-        covered: the elements that are covered; "every element" for an infinite group at once.
-        not_covered: pairs (layer, reason).
+        covered: the elements that are covered, the only ones the claim is about; "every element" for an infinite group
+            at once.
+        not_covered: pairs (layer, reason), also of elements that were left out of a finite bound.
         worst: the element at which the bound is attained.
         samples: for each covered element the bound for each sample.
         norms: ||f(x)|| of each sample.

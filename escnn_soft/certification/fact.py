@@ -80,4 +80,5 @@ class Fact:
 
 def sample_norms(x: Tensor) -> Tensor:
     """The norm of each sample, in double precision."""
-    return x.detach().double().flatten(1).norm(dim=1).cpu()
+    x = x.detach().double()
+    return (x.flatten(1) if x.ndim > 1 else x[:, None]).norm(dim=1).cpu()

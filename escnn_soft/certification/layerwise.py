@@ -11,7 +11,8 @@ from torch import Tensor
 from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import Fact, Linear, sample_norms
 from escnn_soft.certification.ledger import Entry, Ledger, amplified
-from escnn_soft.certification.operations import Outcome
+from escnn_soft.certification.nested import tensor_of
+from escnn_soft.certification.operation import Outcome
 from escnn_soft.certification.probes import SLACK, Again, pushed, rounding_of_action, shorten
 from escnn_soft.certification.rules.registered import Registered, exceeds
 from escnn_soft.certification.rules.rule import Call, Rule, as_bound
@@ -39,7 +40,8 @@ def pass_layer(
 
         ||f(k) - T f(h)|| <= L D + ||f(T h) - T f(h)|| + rounding of f at k and at T h
 
-    and the middle term is the layer's own error: bounded from the weights, or measured, whichever is smaller.
+    and the middle term is the layer's own error: bounded from the weights, or measured, whichever is smaller. A
+    measurement that exceeds what the weights allow, rounding included, shows a false claim, and nothing is covered.
 
     Args:
         ledger: where to note.
@@ -66,7 +68,7 @@ def pass_layer(
     moving = torch.stack([_loss(call.actions, call.inputs, row) for row in rows])
     at_orbit = rule.rounding(call, norms * (1 + SLACK) + moving, reach)
     at_image = rule.rounding(call, norms * (1 + SLACK) + error, reach)
-    out_loss = torch.stack([_loss(actions, [_tensor(out) for out in outs], row) for row in rows])
+    out_loss = torch.stack([_loss(actions, [tensor_of(out) for out in outs], row) for row in rows])
     loss = amplified(moving, torch.stack([bound[:-1] for bound in bounds]).amax(dim=0)) + out_loss
     # at k and T h, at h, and at both ends of each distance between probes
     rounding = at_image * (2 + 2 * sum(len(fact.probes) for fact in facts)) + at_orbit + loss
@@ -86,7 +88,7 @@ def pass_layer(
             terms[fresh[-1]] = entry.own.clone()
     probes = pushed(() if rule.local or len(facts) > 1 else facts[0].probes, again, lookahead, fresh[0], images)
     if len(outs) == 1:
-        shorten(ledger, terms, probes, actions[0], _tensor(outs[0]), out_loss)
+        shorten(ledger, terms, probes, actions[0], tensor_of(outs[0]), out_loss)
     kernel = rule.kernel(call)
     linear = None if kernel is None else Linear(facts[0], kernel.kernel, kernel.stride, tuple(fresh))
     return [Fact(action, terms, lipschitz, (), linear, probes if len(outs) == 1 else ()) for action in actions]
@@ -187,7 +189,8 @@ def _own(
             if isinstance(found, str):
                 ledger.refuse(name, found, row)
                 continue
-            if isinstance(rule, Registered) and (why := exceeds(found, allowance[row])):
+            why = exceeds(found, allowance[row]) if isinstance(rule, Registered) else None
+            if why is not None or (why := _contradiction(found, claim, allowance[row])) is not None:
                 ledger.refuse(name, why, row)
                 continue
             images[row] = outputs[0] if len(outputs) == 1 else None
@@ -202,13 +205,24 @@ def _own(
     return own, measured, images
 
 
+def _contradiction(found: Tensor, claim: Tensor | None, allowance: Tensor) -> str | None:
+    """Why a measurement shows that what the weights were taken to allow is false."""
+    if claim is None or bool((found <= (claim + allowance) * (1 + SLACK)).all()):
+        return None
+    worst = int((found - claim - allowance).argmax())
+    return (
+        f"its own error on this input is {float(found[worst]):.3g}, and its weights allow {float(claim[worst]):.3g}: "
+        "it does not compute what its weights say"
+    )
+
+
 def _distance(
     actions: Sequence[Action], outs: Sequence[GeometricTensor | Tensor], images: Sequence[Tensor], row: int
 ) -> Tensor | str:
     """||f(T h) - T f(h)|| on this input, sample by sample."""
     parts = []
     for action, out, image in zip(actions, outs, images, strict=True):
-        expected = action(row, _tensor(out))
+        expected = action(row, tensor_of(out))
         if expected.shape != image.shape:
             return f"its output has shape {tuple(image.shape)} where {tuple(expected.shape)} was expected"
         parts.append(sample_norms(image.double() - expected.double()))
@@ -238,7 +252,3 @@ def _loss(actions: Sequence[Action], tensors: Sequence[Tensor], row: int) -> Ten
         (rounding_of_action(action, x, row) for action, x in zip(actions, tensors, strict=True)),
         torch.zeros(len(tensors[0]), dtype=torch.float64),
     )
-
-
-def _tensor(x: GeometricTensor | Tensor) -> Tensor:
-    return x.tensor if isinstance(x, GeometricTensor) else x

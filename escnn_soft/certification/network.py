@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from escnn.group import GroupElement
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from escnn_soft._checks import instance
 from escnn_soft.certification.action import Action
-from escnn_soft.certification.certificate import EVERY, LayerTerm, NetworkCertificate, check_elements
-from escnn_soft.certification.fact import Fact, sample_norms
+from escnn_soft.certification.assembly import assembled, void
+from escnn_soft.certification.certificate import EVERY, NetworkCertificate, check_elements
+from escnn_soft.certification.fact import Fact
+from escnn_soft.certification.guard import Run, compare, preserved, unrepeated
 from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Entry, Ledger
 from escnn_soft.certification.probes import rounding_of_action
@@ -44,6 +46,12 @@ def certify(
     activations where a non-linearity has no other. A torch function or module without a rule is never passed over: the
     certificate names it, and the bound is infinite. Nothing is said about inputs other than x.
 
+    Only tensors are followed. Shapes may be read freely, though a quarter turn swaps height and width, and code may
+    reach numbers behind torch's back. So the model is run once more on x, where it has to repeat itself, and once on
+    each g x that was asked for: an element at which ||f(g x) - g f(x)|| exceeds the bound is not covered. This guard
+    only refuses and changes no bound, whatever ``lookahead`` is; where all elements of an infinite group are bounded at
+    once, no single one is run.
+
     Covered are escnn's modules on planes and feature vectors, soft layers, residual sums, concatenations, and plain
     torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
 
@@ -55,7 +63,7 @@ def certify(
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
             weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
             Every step costs a call of the layers concerned for each element. None: nothing is measured, so that the
-            bound follows from the weights and the norms of one forward pass.
+            bound follows from the weights and the norms of one forward pass; the guard may still refuse it.
 
     Returns:
         The certificate.
@@ -85,9 +93,24 @@ def certify(
         start = _start(ledger, action, tensor)
         trace = Trace(model, ledger, start, lookahead=lookahead)
         trace.learn(tensor, start)
+        plain = not isinstance(x, GeometricTensor)
         with trace.watching():
-            out = model(GeometricTensor(tensor, field.type) if isinstance(x, GeometricTensor) else tensor)
-        return _conclude(ledger, trace, out, rows, notes, elements is None)
+            out = model(tensor if plain else GeometricTensor(tensor, field.type))
+
+        def run(y: Tensor) -> object:
+            return model(y.clone() if plain else GeometricTensor(y.clone(), field.type))
+
+        with preserved(model, tensor):
+            guarded = _Guarded(run, field.tensor.detach().clone())
+            return _conclude(ledger, trace, out, guarded, rows, notes, elements is None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Guarded:
+    """The model and its input, for comparing the bound with what the model does."""
+
+    run: Run
+    x: Tensor
 
 
 def _field(model: nn.Module, x: object) -> GeometricTensor:
@@ -157,6 +180,7 @@ def _conclude(
     ledger: Ledger,
     trace: Trace,
     out: object,
+    guarded: _Guarded,
     rows: tuple[GroupElement | None, ...],
     notes: list[tuple[str, str]],
     everything: bool,
@@ -167,6 +191,8 @@ def _conclude(
     tensor = out.tensor if isinstance(out, GeometricTensor) else out
     fact = trace.fact(tensor)
     gaps = ledger.gaps() + notes
+    tensor = tensor.clone()  # the model may write into it when it runs again
+    out = GeometricTensor(tensor, out.type) if isinstance(out, GeometricTensor) else tensor
     if fact is None:
         gaps.append(("output", "it was not followed from the input"))
     elif isinstance(out, GeometricTensor) and not fact.gaps and not fact.action.agrees(out.type):
@@ -175,13 +201,13 @@ def _conclude(
     elif fact.gaps:
         gaps = [*fact.gaps, *gaps]
     if fact is None or fact.gaps or ledger.escapes:
-        return _void(gaps)
+        return void(gaps)
     fact = _with_output(ledger, fact, tensor)
-    return _certificate(ledger, fact, tensor, rows, gaps, everything)
-
-
-def _void(gaps: list[tuple[str, str]]) -> NetworkCertificate:
-    return NetworkCertificate(math.inf, (), math.inf, (), tuple(gaps), None, (), (), "unknown", ())
+    reason = unrepeated(guarded.run, guarded.x, out)
+    if reason is not None:
+        return void([("model", reason), *gaps])
+    compare(ledger, guarded.run, trace.start.action, guarded.x, fact.action, out, fact.error)
+    return assembled(ledger, fact, tensor, rows, ledger.gaps() + notes, everything)
 
 
 def _with_output(ledger: Ledger, fact: Fact, tensor: Tensor) -> Fact:
@@ -199,71 +225,3 @@ def _with_output(ledger: Ledger, fact: Fact, tensor: Tensor) -> Fact:
     entry = Entry("g f(x)", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))
     number = ledger.enter(entry)
     return Fact(fact.action, {**fact.terms, number: entry.own}, fact.lipschitz)
-
-
-def _certificate(
-    ledger: Ledger,
-    fact: Fact,
-    tensor: Tensor,
-    rows: tuple[GroupElement | None, ...],
-    gaps: list[tuple[str, str]],
-    everything: bool,
-) -> NetworkCertificate:
-    names: list[GroupElement | str] = [EVERY if g is None else g for g in rows]
-    error = fact.error
-    kept = [row for row in range(len(rows)) if not (everything and row in ledger.outside)]
-    alive = [row for row in kept if not ledger.dead(row) and bool(torch.isfinite(error[row]).all())]
-    terms: tuple[LayerTerm, ...] = ()
-    bound, worst = math.inf, None
-    if alive:
-        row, sample = max(((r, s) for r in alive for s in range(ledger.samples)), key=lambda rs: float(error[rs]))
-        terms = _terms(ledger, fact, row, sample)
-        worst = names[row]
-        if len(alive) == len(kept):
-            bound = float(error[row, sample])  # the terms add up to it
-    return NetworkCertificate(
-        bound=bound,
-        terms=terms,
-        lipschitz=float(fact.lipschitz.max()),
-        covered=tuple(names[row] for row in alive),
-        not_covered=tuple(gaps),
-        worst=worst,
-        samples=tuple(tuple(error[row].tolist()) for row in alive),
-        norms=tuple(sample_norms(tensor).tolist()),
-        output=_words(fact.action),
-        assumptions=tuple(_assumptions(ledger, tensor)),
-    )
-
-
-def _terms(ledger: Ledger, fact: Fact, row: int, sample: int) -> tuple[LayerTerm, ...]:
-    """A term for each layer, and one for all rounding."""
-    terms, rounding = [], []
-    for number in sorted(fact.terms):
-        entry = ledger.entries[number]
-        own, contribution = float(entry.own[row, sample]), float(fact.terms[number][row, sample])
-        if entry.kind == ROUNDING:
-            rounding.append((own, contribution))
-            continue
-        how = "measured" if entry.measured[row, sample] else ("operator" if entry.kind == "soft" else "exact")
-        terms.append(LayerTerm(entry.layer, entry.kind, how, own, _ratio(contribution, own), contribution))
-    own, contribution = (math.fsum(values) for values in zip(*rounding, strict=True)) if rounding else (0.0, 0.0)
-    return (*terms, LayerTerm("all layers", ROUNDING, ROUNDING, own, _ratio(contribution, own), contribution))
-
-
-def _ratio(contribution: float, own: float) -> float:
-    return contribution / own if own > 0 else 0.0
-
-
-def _words(action: Action) -> str:
-    if action.type is None or (action.fixes_channels() and not action.pixels):
-        return "invariant"
-    return f"{action.type.size} channels of {len(action.type)} fields" + (", pixels moved" if action.pixels else "")
-
-
-def _assumptions(ledger: Ledger, tensor: Tensor) -> list[str]:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    texts = [f"arithmetic in {dtype} or better, sums in any order, without reduced-precision modes such as TF32"]
-    claimed = sorted({entry.layer for entry in ledger.entries if entry.kind == "registered"})
-    if claimed:
-        texts.append(f"the registered Lipschitz constants of {', '.join(claimed)}")
-    return texts

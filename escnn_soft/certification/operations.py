@@ -3,86 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from escnn_soft.certification.action import Action
-from escnn_soft.certification.fact import Fact
+from escnn_soft.certification.operation import Operation, Outcome
 from escnn_soft.certification.rules.pointwise import constant_of
 from escnn_soft.certification.rules.rule import not_permuting
 from escnn_soft.linalg import spectral_norm
 
-__all__ = ["METADATA", "Operation", "Outcome", "operate"]
+__all__ = ["METADATA", "operate"]
 
 METADATA = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "stride", "__len__", "is_contiguous", "is_floating_point",
-     "is_complex", "get_device", "element_size", "storage_offset", "type", "__repr__", "__hash__", "is_nonzero_",
+     "is_complex", "get_device", "element_size", "storage_offset", "type", "__repr__", "__hash__",
      "is_autocast_enabled", "_is_view", "is_inference", "is_same_size", "register_hook"}
 )  # fmt: skip
 """Functions that look at the shape, dtype or place of a tensor and not at its values."""
-
-
-@dataclass(frozen=True, eq=False)
-class Operation:
-    """One call of a torch function on activations.
-
-    Attributes:
-        name: of the function, without in-place underscores.
-        args: as it was called.
-        kwargs: likewise.
-        tracked: the activations among the arguments, as they were before.
-        facts: what is known of them.
-        result: what came out.
-        constants: whether a tensor is a parameter or buffer of the network.
-    """
-
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    tracked: Sequence[Tensor]
-    facts: Sequence[Fact]
-    result: Tensor
-    constants: Callable[[object], bool]
-
-    @property
-    def action(self) -> Action:
-        """The action on the first activation."""
-        return self.facts[0].action
-
-    @property
-    def rows(self) -> range:
-        """The rows of the certificate."""
-        return range(len(self.action.elements))
-
-    @property
-    def invariant(self) -> bool:
-        """Whether the group acts trivially on the first activation."""
-        return all(self.action.is_identity(row) for row in self.rows)
-
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """An argument by its position or its name."""
-        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What an operation does to errors.
-
-    Attributes:
-        factors: Lipschitz constant for each activation.
-        action: on the result.
-        ulps: rounding, in units of u times the magnitudes.
-        aside: whether the activations lie side by side in the result, so that their errors are orthogonal.
-    """
-
-    factors: tuple[float, ...]
-    action: Action
-    ulps: float = 0.0
-    aside: bool = False
 
 
 def operate(operation: Operation) -> Outcome | str:
@@ -96,21 +34,29 @@ def operate(operation: Operation) -> Outcome | str:
     """
     if operation.result.ndim == 0 or operation.result.shape[0] != operation.tracked[0].shape[0]:
         return f"torch.{operation.name} mixes the samples of the batch"
-    rule = _RULES.get(operation.name)
-    if rule is not None:
-        return rule(operation)
-    return _pointwise(operation)
+    rule = _RULES.get(operation.name, _pointwise)
+    unknown = operation.kwargs.keys() - {"input", *_KEYWORDS.get(rule, operation.kwargs)}
+    if unknown:
+        return f"torch.{operation.name} with {', '.join(sorted(unknown))}"
+    outcome = rule(operation)
+    if isinstance(outcome, str):
+        return outcome
+    if len(outcome.factors) != len(operation.tracked):
+        return f"torch.{operation.name} of more than one activation"
+    if not operation.result.is_floating_point():
+        return f"torch.{operation.name} to {operation.result.dtype}"
+    return outcome
 
 
 def _same(operation: Operation) -> Outcome | str:
-    if not operation.result.is_floating_point():
-        return f"torch.{operation.name} to {operation.result.dtype}"
     cast = operation.result.dtype != operation.tracked[0].dtype
     return Outcome((1.0,), operation.action, 2.0 if cast else 0.0)
 
 
 def _sum(operation: Operation) -> Outcome | str:
     alpha = abs(float(operation.kwargs.get("alpha", 1.0)))
+    if len(operation.args) > 2:
+        return f"torch.{operation.name} in this form"
     if len(operation.tracked) == 2:
         first, second = operation.facts
         if operation.tracked[0].shape != operation.tracked[1].shape:
@@ -118,9 +64,11 @@ def _sum(operation: Operation) -> Outcome | str:
         same_type = first.action.type == second.action.type and first.action.pixels == second.action.pixels
         if not same_type or first.action.elements != second.action.elements:
             return f"torch.{operation.name} of tensors on which the group acts differently"
-        factors = (alpha, 1.0) if operation.name == "rsub" else (1.0, alpha)
+        # alpha goes with the second argument; by their names they may come in any order
+        ahead = operation.tracked[0] is operation.argument(0, "input")
+        factors = (1.0, alpha) if ahead != (operation.name == "rsub") else (alpha, 1.0)
         return Outcome(factors, first.action, 4.0)
-    other = operation.args[1] if operation.args[0] is operation.tracked[0] else operation.args[0]
+    other = operation.beside
     scale = max(1.0, alpha)
     if operation.result.shape != operation.tracked[0].shape:
         return f"torch.{operation.name} changes the shape"
@@ -136,8 +84,7 @@ def _sum(operation: Operation) -> Outcome | str:
 def _scaled(operation: Operation) -> Outcome | str:
     if len(operation.tracked) == 2:
         return f"torch.{operation.name} of two activations has no Lipschitz constant"
-    first = operation.args[0] is operation.tracked[0]
-    other = operation.args[1] if first else operation.args[0]
+    first, other = operation.argument(0, "input") is operation.tracked[0], operation.beside
     divides = operation.name in ("div", "true_divide", "__itruediv__", "__truediv__")
     if operation.result.shape != operation.tracked[0].shape or (divides and not first):
         return f"torch.{operation.name} in this form"
@@ -156,7 +103,7 @@ def _scaled(operation: Operation) -> Outcome | str:
 def _reduced(operation: Operation) -> Outcome | str:
     x = operation.tracked[0]
     dims = operation.argument(1, "dim", operation.kwargs.get("axis"))
-    if dims is None or isinstance(dims, torch.dtype):
+    if dims is None or isinstance(dims, torch.dtype) or dims in ((), []):
         return f"torch.{operation.name} over everything mixes the samples of the batch"
     axes = {int(d) % x.ndim for d in ((dims,) if isinstance(dims, int) else dims)}
     if 0 in axes:
@@ -176,7 +123,7 @@ def _reduced(operation: Operation) -> Outcome | str:
 
 def _pooled_to_points(operation: Operation) -> Outcome | str:
     size = operation.argument(1, "output_size")
-    if size not in (1, (1, 1), [1, 1]):
+    if size not in (1, (1, 1), [1, 1]) or operation.tracked[0].ndim != 4:
         return "torch.adaptive_avg_pool2d as a function to more than one pixel: use escnn's module"
     count = operation.tracked[0][0, 0].numel()
     return Outcome((1 / math.sqrt(count),), operation.action, 2.0 * count + 4.0)
@@ -198,7 +145,8 @@ def _reshaped(operation: Operation) -> Outcome | str:
 
 def _beside(operation: Operation) -> Outcome | str:
     parts = operation.argument(0, "tensors")
-    if operation.argument(1, "dim", 0) % operation.result.ndim != 1 or len(parts) != len(operation.tracked):
+    axis = operation.argument(1, "dim", operation.kwargs.get("axis", 0))
+    if axis % operation.result.ndim != 1 or len(parts) != len(operation.tracked):
         return "torch.cat, except of activations along the channels"
     action = operation.action.concatenated([fact.action for fact in operation.facts[1:]])
     if action is None:
@@ -222,30 +170,62 @@ def _softened(operation: Operation) -> Outcome | str:
 
 def _selected(operation: Operation) -> Outcome | str:
     index = operation.args[1] if isinstance(operation.args[1], tuple) else (operation.args[1],)
-    plain = all(i is None or i is Ellipsis or isinstance(i, int | slice) for i in index)
-    if plain and operation.invariant and (index[0] is Ellipsis or index[0] == slice(None)):
+    plain = all(i is None or i is Ellipsis or type(i) in (int, slice) for i in index)
+    used = sum(i is not None and i is not Ellipsis for i in index)
+    samples_stay = index[:1] == (slice(None),) if index[:1] != (Ellipsis,) else used < operation.tracked[0].ndim
+    if plain and operation.invariant and samples_stay:
         return Outcome((1.0,), Action(operation.action.elements, None, pixels=False))
     return "indexing of a field that the group moves, or by a tensor"
 
 
 def _linear(operation: Operation) -> Outcome | str:
-    weight = operation.argument(1, "weight")
-    if not operation.invariant or not operation.constants(weight) or len(operation.tracked) > 1:
+    weight, bias = operation.argument(1, "weight"), operation.argument(2, "bias")
+    if not operation.invariant or len(operation.tracked) > 1 or operation.tracked[0].ndim < 2:
         return "torch.linear of a field that the group moves"
+    if not operation.constants(weight) or not (bias is None or operation.constants(bias)):
+        return "torch.linear with a weight or bias that is no parameter"
     norm = float(spectral_norm(weight.detach().double()))
     ratio = float(spectral_norm(weight.detach().double().abs())) / max(norm, 1e-300)
     return Outcome((norm,), operation.action, (weight.shape[1] + 4.0) * max(1.0, ratio))
 
 
 def _pointwise(operation: Operation) -> Outcome | str:
-    below = {"elu": ("alpha", 1.0), "leaky_relu": ("negative_slope", 0.01)}.get(operation.name, ("", 1.0))
-    known = constant_of(operation.name, float(operation.argument(1, *below) if below[0] else 1.0))
-    if known is None or (operation.name in ("celu", "softplus", "hardtanh") and len(operation.args) > 1):
-        return f"no rule for torch.{operation.name}: put it into a module and use register_lipschitz"
+    name = operation.name
+    parameters = _PARAMETERS.get(name, ())
+    unknown = operation.kwargs.keys() - {"input", "inplace", *parameters}
+    positions = 2 if name in _SLOPES else 1
+    known = constant_of(name, float(operation.argument(1, *_SLOPES[name])) if name in _SLOPES else 1.0)
+    if known is None:
+        return f"no rule for torch.{name}: put it into a module and use register_lipschitz"
+    if unknown or len(operation.args) > positions or (name == "celu" and operation.kwargs.get("alpha", 1.0) != 1.0):
+        return f"torch.{name} with parameters that change its slope"
     if any(not_permuting(operation.action, row) for row in operation.rows if not operation.action.is_identity(row)):
-        return f"torch.{operation.name} of a field whose channels the group mixes"
+        return f"torch.{name} of a field whose channels the group mixes"
     return Outcome((known[0],), operation.action, known[1])
 
+
+_SLOPES = {"elu": ("alpha", 1.0), "leaky_relu": ("negative_slope", 0.01)}
+"""Parameters that are the largest slope below zero, with their defaults."""
+
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "elu": ("alpha",), "leaky_relu": ("negative_slope",), "celu": ("alpha",), "hardtanh": ("min_val", "max_val"),
+}  # fmt: skip
+"""Parameters of functions of one number, by name; others are refused, as they may change the slope."""
+
+_KEYWORDS: dict[Callable[[Operation], Outcome | str], tuple[str, ...]] = {
+    _same: ("dtype", "device", "copy", "non_blocking", "memory_format", "requires_grad"),
+    _sum: ("other", "alpha"),
+    _scaled: ("other",),
+    _reduced: ("dim", "axis", "keepdim", "keepdims", "dtype"),
+    _reshaped: ("shape", "size", "dim", "start_dim", "end_dim"),
+    _beside: ("tensors", "dim", "axis"),
+    _dropped: ("p", "training", "train", "inplace"),
+    _softened: ("dim", "dtype", "_stacklevel"),
+    _selected: (),
+    _linear: ("weight", "bias"),
+    _pooled_to_points: ("output_size",),
+}
+"""Keyword arguments that a rule knows of; those of functions of one number depend on the function."""
 
 _RULES: dict[str, Callable[[Operation], Outcome | str]] = {
     **dict.fromkeys(("clone", "contiguous", "detach", "to", "float", "double", "alias", "requires_grad"), _same),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from typing import Any
@@ -15,7 +15,9 @@ from torch.overrides import TorchFunctionMode
 from escnn_soft.certification.fact import Fact, sample_norms
 from escnn_soft.certification.layerwise import pass_layer, pass_operation
 from escnn_soft.certification.ledger import Ledger
-from escnn_soft.certification.operations import METADATA, Operation, operate
+from escnn_soft.certification.nested import fields, tensor_of, with_fields
+from escnn_soft.certification.operation import Operation
+from escnn_soft.certification.operations import METADATA, operate
 from escnn_soft.certification.registry import ACTIONS, LIPSCHITZ, by_class
 from escnn_soft.certification.rules import RULES, Call, Rule
 from escnn_soft.certification.rules.registered import Registered
@@ -88,7 +90,7 @@ class Trace(TorchFunctionMode):
 
     def _step(self, name: str, module: nn.Module) -> Callable[..., Any]:
         original, rule = module.forward, _rule(module)
-        if isinstance(module, MergeModule):
+        if type(module).forward is MergeModule.forward and "forward" not in vars(module):
             original = partial(_merge, module)
 
         @wraps(original)
@@ -108,8 +110,8 @@ class Trace(TorchFunctionMode):
     def _leaf(
         self, name: str, module: nn.Module, rule: Rule, forward: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:
-        given = list(_fields(args, kwargs))
-        facts = [self.fact(_tensor(x)) for x in given]
+        given = list(fields(args, kwargs))
+        facts = [self.fact(tensor_of(x)) for x in given]
         self._busy = True
         try:
             known = [fact for fact in facts if fact is not None]
@@ -119,23 +121,28 @@ class Trace(TorchFunctionMode):
             gaps += tuple((name, reason) for x, f in zip(given, facts, strict=True) if (reason := _mismatch(x, f)))
             if gaps:
                 result = forward(*args, **kwargs)
-                for out in _fields(result):
-                    self.learn(_tensor(out), Fact(self.start.action, {}, self.start.lipschitz, gaps))
+                for out in fields(result):
+                    self.learn(tensor_of(out), Fact(self.start.action, {}, self.start.lipschitz, gaps))
                 return result
             actions = tuple(
                 fact.action.retyped(x.type) if isinstance(x, GeometricTensor) else fact.action
                 for x, fact in zip(given, known, strict=True)
             )
-            copies = [_tensor(x).clone() for x in given]
+            copies = [tensor_of(x).clone() for x in given]
             result = forward(*args, **kwargs)
-            outs = list(_fields(result))
+            outs = list(fields(result))
+            gaps = _merged(((name, why),) for out in outs if (why := _unfit(tensor_of(out), copies)) is not None)
+            if gaps or not outs:
+                for out in outs:
+                    self.learn(tensor_of(out), Fact(self.start.action, {}, self.start.lipschitz, gaps))
+                return result
             types = tuple(x.type if isinstance(x, GeometricTensor) else None for x in given)
-            call = Call(module, tuple(copies), types, actions, _tensor(outs[0]))
+            call = Call(module, tuple(copies), types, actions, tensor_of(outs[0]))
 
             def again(tensors: list[Tensor]) -> list[Tensor]:
                 moved = iter(tensors)
-                new_args, new_kwargs = _with_fields(args, moved), _with_fields(kwargs, moved)
-                return [_tensor(out) for out in _fields(forward(*new_args, **new_kwargs))]
+                new_args, new_kwargs = with_fields(args, moved), with_fields(kwargs, moved)
+                return [tensor_of(out) for out in fields(forward(*new_args, **new_kwargs))]
 
             run = None if self.lookahead is None else again
             try:
@@ -143,7 +150,7 @@ class Trace(TorchFunctionMode):
             except EscnnSoftError as error:
                 learned = [Fact(known[0].action, {}, known[0].lipschitz, ((name, str(error)),)) for _ in outs]
             for out, fact in zip(outs, learned, strict=True):
-                self.learn(_tensor(out), fact)
+                self.learn(tensor_of(out), fact)
             return result
         finally:
             self._busy = False
@@ -156,14 +163,16 @@ class Trace(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._busy:
             return func(*args, **kwargs)
-        tracked = [t for t in _fields(args, kwargs) if isinstance(t, Tensor) and id(t) in self._facts]
+        tracked = [t for t in fields(args, kwargs) if isinstance(t, Tensor) and id(t) in self._facts]
         if not tracked:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))
+        if func == Tensor.data.__get__:  # type: ignore[attr-defined]  # a wrapper that is made anew each time
+            self.ledger.escapes[self._path[-1], "it takes .data, through which activations change unseen"] = None
         facts = [fact for fact in map(self.fact, tracked) if fact is not None]
         before = [sample_norms(t) if t.is_floating_point() and t.ndim else torch.zeros(0) for t in tracked]
         result = func(*args, **kwargs)
-        outs = [out for out in _fields((result,)) if isinstance(out, Tensor)]
+        outs = [out for out in fields((result,)) if isinstance(out, Tensor)]
         if name == "__setitem__":
             outs = [args[0]]
         elif not outs:
@@ -191,8 +200,9 @@ class Trace(TorchFunctionMode):
             return Fact(facts[0].action, {}, facts[0].lipschitz, gaps)
         name = name if name.startswith("__") else name.rstrip("_")
         outcome = operate(Operation(name, args, kwargs, tracked, facts, out, lambda t: id(t) in self.constants))
-        if isinstance(outcome, str):
-            return self._void(facts[0], outcome)
+        reason = outcome if isinstance(outcome, str) else _unfit(out, tracked)
+        if reason is not None or isinstance(outcome, str):
+            return self._void(facts[0], str(reason))
         return pass_operation(self.ledger, f"{layer} (torch.{name})", facts, outcome, before, out)
 
 
@@ -215,36 +225,10 @@ def _merge(module: Any, inputs: dict[str, GeometricTensor]) -> GeometricTensor:
     return GeometricTensor(joined, module.out_type, parts[0].coords)
 
 
-def _fields(*values: Any) -> Iterator[GeometricTensor | Tensor]:
-    """All fields and tensors in nested arguments, in order."""
-    for value in values:
-        if isinstance(value, GeometricTensor | Tensor):
-            yield value
-        elif isinstance(value, dict):
-            yield from _fields(*value.values())
-        elif isinstance(value, list | tuple):
-            yield from _fields(*value)
-
-
-def _with_fields(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """The same nested arguments with other tensors."""
-    if isinstance(value, GeometricTensor):
-        return GeometricTensor(next(tensors), value.type)
-    if isinstance(value, Tensor):
-        return next(tensors)
-    if isinstance(value, dict):
-        return {key: _with_fields(item, tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([_with_fields(item, tensors) for item in value])
-    return value
-
-
-def _tensor(x: GeometricTensor | Tensor) -> Tensor:
-    return x.tensor if isinstance(x, GeometricTensor) else x
-
-
 def _mismatch(x: GeometricTensor | Tensor, fact: Fact | None) -> str | None:
     """Why a field is not what the network's input was followed to."""
+    if tensor_of(x).ndim < 2:
+        return "its input has no dimension beside that of the samples"
     if fact is None or not isinstance(x, GeometricTensor):
         return None
     if x.coords is not None:
@@ -252,6 +236,15 @@ def _mismatch(x: GeometricTensor | Tensor, fact: Fact | None) -> str | None:
     if not fact.action.agrees(x.type):
         return "its input was given a field type that transforms differently from what was computed"
     return None
+
+
+def _unfit(out: Tensor, given: Sequence[Tensor]) -> str | None:
+    """Why a tensor that was computed from others cannot be followed, whatever the rule says."""
+    if out.ndim == 0 or len(out) != len(given[0]):
+        return "it mixes the samples of the batch"
+    if out.dtype == torch.float16 and any(x.dtype != torch.float16 for x in given):
+        return "it casts to float16, where small numbers vanish"
+    return None if bool(torch.isfinite(out).all()) else "it returns infinities or NaN"
 
 
 def _merged(gaps: Iterable[tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], ...]:

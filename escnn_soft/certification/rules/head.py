@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import sample_norms
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, unit_roundoff
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, rounded, unit_roundoff
 from escnn_soft.linalg import convolution_norm, spectral_norm
 
 __all__ = ["Head", "HeadBatchNorm", "HeadConvolution", "HeadFlatten", "HeadLinear", "HeadNorm", "HeadSoftmax"]
@@ -52,17 +52,24 @@ class HeadLinear(Head):
 class HeadConvolution(HeadLinear):
     """A convolution of an invariant map, zeros around it."""
 
+    def refusal(self, call: Call, row: int) -> str | None:
+        """A single image would have its channels taken for the samples."""
+        return "its input is no batch of images" if call.x.ndim != 4 else super().refusal(call, row)
+
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The certified norm of its kernel."""
         module = call.module
-        if module.padding_mode != "zeros":
+        down, right = module.dilation
+        if module.padding_mode != "zeros" or down != right:
             return (math.inf,)
         kernel = module.weight.detach().double()
-        return (max(convolution_norm(block, module.stride) for block in kernel.chunk(module.groups)),)
+        return (max(convolution_norm(block, module.stride, down) for block in kernel.chunk(module.groups)),)
 
     def no_constant(self, call: Call) -> str:
-        """Padding by other things than zeros."""
-        return f"padding_mode={call.module.padding_mode!r} of a plain convolution is not covered"
+        """Padding by other things than zeros, and oblong dilation."""
+        module = call.module
+        what = f"padding_mode={module.padding_mode!r}" if module.padding_mode != "zeros" else f"{module.dilation=}"
+        return f"{what.removeprefix('module.')} of a plain convolution is not covered"
 
 
 class HeadBatchNorm(Head):
@@ -97,9 +104,15 @@ class HeadNorm(Head):
 
     local = True
 
+    def refusal(self, call: Call, row: int) -> str | None:
+        """The samples of a batch have to stay apart."""
+        return "it normalises over the batch" if self._over_batch(call) else super().refusal(call, row)
+
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """2 max |weight| / s, s the smallest of this input."""
         module = call.module
+        if self._over_batch(call):
+            return (math.inf,)
         if isinstance(module, nn.GroupNorm):
             groups = call.x.detach().double().cpu().reshape(len(call.x), module.num_groups, -1)
         else:
@@ -115,10 +128,11 @@ class HeadNorm(Head):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Sums over a group for the mean and the variance."""
-        rule = Rule()
-        rule.ulps = 4.0 * call.x[0].numel() + 64.0
         largest = torch.as_tensor(self.lipschitz(call, reach)[0])
-        return rule.rounding(call, torch.clamp(largest, min=1.0) * norms, reach)
+        return rounded(call, torch.clamp(largest, min=1.0) * norms, 4.0 * call.x[0].numel() + 64.0)
+
+    def _over_batch(self, call: Call) -> bool:
+        return len(getattr(call.module, "normalized_shape", ())) >= call.x.ndim
 
 
 class HeadSoftmax(Head):
@@ -138,9 +152,7 @@ class HeadSoftmax(Head):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Exponentials of differences of inputs, and a sum."""
-        rule = Rule()
-        rule.ulps = 4.0 * call.x[0].numel() + 64.0
-        return rule.rounding(call, 4 * norms, reach)
+        return rounded(call, 4 * norms, 4.0 * call.x[0].numel() + 64.0)
 
 
 class HeadFlatten(Rule):

@@ -44,7 +44,7 @@ class LinearLayer(Rule):
         if call.output.dtype != call.module.weights.dtype:
             return f"it runs in {call.output.dtype}, as under autocast, and its rounding is bounded for its own dtype"
         if stale(call.module):
-            return "its kept kernel is not that of its weights: call .train() and .eval() once"
+            return "its kept kernel or bias is not that of its weights: call .train() and .eval() once"
         if element is None:
             return None
         return self.certificate(call.module).refusal(element, tuple(call.x.shape))
@@ -78,11 +78,16 @@ class LinearLayer(Rule):
 
 
 def stale(module: Any) -> bool:
-    """Whether escnn's kernel for evaluation was overtaken by its weights."""
-    kept = None if module.training or isinstance(module, SoftLayer) else getattr(module, "filter", None)
-    if kept is None and not module.training and not isinstance(module, SoftLayer):
-        kept = getattr(module, "matrix", None)
+    """Whether what escnn keeps for evaluation, kernel and bias, was overtaken by the weights or changed by hand."""
+    if module.training or isinstance(module, SoftLayer):
+        return False
+    kept = getattr(module, "filter", None)
+    kept = getattr(module, "matrix", None) if kept is None else kept
     if kept is None:
         return False
     with torch.no_grad():
-        return not torch.equal(kept, module.expand_parameters()[0].reshape(kept.shape))
+        kernel, bias = module.expand_parameters()
+    added = module.expanded_bias
+    if (added is None) != (bias is None):
+        return True
+    return not torch.equal(kept, kernel.reshape(kept.shape)) or (bias is not None and not torch.equal(added, bias))

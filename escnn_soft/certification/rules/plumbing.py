@@ -8,7 +8,7 @@ from torch import Tensor
 
 from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import sample_norms
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
 
 __all__ = ["Disentangle", "Mask", "MaximumOverFields", "Moving", "Restriction"]
 
@@ -52,9 +52,8 @@ class Disentangle(Rule):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Sums over a field."""
-        rule, size = Rule(), max(q.shape[0] for q in self._bases(call))
-        rule.ulps, rule.single = (size + 4.0) * size**0.5, True
-        return rule.rounding(call, norms, reach)
+        size = max(q.shape[0] for q in self._bases(call))
+        return rounded(call, norms, (size + 4.0) * size**0.5, single=True)
 
     def _bases(self, call: Call) -> list[Tensor]:
         return [getattr(call.module, f"change_of_basis_{name}").detach().double() for name in call.module._order]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from escnn.nn import ConcatenatedNonLinearity
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
 
 __all__ = ["CONSTANTS", "Concatenated", "HeadPointwise", "Pointwise", "PointwiseModule", "constant_of"]
 
@@ -37,7 +37,7 @@ CONSTANTS: dict[str, tuple[float, float]] = {
 }
 """For each function: the largest slope, rounded up, and the rounding of one evaluation in units of u."""
 
-_ALIASES = {"leakyrelu": "leaky_relu", "swish": "silu", "logsigmoid_": "logsigmoid"}
+_ALIASES = {"leakyrelu": "leaky_relu", "swish": "silu"}
 
 
 def constant_of(name: str, alpha: float = 1.0) -> tuple[float, float] | None:
@@ -90,10 +90,8 @@ class Pointwise(Rule):
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """That of evaluating the function."""
         known = self.constants(call.module)
-        rule = Rule()
-        rule.ulps = 0.0 if known is None else known[1]
-        slope = 1.0 if known is None else max(1.0, known[0])
-        return rule.rounding(call, slope * norms, reach)
+        slope, ulps = (1.0, 0.0) if known is None else known
+        return rounded(call, max(1.0, slope) * norms, ulps)
 
 
 _FUNCTIONS: dict[Any, str] = {

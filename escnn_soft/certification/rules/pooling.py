@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
 from escnn_soft.linalg import convolution_norm
 
 __all__ = ["AdaptivePool", "AveragePool", "BlurPool", "MaxPool", "Upsampling", "Window", "overlap"]
@@ -52,12 +52,13 @@ class Window:
 
 
 def overlap(window: Window) -> float:
-    """Square root of the number of windows that share a pixel."""
-    return math.prod(math.sqrt(math.ceil(k / s)) for k, s in zip(window.kernel, window.stride, strict=True))
+    """Square root of the number of windows that share a pixel: i s + j d = p holds for every s / gcd(s, d)-th j."""
+    axes = zip(window.kernel, window.stride, window.dilation, strict=True)
+    return math.prod(math.sqrt(math.ceil(k / (s // math.gcd(s, d)))) for k, s, d in axes)
 
 
 class MaxPool(Rule):
-    """|max y - max x| <= max |y - x| in each window, and each pixel lies in ceil(k / s) windows along an axis."""
+    """|max y - max x| <= max |y - x| in each window, and each pixel lies in a few windows only: see :func:`overlap`."""
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """Square root of the overlap."""
@@ -72,8 +73,10 @@ class AveragePool(Rule):
     """The convolution with a box, zeros around the image counted."""
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
-        """The norm of that convolution."""
+        """The norm of that convolution; where windows may be cut short, the product of the matrices of the axes."""
         window = Window.of(call.module)
+        if call.module.ceil_mode:
+            return (math.prod(self._along(window, axis, size) for axis, size in enumerate(call.x.shape[2:])),)
         return (convolution_norm(self._box(window), window.stride),)
 
     def refusal(self, call: Call, row: int) -> str | None:
@@ -82,9 +85,13 @@ class AveragePool(Rule):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """A sum of as many terms as the window has pixels."""
-        rule = Rule()
-        rule.ulps = 2.0 * math.prod(Window.of(call.module).kernel) + 4.0
-        return rule.rounding(call, norms, reach)
+        return rounded(call, norms, 2.0 * math.prod(Window.of(call.module).kernel) + 4.0)
+
+    def _along(self, window: Window, axis: int, size: int) -> float:
+        pixels = torch.eye(size, dtype=torch.float64)[None]
+        kernel, stride, padding = window.kernel[axis], window.stride[axis], window.padding[axis]
+        rows = F.avg_pool1d(pixels, kernel, stride, padding, ceil_mode=True)[0]
+        return float(torch.linalg.matrix_norm(rows, 2)) * (1 + 1e-12)
 
     def _box(self, window: Window) -> Tensor:
         return torch.full((1, 1, *window.kernel), 1.0 / math.prod(window.kernel), dtype=torch.float64)
@@ -113,9 +120,7 @@ class BlurPool(Rule):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """A sum of as many terms as the blur has pixels."""
-        rule = Rule()
-        rule.ulps = 2.0 * math.prod(self._windows(call)[0].kernel) + 4.0
-        return rule.rounding(call, norms, reach)
+        return rounded(call, norms, 2.0 * math.prod(self._windows(call)[0].kernel) + 4.0)
 
     def own(self, call: Call, row: int) -> Tensor | None:
         """The filter is stored in single precision and sampled symmetrically only up to its rounding."""
@@ -161,9 +166,7 @@ class AdaptivePool(Rule):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """A sum over a window."""
-        rule = Rule()
-        rule.ulps = 0.0 if self.maximum else 2.0 * call.points + 4.0
-        return rule.rounding(call, norms, reach)
+        return rounded(call, norms, 0.0 if self.maximum else 2.0 * call.points + 4.0)
 
 
 class Upsampling(Rule):

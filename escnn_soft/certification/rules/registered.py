@@ -9,7 +9,7 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
 from escnn_soft.certification.action import Action
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, unit_roundoff
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, rounded
 
 __all__ = ["Registered"]
 
@@ -44,12 +44,8 @@ class Registered(Rule):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """A sum over everything that a sample holds, as the module is not known."""
-        rule = Rule()
-        rule.ulps = 64.0 + 2.0 * math.sqrt(call.x[0].numel())
-        unit = unit_roundoff(call)
-        assert unit > 0
         constant = max(1.0, float(self.lipschitz(call, reach)[0]))
-        return rule.rounding(call, constant * norms, reach)
+        return rounded(call, constant * norms, 64.0 + 2.0 * math.sqrt(call.x[0].numel()))
 
     def out_action(self, call: Call, out_type: FieldType | None) -> Action:
         """As registered, or as the type of the output says."""

@@ -14,7 +14,7 @@ from torch.nn import Module
 from escnn_soft.certification.action import Action, is_permutation
 from escnn_soft.certification.fact import sample_norms
 
-__all__ = ["Call", "Kernel", "Rule", "unit_roundoff"]
+__all__ = ["Call", "Kernel", "Rule", "rounded", "unit_roundoff"]
 
 Bound = float | Tensor
 """A number, or one for each (row, sample) or sample."""
@@ -116,13 +116,9 @@ class Rule:
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Floating-point error of one evaluation at inputs of these norms, by row and sample."""
-        ulps = self.ulps + (2.0 if call.output.dtype != call.x.dtype else 0.0)  # a cast
-        if ulps == 0.0:
-            return torch.zeros_like(norms)
         spread = [as_bound(bound, reach)[:-1] for bound in self.lipschitz(call, reach)]
         largest = torch.stack(spread).amax(dim=0)
-        magnitude = sample_norms(call.output) + largest * (norms + self.offset(call))
-        return ulps * unit_roundoff(call, single=self.single) * magnitude
+        return rounded(call, largest * (norms + self.offset(call)), self.ulps, single=self.single)
 
     def scales(self, call: Call) -> Tensor | None:
         """The factor of each channel, for a module that scales channels and adds constants."""
@@ -140,6 +136,24 @@ class Rule:
 def as_bound(bound: Bound, reach: Tensor) -> Tensor:
     """A bound for each (row, sample), with the last row of constants that hold everywhere."""
     return torch.as_tensor(bound, dtype=torch.float64).cpu().expand(reach.shape)
+
+
+def rounded(call: Call, spread: Tensor, ulps: float, *, single: bool = False) -> Tensor:
+    """ulps u (|f(x)| + spread), and a cast if the output has another dtype.
+
+    Args:
+        call: the call of a module.
+        spread: what its constant makes of norms of inputs.  # shape: (rows, samples)
+        ulps: rounding of one evaluation.
+        single: whether the module's constants are stored in single precision.
+
+    Returns:
+        The floating-point error of one evaluation.  # shape: (rows, samples)
+    """
+    ulps += 2.0 if call.output.dtype != call.x.dtype else 0.0
+    if ulps == 0.0:
+        return torch.zeros_like(spread)
+    return ulps * unit_roundoff(call, single=single) * (sample_norms(call.output) + spread)
 
 
 def unit_roundoff(call: Call, *, single: bool = False) -> float:
