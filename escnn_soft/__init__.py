@@ -3,6 +3,7 @@
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
 from escnn_soft.bounds import Certificate, PixelErrors, Term
 from escnn_soft.certify import NetworkCertificate, certificate, certify, register_action, register_lipschitz
+from escnn_soft.convert import LayerStatus, SoftStatus, harden, register_soft, set_softness, soft_status, soften
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -38,6 +39,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "LayerStatus",
     "Learned",
     "Level",
     "LevelEnergy",
@@ -49,6 +51,7 @@ __all__ = [
     "ShapeError",
     "SoftLinear",
     "SoftR2Conv",
+    "SoftStatus",
     "SoftnessError",
     "SoftnessScheduler",
     "Term",
@@ -56,6 +59,11 @@ __all__ = [
     "__version__",
     "certificate",
     "certify",
+    "harden",
     "register_action",
     "register_lipschitz",
+    "register_soft",
+    "set_softness",
+    "soft_status",
+    "soften",
 ]
