@@ -21,10 +21,10 @@ def act(element: GroupElement, field: GeometricTensor) -> GeometricTensor:
 
     Args:
         element: an element of the gspace's fibre group that maps the pixel grid to itself.
-        field: a feature vector, or an image on the plane, square or not.
+        field: a feature vector, an image on the plane or a volume, with equal sides or not.
 
     Returns:
-        The transformed field, of the same type; a quarter turn swaps height and width.
+        The transformed field, of the same type; a quarter turn swaps two sides.
 
     Raises:
         GridActionError: if the element does not map the pixel grid to itself.
@@ -79,12 +79,12 @@ def act_on_rows(element: GroupElement, rows: Tensor, representations: Sequence[R
 
 
 def _on_points(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:
-    if field_type.gspace.dimensionality == 0:
+    dims = field_type.gspace.dimensionality
+    if dims == 0:
         return x
     matrix = grid_action(field_type.gspace, element)
-    # The plane's first axis points along the columns, its second one up against the rows.
-    if matrix[0, 0] == 0:
-        x = x.transpose(-1, -2)  # (x, y) -> (-y, -x) in the plane
-        matrix = matrix @ [[0, -1], [-1, 0]]
-    axes = [axis for axis, sign in ((-1, matrix[0, 0]), (-2, matrix[1, 1])) if sign < 0]
-    return x.flip(axes)
+    sources = [int(np.flatnonzero(row)[0]) for row in matrix]  # the coordinate that becomes x, y, z
+    # Coordinate a is stored along axis -1 - a, x forwards and all others backwards.
+    x = x.permute(*range(x.dim() - dims), *(x.dim() - 1 - source for source in reversed(sources)))
+    signs = (int(matrix[a, source]) * (1 if (a == 0) == (source == 0) else -1) for a, source in enumerate(sources))
+    return x.flip([-1 - a for a, sign in enumerate(signs) if sign < 0])
