@@ -18,7 +18,14 @@ from escnn_soft.errors import (
     ShapeError,
     SoftnessError,
 )
-from escnn_soft.nn import SoftLinear, SoftnessScheduler, SoftR2Conv
+from escnn_soft.nn import (
+    SoftLinear,
+    SoftnessScheduler,
+    SoftR2Conv,
+    SoftR2ConvTransposed,
+    SoftR3Conv,
+    SoftR3ConvTransposed,
+)
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
 
@@ -51,6 +58,9 @@ __all__ = [
     "ShapeError",
     "SoftLinear",
     "SoftR2Conv",
+    "SoftR2ConvTransposed",
+    "SoftR3Conv",
+    "SoftR3ConvTransposed",
     "SoftStatus",
     "SoftnessError",
     "SoftnessScheduler",

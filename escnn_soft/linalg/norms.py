@@ -105,7 +105,8 @@ def convolution_norm(kernel: Tensor, stride: Sequence[int] | None = None, dilati
 
 def _dilated(kernel: Tensor, dilation: int) -> Tensor:
     spread = kernel.new_zeros(*kernel.shape[:2], *(dilation * (taps - 1) + 1 for taps in kernel.shape[2:]))
-    spread[(..., *[slice(None, None, dilation)] * (kernel.dim() - 2))] = kernel
+    every = slice(None, None, dilation)
+    spread[(slice(None), slice(None), *[every] * (kernel.dim() - 2))] = kernel
     return spread
 
 

@@ -1,8 +1,21 @@
 """Soft twins of escnn's layers, and their softness over time."""
 
+from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.linear import SoftLinear
 from escnn_soft.nn.r2conv import SoftR2Conv
+from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
+from escnn_soft.nn.r3conv import SoftR3Conv
+from escnn_soft.nn.r3conv_transposed import SoftR3ConvTransposed
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
 
-__all__ = ["SoftLayer", "SoftLinear", "SoftR2Conv", "SoftnessScheduler"]
+__all__ = [
+    "SoftConvolution",
+    "SoftLayer",
+    "SoftLinear",
+    "SoftR2Conv",
+    "SoftR2ConvTransposed",
+    "SoftR3Conv",
+    "SoftR3ConvTransposed",
+    "SoftnessScheduler",
+]

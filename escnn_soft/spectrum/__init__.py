@@ -1,4 +1,4 @@
-"""The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels on the plane and in space."""
+"""The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
 from escnn_soft.spectrum.fibre import fibre_transform
@@ -7,7 +7,7 @@ from escnn_soft.spectrum.gram import IrrepGrams
 from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
-from escnn_soft.spectrum.kernel import kernel_transform
+from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.transform import WeightTransform
 
@@ -19,6 +19,7 @@ __all__ = [
     "IrrepId",
     "Level",
     "LevelEnergy",
+    "SpatialFunction",
     "WeightSpectrum",
     "WeightTransform",
     "act",

@@ -9,8 +9,8 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.copies import SpatialCopy
+from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 
 __all__ = ["LAWLESS", "KernelSpace", "LevelKey", "PairBasis"]
 
@@ -82,7 +82,7 @@ class KernelSpace:
         return PairBasis(torch.cat([rows for _, rows in directions]), tuple(counts.items()), self.exact)
 
     def _couplings(self, out_irrep: IrrepId, in_irrep: IrrepId, spatial: IrrepId) -> list[tuple[IrrepId, Tensor]]:
-        """Irreps in psi_out (x) psi_in (x) psi_spatial.  # each: (d_out, d_in, d_spatial, d)"""
+        """Irreps in psi_out (x) psi_in (x) psi_spatial, each with a tensor (d_out, d_in, d_spatial, d)."""
         group, couplings = self.group, []
         for kappa, a in group.product(out_irrep, in_irrep):
             fibre = torch.from_numpy(a).view(group.size(out_irrep), group.size(in_irrep), -1)
@@ -91,9 +91,7 @@ class KernelSpace:
                 couplings.append((irrep, torch.einsum("abk,kei->abei", fibre, coupling)))
         return couplings
 
-    def _coupled(
-        self, couplings: Sequence[tuple[IrrepId, Tensor]], copy: SpatialCopy
-    ) -> list[tuple[LevelKey, Tensor]]:
+    def _coupled(self, couplings: Sequence[tuple[IrrepId, Tensor]], copy: SpatialCopy) -> list[tuple[LevelKey, Tensor]]:
         functions = torch.from_numpy(copy.functions)  # shape: (S, e)
         return [
             (

@@ -66,8 +66,8 @@ def pixel_elements(gspace: GSpace) -> tuple[GroupElement, ...]:
 
     Example:
         >>> from escnn import gspaces
-        >>> len(pixel_elements(gspaces.flipRot2dOnR2(-1))), len(pixel_elements(gspaces.icoOnR3()))
-        (8, 12)
+        >>> len(pixel_elements(gspaces.flipRot2dOnR2(-1))), len(pixel_elements(gspaces.rot3dOnR3()))
+        (8, 24)
     """
     group = gspace.fibergroup
     if not group.continuous:

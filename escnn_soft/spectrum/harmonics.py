@@ -34,7 +34,6 @@ class Harmonic:
 
 
 def unit_energy(functions: Matrix) -> Matrix:
-    """Functions scaled to unit mean energy of the columns; zero if they miss all points.  # shape: (points, d)"""
+    """Functions scaled to unit mean energy of the columns; zero if they miss all points."""
     energy = float(np.mean(np.sum(functions**2, axis=0)))
     return functions / math.sqrt(energy) if energy > RANK_TOLERANCE**2 else np.zeros_like(functions)
-

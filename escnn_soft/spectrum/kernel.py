@@ -19,7 +19,10 @@ from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.spherical import spherical_functions
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
-__all__ = ["kernel_transform"]
+__all__ = ["SpatialFunction", "kernel_transform"]
+
+SpatialFunction = Harmonic
+"""What a band limit is made of."""
 
 
 def kernel_transform(
@@ -27,7 +30,7 @@ def kernel_transform(
     in_representations: Sequence[Representation],
     out_representations: Sequence[Representation],
     kernel_size: int,
-    harmonics: Sequence[Harmonic],
+    harmonics: Sequence[SpatialFunction],
     dilation: int = 1,
 ) -> WeightTransform:
     r"""Grade the kernels K: R^d -> R^{m x n} by the irreps of (g . K)(x) = rho_out(g) K(g^{-1} x) rho_in(g)^{-1}.
@@ -53,7 +56,7 @@ def kernel_transform(
 
 
 @lru_cache(maxsize=64)
-def _space(gspace: GSpace, kernel_size: int, harmonics: tuple[Harmonic, ...], dilation: int) -> KernelSpace:
+def _space(gspace: GSpace, kernel_size: int, harmonics: tuple[SpatialFunction, ...], dilation: int) -> KernelSpace:
     """The functions on the grid, shared by all layers of the same geometry."""
     group, points = fibre_group(gspace), Grid(gspace.dimensionality, kernel_size, dilation).points
     if gspace.dimensionality == 2:

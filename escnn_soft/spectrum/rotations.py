@@ -54,7 +54,8 @@ def _split(left: int, right: int) -> dict[int, Matrix]:
     """Orthonormal bases of the parts of psi_l (x) psi_m, by degree."""
     identities = np.eye(2 * left + 1), np.eye(2 * right + 1)
     casimir = sum(
-        (np.kron(x, identities[1]) + np.kron(identities[0], y)) @ (np.kron(x, identities[1]) + np.kron(identities[0], y))
+        (np.kron(x, identities[1]) + np.kron(identities[0], y))
+        @ (np.kron(x, identities[1]) + np.kron(identities[0], y))
         for x, y in zip(_generators(left), _generators(right), strict=True)
     )
     values, vectors = np.linalg.eigh(-casimir)

@@ -16,7 +16,7 @@ from torch.nn import Module
 
 from escnn_soft.bounds import Certificate, PixelErrors
 from escnn_soft.certify import certificate as certificate_of
-from escnn_soft.testing.probes import Probe, dense_kernel, evaluated, kernel_error, planar_geometry, worst_input
+from escnn_soft.testing.probes import Probe, dense_kernel, evaluated, kernel_error, kernel_geometry, worst_input
 from escnn_soft.testing.quadrature import degree, haar_quadrature
 from escnn_soft.testing.samples import exact_elements, grid_elements, random_features
 
@@ -203,19 +203,21 @@ def _inputs(
         return [x.tensor if isinstance(x, GeometricTensor) else x]
     if probe.in_type.gspace.dimensionality == 0:
         return [random_features(probe.in_type, dtype=probe.dtype).to(probe.device)]
-    size, _, padding, dilation = planar_geometry(probe.module)
-    reach = max(dilation * (size - 1) + 1, *padding)
-    shapes = [(reach + i, reach + j) for i, j in product((1, 2, 3, 4), repeat=2)]
+    dims = probe.in_type.gspace.dimensionality
+    geometry = kernel_geometry(probe.module, dims)
+    reach = max(geometry.dilation * (geometry.size - 1) + 1, *geometry.padding)
+    steps = (1, 2, 3, 4) if dims == 2 else (0, 1, 2)  # volumes are expensive
+    shapes = [tuple(reach + step for step in each) for each in product(steps, repeat=dims)]
     # sizes on which most elements are covered first, and among those squares last: they hide swapped axes
-    order = sorted(shapes, key=lambda s: (-_covered(probe, certificate, elements, s), s[0] == s[1]))
-    squares = [shape for shape in order if shape[0] == shape[1]]
+    order = sorted(shapes, key=lambda s: (-_covered(probe, certificate, elements, s), len(set(s)) == 1))
+    squares = [shape for shape in order if len(set(shape)) == 1]
     return [
         random_features(probe.in_type, shape, dtype=probe.dtype, seed=i).to(probe.device)
         for i, shape in enumerate([*order[: _SHAPES - 1], squares[0]])
     ]
 
 
-def _covered(probe: Probe, certificate: Certificate, elements: list[GroupElement], shape: tuple[int, int]) -> int:
+def _covered(probe: Probe, certificate: Certificate, elements: list[GroupElement], shape: tuple[int, ...]) -> int:
     return sum(certificate.refusal(g, (1, probe.in_type.size, *shape)) is None for g in elements)
 
 
@@ -225,7 +227,7 @@ def _with_worst(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
 
 def _bias(probe: Probe) -> Tensor:
     """What the layer adds at each pixel, read off from its output for zeros: a column."""
-    sides = (33, 33)[: probe.in_type.gspace.dimensionality]
+    sides = (33, 33, 9)[: probe.in_type.gspace.dimensionality]
     zero = probe(torch.zeros(1, probe.in_type.size, *sides, dtype=probe.dtype, device=probe.device))
     return zero.reshape(probe.out_type.size, -1)[:, :1]
 

@@ -25,15 +25,17 @@ from escnn_soft.certify.rules.pointwise import Concatenated, HeadPointwise, Poin
 from escnn_soft.certify.rules.pooling import AdaptivePool, AveragePool, BlurPool, MaxPool, Upsampling
 from escnn_soft.certify.rules.radial import NormPooling, Radial, StrongestInWindow, VectorField
 from escnn_soft.certify.rules.rule import Rule
-from escnn_soft.nn import SoftLinear, SoftR2Conv
+from escnn_soft.nn import SoftLinear, SoftR2Conv, SoftR2ConvTransposed
 
 __all__ = ["EVALUATED", "RULES"]
 
 RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     # maps with weights
     SoftR2Conv: LinearLayer,
+    SoftR2ConvTransposed: LinearLayer,
     SoftLinear: LinearLayer,
     enn.R2Conv: LinearLayer,
+    enn.R2ConvTransposed: LinearLayer,
     enn.Linear: LinearLayer,
     # non-linearities
     enn.ReLU: partial(Pointwise, lambda module: constant_of("relu")),
