@@ -67,9 +67,10 @@ def _hard(soft: Module) -> EquivariantModule:
     assert isinstance(soft, SoftLayer)
     cls: Any = hard_class(soft)
     hard = cls.__new__(cls)
-    vars(hard).update((name, value) for name, value in vars(soft).items() if name not in _SOFT_ATTRIBUTES)
+    caches = {soft._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
+    left_out = _SOFT_ATTRIBUTES | caches
+    vars(hard).update((name, value) for name, value in vars(soft).items() if name not in left_out)
     hard._parameters = {name: p for name, p in soft._parameters.items() if name not in _SOFT_PARAMETERS}
-    caches = (soft._kernel_name, "expanded_bias")  # escnn registers them when it needs them
     hard._buffers = {name: buffer for name, buffer in soft._buffers.items() if name not in caches}
     hard._non_persistent_buffers_set = soft._non_persistent_buffers_set.difference(caches)
     hard.training = True

@@ -294,6 +294,6 @@ def test_soften_takes_less_than_a_third_of_a_second_a_layer() -> None:
     space = gspaces.rot2dOnR2(8)
     field = space.type(*[space.regular_repr] * 64)
     model = nn.SequentialModule(*(R2Conv(field, field, 5, initialize=False) for _ in range(3)))
-    start = time.perf_counter()
+    start = time.process_time()
     soften(model, 0.5)
-    assert (time.perf_counter() - start) / len(model) < 0.3
+    assert (time.process_time() - start) / len(model) < 0.3
