@@ -11,7 +11,7 @@ from escnn_soft.convert.registry import Options
 from escnn_soft.nn.escnn_basis import pair_blocks
 from escnn_soft.nn.rings import kept_harmonics
 
-__all__ = ["band_limits", "kept_in_basis", "planar_band_limits"]
+__all__ = ["band_limits", "kept_in_basis"]
 
 Kept = frozenset[tuple[float, float, int]]
 """Radius, width and frequency of harmonics."""
@@ -30,34 +30,21 @@ def kept_in_basis(layer: EquivariantModule) -> Kept:
     return frozenset((a["radius"], a["sigma"], a["irrep:frequency"]) for a in elements)
 
 
-def planar_band_limits(layer: EquivariantModule) -> Iterator[Options]:
-    """:func:`band_limits` of an ``R2Conv``.
-
-    Args:
-        layer: the convolution.
-
-    Yields:
-        Options of ``SoftR2Conv.from_hard``.
-    """
-    default = kept_harmonics(layer.kernel_size, None, layer._rings, layer._sigma, layer.dilation, None)
-    yield from band_limits(layer, frozenset((h.radius, h.width, h.frequency) for h in default))
-
-
-def band_limits(layer: EquivariantModule, default: Kept) -> Iterator[Options]:
-    """Arguments with which the layer may have been built: escnn's defaults, a cut-off, a cut-off and a filter.
+def band_limits(layer: EquivariantModule) -> Iterator[Options]:
+    """Arguments with which a convolution may have been built: escnn's defaults, a cut-off, a cut-off and a filter.
 
     A ring and frequency without any equivariant kernel leaves no trace in the basis: the second guess keeps it up to
     the ring's highest frequency, the third counts it to the remainder.
 
     Args:
-        layer: a convolution of escnn's.
-        default: what escnn keeps by default on the layer's rings.
+        layer: a convolution of escnn's on a grid.
 
     Yields:
         ``frequencies_cutoff`` and ``basis_filter``, as far as they are not the defaults.
     """
     kept = kept_in_basis(layer)
-    if kept <= default:  # then as many weights means the same basis
+    default = kept_harmonics(layer.kernel_size, None, layer._rings, layer._sigma, layer.dilation, None, layer.d)
+    if kept <= {(h.radius, h.width, h.frequency) for h in default}:  # then as many weights means the same basis
         yield {}
     cutoff = _cutoff({radius: max(j for r, _, j in kept if r == radius) for radius, _, _ in kept})
     yield {"frequencies_cutoff": cutoff}
