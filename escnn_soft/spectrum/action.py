@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
 import torch
 from escnn.group import GroupElement, Representation
 from escnn.nn import FieldType, GeometricTensor
+from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.spectrum.grid import grid_action
@@ -71,11 +73,23 @@ def act_on_rows(element: GroupElement, rows: Tensor, representations: Sequence[R
     for _, run in groupby(representations, key=lambda rho: rho.name):
         fields = list(run)
         size, stop = fields[0].size, start + len(fields) * fields[0].size
-        rho = torch.from_numpy(np.asarray(fields[0](element), dtype=np.float64)).to(rows)
+        rho = torch.from_numpy(_matrix(fields[0], element)).to(rows)
         part = rows[start:stop]
         parts.append((rho @ part.reshape(len(fields), size, -1)).reshape(part.shape))
         start = stop
     return torch.cat(parts)
+
+
+def _matrix(rho: Representation, element: GroupElement) -> NDArray[np.float64]:
+    """rho(g); escnn takes its time over polyhedral groups, so that of finite groups is remembered."""
+    if element.group.continuous:
+        return np.asarray(rho(element), dtype=np.float64)
+    return _remembered(rho, element)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(rho: Representation, element: GroupElement) -> NDArray[np.float64]:
+    return np.array(rho(element), dtype=np.float64)
 
 
 def _on_points(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:

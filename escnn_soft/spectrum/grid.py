@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -51,7 +52,7 @@ def grid_exact(gspace: GSpace) -> bool:
 
 def moves_pixels(gspace: GSpace, element: GroupElement) -> bool:
     """Whether an element maps the grid to itself, so that its action needs no interpolation."""
-    matrix = gspace.basespace_action(element)
+    matrix = _base_action(gspace, element)
     return bool(np.abs(matrix - np.rint(matrix)).max() < 1e-9)
 
 
@@ -123,7 +124,19 @@ def grid_action(gspace: GSpace, element: GroupElement) -> NDArray[np.int64]:
             "an element that maps the pixel grid to itself",
             "Only rotations by multiples of 90 degrees and reflections along the grid's axes and diagonals do.",
         )
-    return np.rint(gspace.basespace_action(element)).astype(int)
+    return np.rint(_base_action(gspace, element)).astype(int)
+
+
+def _base_action(gspace: GSpace, element: GroupElement) -> Matrix:
+    """The isometry that an element is; escnn takes its time over polyhedral groups, so finite ones are remembered."""
+    if element.group.continuous:
+        return np.asarray(gspace.basespace_action(element), dtype=np.float64)
+    return _remembered(gspace, element)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(gspace: GSpace, element: GroupElement) -> Matrix:
+    return np.array(gspace.basespace_action(element), dtype=np.float64)
 
 
 def pixel_permutation(gspace: GSpace, kernel_size: int, element: GroupElement) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ __all__ = ["CertificateReport", "assert_certificate_holds"]
 WEIGHT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference, relative to the norm of the weights, between certified and measured errors of the weights."""
 
-_SHAPES = 3
+_SHAPES = 3  # of images; of volumes, which are expensive, one less
 _ELEMENTS = 12
 
 
@@ -75,7 +75,7 @@ def assert_certificate_holds(
     Args:
         layer: anything that :func:`escnn_soft.certificate` understands, or that brings its ``certificate``.
         x: inputs to use instead of random ones; they fix the image size.
-        elements: elements to measure at; by default up to twelve that map pixels to pixels.
+        elements: elements to measure at; by default up to twelve (six in space) that map pixels to pixels.
         in_type: type of the input of a plain torch layer.
         out_type: likewise of the output.
         certificate: the certificate to test; the layer's own if None.
@@ -99,7 +99,8 @@ def assert_certificate_holds(
     if certificate is None:
         certificate = certificate_of(layer, in_type, out_type)
     space = probe.in_type.gspace
-    chosen = exact_elements(space, _ELEMENTS) if elements is None else elements
+    volumes = space.dimensionality == 3
+    chosen = exact_elements(space, _ELEMENTS // (2 if volumes else 1)) if elements is None else elements
     with evaluated(layer), torch.no_grad():
         kernel, bias = dense_kernel(probe), _bias(probe)
         for part, weight, name in ((certificate, kernel, "weights"), (certificate.bias, bias, "bias")):
@@ -213,7 +214,7 @@ def _inputs(
     squares = [shape for shape in order if len(set(shape)) == 1]
     return [
         random_features(probe.in_type, shape, dtype=probe.dtype, seed=i).to(probe.device)
-        for i, shape in enumerate([*order[: _SHAPES - 1], squares[0]])
+        for i, shape in enumerate([*order[: _SHAPES - dims + 1], squares[0]])
     ]
 
 
