@@ -25,6 +25,8 @@ from escnn_soft.nn import (
     SoftR2ConvTransposed,
     SoftR3Conv,
     SoftR3ConvTransposed,
+    SoftR3IcoConv,
+    SoftR3IcoConvTransposed,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
@@ -61,6 +63,8 @@ __all__ = [
     "SoftR2ConvTransposed",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
+    "SoftR3IcoConv",
+    "SoftR3IcoConvTransposed",
     "SoftStatus",
     "SoftnessError",
     "SoftnessScheduler",

@@ -13,9 +13,9 @@ from escnn_soft.errors import ArgumentError, FieldTypeError
 from escnn_soft.nn.arguments import check_groups, check_types, dense_geometry
 from escnn_soft.nn.certificate import convolution_certificate, matrix_certificate
 from escnn_soft.nn.geometry import Geometry, Movement, TransposedGeometry, per_axis
-from escnn_soft.nn.rings import kept_harmonics
+from escnn_soft.nn.rings import kept_harmonics, kept_shells
 from escnn_soft.nn.soft import SoftLayer
-from escnn_soft.spectrum import fibre_transform, kernel_transform
+from escnn_soft.spectrum import SpatialFunction, fibre_transform, kernel_transform
 
 __all__ = ["certificate"]
 
@@ -104,7 +104,11 @@ def _of_convolution(layer: Any, in_type: FieldType, out_type: FieldType) -> Cert
     else:
         between = fields[0], out_type.representations
         geometry = Geometry.of(layer.stride, padding, dilation, layer.padding_mode, layer.groups, dims)
-    harmonics = kept_harmonics(size, None, rings, sigma, dilation, None, dims)
+    harmonics: tuple[SpatialFunction, ...] = (
+        kept_shells(size, layer._samples, rings, sigma, dilation, None, in_type.fibergroup)
+        if hasattr(layer, "_samples")
+        else kept_harmonics(size, None, rings, sigma, dilation, None, dims)
+    )
     transform = kernel_transform(in_type.gspace, *between, size, harmonics, dilation)
     return convolution_certificate(
         transform, *between, kernel, bias, in_type.gspace, geometry, out_type.representations

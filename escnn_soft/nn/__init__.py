@@ -6,6 +6,8 @@ from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
 from escnn_soft.nn.r3conv import SoftR3Conv
 from escnn_soft.nn.r3conv_transposed import SoftR3ConvTransposed
+from escnn_soft.nn.r3icoconv import SoftR3IcoConv
+from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
 
@@ -17,5 +19,7 @@ __all__ = [
     "SoftR2ConvTransposed",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
+    "SoftR3IcoConv",
+    "SoftR3IcoConvTransposed",
     "SoftnessScheduler",
 ]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from escnn.group import Representation
 from escnn.gspaces import GSpace
-from escnn.nn import EquivariantModule, FieldType
+from escnn.nn import EquivariantModule, FieldType, R3IcoConv, R3IcoConvTransposed
 from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, pad
 from torch.nn.modules.conv import _ConvNd
@@ -174,6 +174,8 @@ class SoftConvolution(SoftLayer):
         instance("layer", layer, cls.hard_class, f"Use from_dense for torch.nn.{cls.plain_class.__name__}.")
         if isinstance(layer, SoftLayer):
             raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
+        if hasattr(layer, "_samples") and not issubclass(cls, R3IcoConv | R3IcoConvTransposed):
+            raise ArgumentError("layer", layer, f"a {cls.hard_class.__name__} of harmonics", "Use SoftR3IcoConv.")
         soft = cls(
             layer.in_type, layer.out_type, layer.kernel_size, padding=layer.padding, stride=layer.stride,
             dilation=layer.dilation, groups=layer.groups, bias=layer.bias is not None, sigma=layer._sigma,

@@ -7,17 +7,23 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
-from escnn.group import o3_group
+from escnn.group import Group, o3_group
 from escnn.kernels import CircularShellsBasis, GaussianRadialProfile
 from escnn.nn.modules.conv import r2convolution, r3convolution
 
 from escnn_soft.errors import ArgumentError, BasisFilterError
-from escnn_soft.spectrum import Harmonic
+from escnn_soft.spectrum import Harmonic, VertexShell
 
-__all__ = ["BasisFilter", "FrequenciesCutoff", "check_rings", "kept_harmonics"]
+__all__ = ["BasisFilter", "FrequenciesCutoff", "check_rings", "kept_harmonics", "kept_shells"]
 
 BasisFilter = Callable[[dict[str, Any]], bool]
 FrequenciesCutoff = float | Callable[[float], float]
+
+_ORDERS = {"ico": 3, "dodeca": 5, "icosidodeca": 2}
+"""Order of the rotations that fix a vertex, as escnn has them: its "ico" has 20 vertices and its "dodeca" 12."""
+
+_NO_CUTOFF = 5.0
+"""What ``R3IcoConv`` passes on as its cut-off."""
 
 _RULES = {2: r2convolution.compute_basis_params, 3: r3convolution.compute_basis_params}
 
@@ -43,6 +49,36 @@ def kept_harmonics(
     except KeyError as error:
         expected = f"a filter on rings and frequencies (it asks for {error})"
         remedy = 'Decide by "radius", "sigma" and "irrep:frequency" alone.'
+        raise BasisFilterError("basis_filter", basis_filter, expected, remedy) from error
+
+
+def kept_shells(
+    kernel_size: int,
+    samples: str,
+    rings: list[float] | None,
+    sigma: list[float] | float | None,
+    dilation: int,
+    basis_filter: BasisFilter | None,
+    group: Group,
+) -> tuple[VertexShell, ...]:
+    """The vertices and irreps that ``R3IcoConv`` keeps, by its own rules and arguments."""
+    if samples not in _ORDERS:
+        remedy = "Choose one; fewer vertices need fewer voxels."
+        raise ArgumentError("samples", samples, f"one of {tuple(_ORDERS)}", remedy)
+    check_rings(kernel_size, rings, sigma, dilation, 3)
+    keep, radii, widths, _ = r3convolution.compute_basis_params(
+        kernel_size, _NO_CUTOFF, rings, sigma, dilation, basis_filter
+    )
+    functions = (
+        {**{f"irrep:{name}": value for name, value in psi.attributes.items()}, "radius": r, "sigma": w, "j": psi.id}
+        for r, w in zip(radii, widths, strict=True)
+        for psi in group.irreps()
+    )
+    try:
+        return tuple(VertexShell(a["radius"], a["sigma"], _ORDERS[samples], a["j"]) for a in functions if keep(a))
+    except KeyError as error:
+        expected = f"a filter on rings and irreps (it asks for {error})"
+        remedy = 'Decide by "radius", "sigma", "j" and "irrep:frequency" alone.'
         raise BasisFilterError("basis_filter", basis_filter, expected, remedy) from error
 
 

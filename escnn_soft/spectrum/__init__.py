@@ -9,6 +9,7 @@ from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "SpatialFunction",
+    "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
     "act",

@@ -16,12 +16,13 @@ from escnn_soft.spectrum.grid import Grid, grid_exact
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.planar import PlanarGroup
+from escnn_soft.spectrum.polyhedral import VertexShell, polyhedral_functions
 from escnn_soft.spectrum.spherical import spherical_functions
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
 __all__ = ["SpatialFunction", "kernel_transform"]
 
-SpatialFunction = Harmonic
+SpatialFunction = Harmonic | VertexShell
 """What a band limit is made of."""
 
 
@@ -59,9 +60,12 @@ def kernel_transform(
 def _space(gspace: GSpace, kernel_size: int, harmonics: tuple[SpatialFunction, ...], dilation: int) -> KernelSpace:
     """The functions on the grid, shared by all layers of the same geometry."""
     group, points = fibre_group(gspace), Grid(gspace.dimensionality, kernel_size, dilation).points
+    rings = [h for h in harmonics if isinstance(h, Harmonic)]
     if gspace.dimensionality == 2:
         assert isinstance(group, PlanarGroup)
-        candidates = circular_functions(gspace, group, points, harmonics)
+        candidates = circular_functions(gspace, group, points, rings)
     else:
-        candidates = spherical_functions(gspace, group, points, harmonics)
+        shells = [h for h in harmonics if isinstance(h, VertexShell)]
+        candidates = spherical_functions(gspace, group, points, rings)
+        candidates += polyhedral_functions(gspace, group, points, shells)
     return KernelSpace(group, split_functions(gspace, kernel_size, candidates), exact=grid_exact(gspace))
