@@ -27,6 +27,7 @@ from escnn_soft.nn import (
     SoftR3ConvTransposed,
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
+    SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
@@ -66,6 +67,7 @@ __all__ = [
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
     "SoftStatus",
+    "SoftTensorProduct",
     "SoftnessError",
     "SoftnessScheduler",
     "Term",

@@ -10,6 +10,7 @@ from escnn_soft.nn.r3icoconv import SoftR3IcoConv
 from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.tensor_product import SoftTensorProduct
 
 __all__ = [
     "SoftConvolution",
@@ -21,5 +22,6 @@ __all__ = [
     "SoftR3ConvTransposed",
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
+    "SoftTensorProduct",
     "SoftnessScheduler",
 ]

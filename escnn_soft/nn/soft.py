@@ -23,7 +23,7 @@ from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransf
 
 __all__ = ["SoftLayer"]
 
-_Dense = TypeVar("_Dense", _ConvNd, torch.nn.Linear)
+_Dense = TypeVar("_Dense", bound=Any)
 
 
 class SoftLayer(EquivariantModule):
@@ -364,7 +364,7 @@ class SoftLayer(EquivariantModule):
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
         self.to(layer.weights.device, layer.weights.dtype)
-        self.weights, self.bias = layer.weights, layer.bias
+        self.weights, self.bias = layer.weights, getattr(layer, "bias", None)
         for soft in (self.soft_weights, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)
