@@ -31,6 +31,7 @@ from escnn_soft.nn import (
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
 
@@ -57,6 +58,7 @@ __all__ = [
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
+    "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
     "SoftLinear",
@@ -76,6 +78,8 @@ __all__ = [
     "certificate",
     "certify",
     "harden",
+    "project_after_step",
+    "projected",
     "register_action",
     "register_lipschitz",
     "register_soft",
