@@ -4,10 +4,11 @@ import pytest
 import torch
 from escnn import nn
 
-from escnn_soft import SoftR2ConvTransposed, certificate
+from escnn_soft import SoftR2Conv, SoftR2ConvTransposed, certificate
 from escnn_soft.testing.certificates import assert_certificate_holds
 from escnn_soft.testing.conformance import ConformanceSuite
 from tests.cases import planar
+from tests.certify.checks import check
 from tests.nn.test_dial import disturb
 
 FIELD = planar("D4").type(*[planar("D4").irrep(1, 1), planar("D4").trivial_repr] * 2)
@@ -143,3 +144,18 @@ def test_check_equivariance_passes_strict_layers_and_fails_soft_ones(name, geome
     disturb(layer)
     with pytest.raises(AssertionError, match="the error is up to"):
         layer.check_equivariance()
+
+
+@pytest.mark.parametrize("softness", [0.0, 0.5])
+def test_networks_with_transposed_layers_are_certified(softness) -> None:
+    field = planar("C4").type(*[planar("C4").regular_repr] * 2)
+    first, second = SoftR2Conv(field, field, 3, padding=1, stride=2), soft_between(field, softness)
+    model = nn.SequentialModule(first, nn.ReLU(field), second).eval()
+    cert = check(model, field(torch.randn(2, 8, 9, 9)))
+    assert 0 < cert.bound < float("inf")
+
+
+def soft_between(field, softness) -> SoftR2ConvTransposed:
+    layer = SoftR2ConvTransposed(field, field, 3, padding=1, stride=2, softness=softness)
+    disturb(layer)
+    return layer
