@@ -10,6 +10,7 @@ from escnn_soft.certification import (
     register_action,
     register_lipschitz,
 )
+from escnn_soft.convert import LayerStatus, SoftStatus, harden, register_soft, set_softness, soft_status, soften
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -24,9 +25,20 @@ from escnn_soft.errors import (
     ShapeError,
     SoftnessError,
 )
-from escnn_soft.nn import SoftLinear, SoftnessScheduler, SoftR2Conv
+from escnn_soft.nn import (
+    SoftLinear,
+    SoftnessScheduler,
+    SoftR2Conv,
+    SoftR2ConvTransposed,
+    SoftR3Conv,
+    SoftR3ConvTransposed,
+    SoftR3IcoConv,
+    SoftR3IcoConvTransposed,
+    SoftTensorProduct,
+)
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
 
@@ -45,6 +57,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "LayerStatus",
     "Learned",
     "Level",
     "LevelEnergy",
@@ -52,10 +65,18 @@ __all__ = [
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
+    "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
     "SoftLinear",
     "SoftR2Conv",
+    "SoftR2ConvTransposed",
+    "SoftR3Conv",
+    "SoftR3ConvTransposed",
+    "SoftR3IcoConv",
+    "SoftR3IcoConvTransposed",
+    "SoftStatus",
+    "SoftTensorProduct",
     "SoftnessError",
     "SoftnessScheduler",
     "Term",
@@ -64,6 +85,13 @@ __all__ = [
     "budget",
     "certificate",
     "certify",
+    "harden",
+    "project_after_step",
+    "projected",
     "register_action",
     "register_lipschitz",
+    "register_soft",
+    "set_softness",
+    "soft_status",
+    "soften",
 ]

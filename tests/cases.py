@@ -8,10 +8,10 @@ from functools import cache
 
 from escnn import group, gspaces
 from escnn.group import Group, Representation, directsum
-from escnn.gspaces import GSpace, GSpace2D
-from escnn.kernels import CircularShellsBasis, GaussianRadialProfile
+from escnn.gspaces import GSpace, GSpace2D, GSpace3D
+from escnn.kernels import CircularShellsBasis, GaussianRadialProfile, SphericalShellsBasis
 from escnn.nn import FieldType
-from escnn.nn.modules.conv.r2convolution import compute_basis_params
+from escnn.nn.modules.conv import r2convolution, r3convolution
 
 from escnn_soft.spectrum import Harmonic
 
@@ -95,8 +95,53 @@ def field_types(space: GSpace) -> list[tuple[FieldType, FieldType]]:
     return [(space.type(*a), space.type(*b)) for a, b in pairs]
 
 
-def harmonics(kernel_size: int, dilation: int = 1) -> list[Harmonic]:
-    """The harmonics that ``R2Conv`` keeps by default."""
-    keep, rings, widths, frequency = compute_basis_params(kernel_size, dilation=dilation)
-    functions = CircularShellsBasis(frequency, GaussianRadialProfile(rings, widths)).steerable_attrs_iter()
+def harmonics(kernel_size: int, dilation: int = 1, dims: int = 2) -> list[Harmonic]:
+    """The harmonics that ``R2Conv`` or ``R3Conv`` keeps by default."""
+    rule, shells = {
+        2: (r2convolution.compute_basis_params, CircularShellsBasis),
+        3: (r3convolution.compute_basis_params, SphericalShellsBasis),
+    }[dims]
+    keep, rings, widths, frequency = rule(kernel_size, dilation=dilation)
+    functions = shells(frequency, GaussianRadialProfile(rings, widths)).steerable_attrs_iter()
     return [Harmonic(a["radius"], a["sigma"], a["irrep:frequency"]) for a in functions if keep(a)]
+
+
+SPATIAL: dict[str, Callable[[], GSpace3D]] = {
+    "SO(3)": gspaces.rot3dOnR3,
+    "O(3)": gspaces.flipRot3dOnR3,
+    "octahedral": gspaces.octaOnR3,
+    "full octahedral": gspaces.fullOctaOnR3,
+    "icosahedral": gspaces.icoOnR3,
+    "full icosahedral": gspaces.fullIcoOnR3,
+    "dihedral": gspaces.dihedralOnR3,
+    "dihedral D3": lambda: gspaces.dihedralOnR3(3),
+    "dihedral D4": lambda: gspaces.dihedralOnR3(4),
+    "axial": gspaces.rot2dOnR3,
+    "axial C4": lambda: gspaces.rot2dOnR3(4),
+    "cone": gspaces.conicalOnR3,
+    "cone D4": lambda: gspaces.conicalOnR3(4),
+    "mirror": gspaces.mirOnR3,
+    "cylinder": gspaces.cylindricalOnR3,
+    "cylinder C4": lambda: gspaces.cylindricalOnR3(4),
+    "full cylinder": gspaces.fullCylindricalOnR3,
+    "full cylinder D4": lambda: gspaces.fullCylindricalOnR3(4),
+    "inversion": gspaces.invOnR3,
+    "trivial": gspaces.trivialOnR3,
+}
+"""Every kind of gspace that escnn has in space."""
+
+VOXEL_EXACT = [
+    *("octahedral", "full octahedral", "dihedral D4", "axial C4", "cone D4", "mirror", "cylinder C4"),
+    *("full cylinder D4", "inversion", "trivial"),
+]
+
+
+@cache
+def spatial(name: str) -> GSpace3D:
+    return SPATIAL[name]()
+
+
+def small_types(space: GSpace) -> tuple[FieldType, FieldType]:
+    """Small mixed types: the trivial field and irreps, in two orders."""
+    irreps = some_irreps(space.fibergroup, 3)
+    return space.type(*irreps), space.type(irreps[-1], irreps[0])

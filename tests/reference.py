@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import torch
@@ -32,6 +33,20 @@ def pixel_action(
             x, y = inverse @ np.array([column - half, half - row])  # y points up, rows run down
             source = round(half - y) * kernel_size + round(x + half)
             moved[:, :, row * kernel_size + column] = weight[:, :, source]
+    return fibre_action(element, moved, in_type, out_type)
+
+
+def voxel_action(
+    element: GroupElement, weight: Tensor, in_type: FieldType, out_type: FieldType, kernel_size: int
+) -> Tensor:
+    """As :func:`pixel_action`, voxel by voxel: x runs along the last axis, y and z against the others."""
+    inverse = in_type.gspace.basespace_action(~element)
+    half = (kernel_size - 1) / 2
+    moved = torch.empty_like(weight)
+    for slab, row, column in product(range(kernel_size), repeat=3):
+        x, y, z = inverse @ np.array([column - half, half - row, half - slab])
+        source = (round(half - z) * kernel_size + round(half - y)) * kernel_size + round(x + half)
+        moved[:, :, (slab * kernel_size + row) * kernel_size + column] = weight[:, :, source]
     return fibre_action(element, moved, in_type, out_type)
 
 

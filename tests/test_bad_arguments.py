@@ -18,11 +18,24 @@ OTHER = gspaces.rot2dOnR2(8)
 POINT = gspaces.no_base_space(group.cyclic_group(4))
 SPACE = gspaces.octaOnR3()
 REG = PLANE.type(*[PLANE.regular_repr] * 2)
+VOL = SPACE.type(SPACE.trivial_repr, SPACE.irrep(1))
 VEC = POINT.type(POINT.regular_repr)
 
 
 def conv(**arguments) -> es.SoftR2Conv:
     return es.SoftR2Conv(**{"in_type": REG, "out_type": REG, "kernel_size": 3, **arguments})
+
+
+def transposed(**arguments) -> es.SoftR2ConvTransposed:
+    return es.SoftR2ConvTransposed(**{"in_type": REG, "out_type": REG, "kernel_size": 3, **arguments})
+
+
+def conv3(**arguments) -> es.SoftR3Conv:
+    return es.SoftR3Conv(**{"in_type": VOL, "out_type": VOL, "kernel_size": 3, **arguments})
+
+
+def transposed3(**arguments) -> es.SoftR3ConvTransposed:
+    return es.SoftR3ConvTransposed(**{"in_type": VOL, "out_type": VOL, "kernel_size": 3, **arguments})
 
 
 def linear(**arguments) -> es.SoftLinear:
@@ -111,6 +124,35 @@ BAD = {
     "weight of another shape": (
         lambda: fibre_transform(POINT, [POINT.regular_repr], [POINT.regular_repr]).analysis(torch.zeros(3, 4, 1)), es.ShapeError, r"\(4, 4, \.\.\.\)",
     ),
+    # transposed and in space
+    "transposed: output padding too large": (lambda: transposed(stride=2, output_padding=2), es.ArgumentError, r"less than the stride .* but got output_padding=\(2, 2\).*output sizes"),
+    "transposed: output padding negative": (lambda: transposed(output_padding=-1), es.ArgumentError, "integers >= 0 but got output_padding=-1"),
+    "transposed: stride text": (lambda: transposed(stride="2"), es.ArgumentError, "stride='2'"),
+    "transposed: groups differ": (lambda: transposed(groups=3), es.FieldTypeError, "groups=3 equal groups"),
+    "transposed: point": (lambda: transposed(in_type=VEC, out_type=VEC), es.GSpaceError, "SoftR2ConvTransposed acts on the plane"),
+    "transposed: softness": (lambda: transposed(softness=2), es.SoftnessError, "softness=2"),
+    "transposed: empty basis": (lambda: es.SoftR2ConvTransposed(**empty_types()), es.EmptyBasisError, "equivariant 1 x 1 kernel"),
+    "transposed: shape": (lambda: transposed().evaluate_output_shape((1, 8, 5)), es.ArgumentError, "height, width"),
+    "transposed: from_dense of a convolution": (
+        lambda: es.SoftR2ConvTransposed.from_dense(torch.nn.Conv2d(8, 8, 3), REG, REG), es.ArgumentError, "a ConvTranspose2d but got conv=",
+    ),
+    "transposed: from_hard of a convolution": (
+        lambda: es.SoftR2ConvTransposed.from_hard(nn.R2Conv(REG, REG, 3)), es.ArgumentError, "a R2ConvTransposed but got layer=",
+    ),
+    "plane for 3D": (lambda: conv3(in_type=REG, out_type=REG), es.GSpaceError, "a GSpace3D but got in_type.gspace=.*octaOnR3"),
+    "3D: padding two": (lambda: conv3(padding=(1, 1)), es.ArgumentError, r"one or three integers >= 0 but got padding=\(1, 1\)"),
+    "3D: padding mode": (lambda: conv3(padding_mode="mirror"), es.ArgumentError, "padding_mode='mirror'"),
+    "3D: ring outside": (lambda: conv3(rings=[0.0, 1.8]), es.ArgumentError, r"radii in \[0, 1.73\] but got rings="),
+    "3D: aliased": (lambda: conv3(frequencies_cutoff=5.0), es.AliasedBasisError, "independent harmonics on the 3 x 3 x 3 grid"),
+    "3D: basis filter asks too much": (lambda: conv3(basis_filter=frequency_of_input_irrep), es.BasisFilterError, "in_irrep"),
+    "3D: empty basis": (
+        lambda: conv3(in_type=SPACE.type(SPACE.trivial_repr), out_type=SPACE.type(SPACE.irrep(1)), kernel_size=1), es.EmptyBasisError, "1 x 1 x 1 kernel",
+    ),
+    "3D: shape": (lambda: conv3().evaluate_output_shape((1, 4, 5, 5)), es.ArgumentError, r"\(batch, 4, depth, height, width\)"),
+    "3D: from_dense oblong": (
+        lambda: es.SoftR3Conv.from_dense(torch.nn.Conv3d(4, 4, (3, 3, 1)), VOL, VOL), es.ArgumentError, r"conv.kernel_size=\(3, 3, 1\)",
+    ),
+    "3D transposed: output padding": (lambda: transposed3(output_padding=1), es.ArgumentError, r"output_padding=\(1, 1, 1\)"),
     # conversion
     "from_hard of plain": (lambda: es.SoftR2Conv.from_hard(torch.nn.Conv2d(8, 8, 3)), es.ArgumentError, "a R2Conv but got layer=.*from_dense"),
     "from_hard of soft": (lambda: es.SoftR2Conv.from_hard(conv()), es.ArgumentError, "not soft yet.*Set its .softness"),

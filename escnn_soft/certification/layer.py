@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from escnn.gspaces import GSpace0D, GSpace2D
-from escnn.nn import EquivariantModule, FieldType, Linear, R2Conv
+from escnn.gspaces import GSpace, GSpace0D, GSpace2D, GSpace3D
+from escnn.nn import EquivariantModule, FieldType, Linear, R2Conv, R2ConvTransposed, R3Conv, R3ConvTransposed
 
 from escnn_soft.bounds import Certificate
 from escnn_soft.errors import ArgumentError, FieldTypeError
 from escnn_soft.nn.arguments import check_groups, check_types, dense_geometry
 from escnn_soft.nn.certificate import convolution_certificate, matrix_certificate
-from escnn_soft.nn.execution import Geometry
-from escnn_soft.nn.rings import kept_harmonics
+from escnn_soft.nn.geometry import Geometry, Movement, TransposedGeometry, per_axis
+from escnn_soft.nn.rings import kept_harmonics, kept_shells
 from escnn_soft.nn.soft import SoftLayer
-from escnn_soft.spectrum import fibre_transform, grid_exact, kernel_transform
+from escnn_soft.spectrum import SpatialFunction, fibre_transform, grid_exact, kernel_transform
 
 __all__ = ["certificate"]
+
+_TRANSPOSED = (R2ConvTransposed, R3ConvTransposed, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+_CONVOLUTIONS = {
+    GSpace2D: (R2Conv, torch.nn.Conv2d, R2ConvTransposed, torch.nn.ConvTranspose2d),
+    GSpace3D: (R3Conv, torch.nn.Conv3d, R3ConvTransposed, torch.nn.ConvTranspose3d),
+}
 
 
 def certificate(
@@ -24,7 +32,7 @@ def certificate(
     """The equivariance error of a layer's weights, for every element of the group.
 
     Args:
-        layer: a soft layer, ``escnn.nn.Linear``, ``escnn.nn.R2Conv``, ``torch.nn.Linear`` or ``torch.nn.Conv2d``.
+        layer: a soft layer, escnn's or torch's linear layer, or a convolution of theirs, also a transposed one.
         in_type: type of the input of a plain torch layer; escnn's layers have their own.
         out_type: likewise of the output.
 
@@ -51,17 +59,16 @@ def certificate(
         if isinstance(layer, SoftLayer):
             return layer.certificate()
         in_type, out_type = layer.in_type, layer.out_type
-    if isinstance(layer, R2Conv | torch.nn.Conv2d):
-        return _of_convolution(layer, *_checked(in_type, out_type, GSpace2D))
+    for kind, convolutions in _CONVOLUTIONS.items():
+        if isinstance(layer, convolutions):
+            return _of_convolution(layer, *_checked(in_type, out_type, kind))
     if isinstance(layer, Linear | torch.nn.Linear):
         return _of_matrix(layer, *_checked(in_type, out_type, GSpace0D))
-    expected = "a soft layer, an escnn or torch Linear, R2Conv or Conv2d"
+    expected = "a soft layer, a linear layer or a convolution of escnn or torch"
     raise ArgumentError("layer", layer, expected, "Use certify(model, x) for networks and other modules.")
 
 
-def _checked(
-    in_type: FieldType | None, out_type: FieldType | None, kind: type[GSpace0D] | type[GSpace2D]
-) -> tuple[FieldType, FieldType]:
+def _checked(in_type: FieldType | None, out_type: FieldType | None, kind: type[GSpace]) -> tuple[FieldType, FieldType]:
     remedy = f"Give the types of a {kind.__name__}: certificate(layer, in_type, out_type)."
     check_types(in_type, out_type, kind, remedy)
     return in_type, out_type
@@ -79,19 +86,30 @@ def _of_matrix(layer: Linear | torch.nn.Linear, in_type: FieldType, out_type: Fi
     return matrix_certificate(transform, *fields, matrix, bias, in_type.gspace)
 
 
-def _of_convolution(layer: R2Conv | torch.nn.Conv2d, in_type: FieldType, out_type: FieldType) -> Certificate:
+def _of_convolution(layer: Any, in_type: FieldType, out_type: FieldType) -> Certificate:
     rings = sigma = None
-    if isinstance(layer, R2Conv):
+    if isinstance(layer, EquivariantModule):
         with torch.no_grad():
             kernel, bias = layer.expand_parameters()
         rings, sigma, dilation, padding = layer._rings, layer._sigma, layer.dilation, layer.padding
     else:
         kernel, bias = layer.weight, layer.bias
         _, padding, dilation = dense_geometry(layer, in_type, out_type)
-    fields = check_groups(in_type, out_type, layer.groups), out_type.representations
-    # a group that acts on the pixels splits all functions on them, and needs no band limit
-    exact = grid_exact(in_type.gspace)
-    harmonics = () if exact else kept_harmonics(kernel.shape[-1], None, rings, sigma, dilation, None)
-    transform = kernel_transform(in_type.gspace, *fields, kernel.shape[-1], harmonics, dilation)
-    geometry = Geometry.of(layer.stride, padding, dilation, layer.padding_mode, layer.groups)
-    return convolution_certificate(transform, *fields, kernel, bias, in_type.gspace, geometry)
+    dims, size, fields = kernel.dim() - 2, kernel.shape[-1], check_groups(in_type, out_type, layer.groups)
+    geometry: Movement
+    if isinstance(layer, _TRANSPOSED):
+        kernel, between = kernel.transpose(0, 1), (in_type.representations, fields[1])
+        stride, padding, extra = (per_axis(v, dims) for v in (layer.stride, padding, layer.output_padding))
+        geometry = TransposedGeometry(stride, padding, dilation, layer.groups, extra)
+    else:
+        between = fields[0], out_type.representations
+        geometry = Geometry.of(layer.stride, padding, dilation, layer.padding_mode, layer.groups, dims)
+    harmonics: tuple[SpatialFunction, ...] = ()
+    if hasattr(layer, "_samples"):
+        harmonics = kept_shells(size, layer._samples, rings, sigma, dilation, None, in_type.fibergroup)
+    elif not grid_exact(in_type.gspace):  # a group that acts on the pixels splits all functions on them
+        harmonics = kept_harmonics(size, None, rings, sigma, dilation, None, dims)
+    transform = kernel_transform(in_type.gspace, *between, size, harmonics, dilation)
+    return convolution_certificate(
+        transform, *between, kernel, bias, in_type.gspace, geometry, out_type.representations
+    )

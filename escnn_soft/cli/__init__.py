@@ -1,4 +1,4 @@
-"""The command line: ``escnn-soft demo`` or ``python -m escnn_soft demo``."""
+"""The command line: ``escnn-soft COMMAND`` or ``python -m escnn_soft COMMAND``."""
 
 from __future__ import annotations
 

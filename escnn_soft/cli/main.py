@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from escnn_soft.cli import conversion, inspect
+from escnn_soft.cli.models import UsageError
 from escnn_soft.cli.settings import CLASS_SIZE, Settings, quick
 from escnn_soft.errors import EscnnSoftError
 
@@ -33,26 +35,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line; those of the process by default.
 
     Returns:
-        0, or 1 after an error that is not the command line's own, or 130 after Ctrl-C. A wrong command line exits
-        with 2 by itself, ``--help`` with 0.
+        0, or 1 after a failed check or an error that is not the command line's own, 2 if the command line names what
+        does not exist, 130 after Ctrl-C. A wrong command line exits with 2 by itself, ``--help`` with 0.
 
     Raises:
         ModuleNotFoundError: if something is missing that is not one of the demo's extras.
     """
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
     try:
-        _demo(options)
+        return options.run(options)
+    except UsageError as error:
+        return _fail(f"error: {error}", 2)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRAS:
+        if error.name == "safetensors":
+            return _fail("this checkpoint needs safetensors, which is not installed: pip install safetensors")
+        if options.command != "demo" or (error.name or "").partition(".")[0] not in _EXTRAS:
             raise
         return _fail(f'the demo needs {error.name}, which is not installed: pip install "escnn-soft[demo]"')
     except BrokenProcessPool:
         return _fail("a training process was killed, perhaps for want of memory: try --workers 1")
     except (EscnnSoftError, OSError) as error:
         return _fail(str(error))
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -84,15 +90,19 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--images", type=_whole(1, most), default=full.images, metavar="N", help=images)
     epochs = f"passes over the training images (default: {full.epochs}, --quick: {quick().epochs})"
     task.add_argument("--epochs", type=_whole(1, 1000), default=argparse.SUPPRESS, metavar="N", help=epochs)
+    demo.set_defaults(run=_demo)
+    inspect.add_commands(commands)
+    conversion.add_commands(commands)
     return parser
 
 
-def _demo(options: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> int:
     base = quick() if options.quick else Settings()
     given = {name: getattr(options, name) for name in ("seeds", "angle", "images", "epochs") if hasattr(options, name)}
     torch.set_num_threads(1)  # on layers this small a second thread costs more than it brings
     # only now: this pulls in matplotlib, mlxtend and tqdm, which are an extra
     importlib.import_module("escnn_soft.cli.demo").run(replace(base, **given), options.output, options.workers)
+    return 0
 
 
 def _fail(message: str, code: int = 1) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -64,51 +65,57 @@ def spectral_norm(matrices: Tensor) -> Tensor:
     return top.sqrt() * (1 + 8 * (m + n) * torch.finfo(torch.float64).eps)
 
 
-def convolution_norm(kernel: Tensor, stride: tuple[int, int] = (1, 1), dilation: int = 1) -> float:
+def convolution_norm(kernel: Tensor, stride: Sequence[int] | None = None, dilation: int = 1) -> float:
     r"""Upper bound on ||conv(x, kernel)|| / ||x|| for images of every size, zero padding of every width included.
 
-    A convolution of a finite image, zeros around it, is a part of the convolution on the whole plane, which multiplies
-    each frequency by the kernel's symbol. A stride s splits the image into s^2 phases, and the convolution into one of
-    stride 1 on s^2 times as many channels. The symbol is a trigonometric polynomial, so its supremum is at most
-    :func:`oversampling_factor` times its maximum on a grid of frequencies. Without a stride, dilation spreads the
-    frequencies and changes no supremum.
+    A convolution of a finite image, zeros around it, is a part of the convolution on the whole plane (or space), which
+    multiplies each frequency by the kernel's symbol. A stride s splits the image into s^d phases, and the convolution
+    into one of stride 1 on s^d times as many channels. The symbol is a trigonometric polynomial, so its supremum is at
+    most :func:`oversampling_factor` times its maximum on a grid of frequencies. Without a stride, dilation spreads the
+    frequencies and changes no supremum. A transposed convolution is an adjoint, and has its norm.
 
         ||conv|| <= sup_w ||sum_p K(p) e^(-i w p)|| <= product of factors * max over the grid
 
     Args:
-        kernel: in double precision.  # shape: (out, in, height, width)
-        stride: per axis.
+        kernel: in double precision.  # shape: (out, in, *sizes), d sizes
+        stride: per axis; 1 by default.
         dilation: spacing of the kernel's pixels.
 
     Returns:
-        The bound; up to 7 % above the supremum, 33 % for more than 128 channels, exact for 1 x 1 kernels.
+        The bound; for two axes up to 7 % above the supremum, 33 % for more than 128 channels (11 % and 54 % for three
+        axes), exact for kernels of a single pixel.
 
     Example:
         >>> box = torch.ones(1, 1, 3, 3, dtype=torch.float64) / 9
         >>> 1.0 <= convolution_norm(box) < 1.08
         True
     """
-    phases = kernel if stride == (1, 1) else _phases(_dilated(kernel, dilation), stride)
+    steps = (1,) * (kernel.dim() - 2) if stride is None else tuple(stride)
+    phases = kernel if max(steps) == 1 else _phases(_dilated(kernel, dilation), steps)
     oversampling = OVERSAMPLING if min(phases.shape[:2]) <= MANY_CHANNELS else COARSE_OVERSAMPLING
     factor, points = 1.0, []
     for taps in phases.shape[2:]:
         degree = (taps - 1) / 2
         points.append(max(1, math.ceil(oversampling * degree)))
         factor *= oversampling_factor(degree, points[-1])
-    symbol = torch.fft.rfft2(phases, s=points).flatten(2)  # the other half is its complex conjugate
+    axes = tuple(range(2, kernel.dim()))
+    symbol = torch.fft.rfftn(phases, s=points, dim=axes).flatten(2)  # the other half is its complex conjugate
     return factor * float(spectral_norm(symbol.permute(2, 0, 1)).max())
 
 
 def _dilated(kernel: Tensor, dilation: int) -> Tensor:
-    height, width = (dilation * (taps - 1) + 1 for taps in kernel.shape[2:])
-    spread = kernel.new_zeros(*kernel.shape[:2], height, width)
-    spread[:, :, ::dilation, ::dilation] = kernel
+    spread = kernel.new_zeros(*kernel.shape[:2], *(dilation * (taps - 1) + 1 for taps in kernel.shape[2:]))
+    every = slice(None, None, dilation)
+    spread[(slice(None), slice(None), *[every] * (kernel.dim() - 2))] = kernel
     return spread
 
 
-def _phases(kernel: Tensor, stride: tuple[int, int]) -> Tensor:
+def _phases(kernel: Tensor, stride: tuple[int, ...]) -> Tensor:
     """The kernel of stride 1 between the phases of the image: K'[(o), (i, a, b), q] = K[o, i, s q + (a, b)]."""
-    (out, channels, height, width), (down, right) = kernel.shape, stride
-    kernel = torch.nn.functional.pad(kernel, (0, -width % right, 0, -height % down))
-    kernel = kernel.reshape(out, channels, kernel.shape[2] // down, down, kernel.shape[3] // right, right)
-    return kernel.permute(0, 1, 3, 5, 2, 4).reshape(out, -1, *kernel.shape[2:5:2])
+    dims, (out, channels) = len(stride), kernel.shape[:2]
+    missing = [(0, -taps % step) for taps, step in zip(kernel.shape[2:], stride, strict=True)]
+    kernel = torch.nn.functional.pad(kernel, [n for pair in reversed(missing) for n in pair])
+    split = [n for taps, step in zip(kernel.shape[2:], stride, strict=True) for n in (taps // step, step)]
+    kernel = kernel.reshape(out, channels, *split)
+    phases, taps = [3 + 2 * axis for axis in range(dims)], [2 + 2 * axis for axis in range(dims)]
+    return kernel.permute(0, 1, *phases, *taps).reshape(out, -1, *split[::2])

@@ -1,8 +1,27 @@
 """Soft twins of escnn's layers, and their softness over time."""
 
+from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.linear import SoftLinear
 from escnn_soft.nn.r2conv import SoftR2Conv
+from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
+from escnn_soft.nn.r3conv import SoftR3Conv
+from escnn_soft.nn.r3conv_transposed import SoftR3ConvTransposed
+from escnn_soft.nn.r3icoconv import SoftR3IcoConv
+from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.tensor_product import SoftTensorProduct
 
-__all__ = ["SoftLayer", "SoftLinear", "SoftR2Conv", "SoftnessScheduler"]
+__all__ = [
+    "SoftConvolution",
+    "SoftLayer",
+    "SoftLinear",
+    "SoftR2Conv",
+    "SoftR2ConvTransposed",
+    "SoftR3Conv",
+    "SoftR3ConvTransposed",
+    "SoftR3IcoConv",
+    "SoftR3IcoConvTransposed",
+    "SoftTensorProduct",
+    "SoftnessScheduler",
+]

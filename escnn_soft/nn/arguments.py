@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 from escnn.nn import FieldType
+from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft.errors import ArgumentError, FieldTypeError, GSpaceError
 
-__all__ = ["check_geometry", "check_groups", "check_types", "dense_geometry"]
+__all__ = ["check_geometry", "check_groups", "check_output_padding", "check_types", "dense_geometry"]
 
 
 def check_types(in_type: FieldType, out_type: FieldType, kind: type[GSpace], remedy: str) -> None:
@@ -24,8 +24,11 @@ def check_types(in_type: FieldType, out_type: FieldType, kind: type[GSpace], rem
         raise GSpaceError("out_type.gspace", out_type.gspace, f"the gspace of in_type, {in_type.gspace}", remedy)
 
 
-def check_groups(in_type: FieldType, out_type: FieldType, groups: int) -> list[Representation]:
-    """The fields of one group of the input, after checking that all groups of both types are equal."""
+def check_groups(
+    in_type: FieldType, out_type: FieldType, groups: int
+) -> tuple[list[Representation], list[Representation]]:
+    """The fields of one group of the input and of the output, after checking that all groups of a type are equal."""
+    parts = []
     for name, field_type in (("in_type", in_type), ("out_type", out_type)):
         fields = field_type.representations
         size = len(fields) // groups
@@ -33,24 +36,35 @@ def check_groups(in_type: FieldType, out_type: FieldType, groups: int) -> list[R
             expected = f"fields that split into groups={groups} equal groups"
             remedy = "Repeat the same fields in the same order once per group, or lower groups."
             raise FieldTypeError(name, field_type, expected, remedy)
-    return list(in_type.representations[: len(in_type) // groups])
+        parts.append(list(fields[:size]))
+    return parts[0], parts[1]
 
 
-def check_geometry(padding: object, stride: object, padding_mode: object) -> None:
-    """Refuse paddings and strides that are not one or two integers, and unknown padding modes."""
-    for name, value, minimum in (("padding", padding, 0), ("stride", stride, 1)):
-        for part in value if isinstance(value, tuple) and len(value) == 2 else (value,):
+def check_geometry(dims: int, padding_mode: str = "zeros", **sizes: object) -> None:
+    """Refuse what are not one integer or one per axis, and unknown padding modes."""
+    count, axes = {2: ("two", "both axes or a tuple (vertical, horizontal)"), 3: ("three", "all axes or one per axis")}[
+        dims
+    ]
+    for name, value in sizes.items():
+        minimum = 1 if name == "stride" else 0
+        for part in value if isinstance(value, tuple) and len(value) == dims else (value,):
             if isinstance(part, bool) or not isinstance(part, int) or part < minimum:
-                remedy = "Pass one value for both axes or a tuple (vertical, horizontal)."
-                raise ArgumentError(name, value, f"one or two integers >= {minimum}", remedy)
+                raise ArgumentError(name, value, f"one or {count} integers >= {minimum}", f"Pass one value for {axes}.")
     modes = ("zeros", "reflect", "replicate", "circular")
     if padding_mode not in modes:
         raise ArgumentError("padding_mode", padding_mode, f"one of {modes}", "Choose one of these.")
 
 
-def dense_geometry(
-    conv: torch.nn.Conv2d, in_type: FieldType, out_type: FieldType
-) -> tuple[int, int | tuple[int, int], int]:
+def check_output_padding(output_padding: tuple[int, ...], stride: tuple[int, ...], dilation: int) -> None:
+    """Refuse output paddings as large as the step between pixels of the output."""
+    for extra, step in zip(output_padding, stride, strict=True):
+        if extra >= max(step, dilation):
+            expected = f"less than the stride {stride} or the dilation {dilation}"
+            remedy = "It only chooses among the output sizes that a stride makes possible."
+            raise ArgumentError("output_padding", output_padding, expected, remedy)
+
+
+def dense_geometry(conv: _ConvNd, in_type: FieldType, out_type: FieldType) -> tuple[int, int | tuple[int, ...], int]:
     """Kernel size, padding and dilation of a plain convolution, after checking that a soft layer can have them."""
     for name, field_type, channels in (
         ("in_type", in_type, conv.in_channels),
@@ -60,16 +74,15 @@ def dense_geometry(
             expected = f"a type with the convolution's {channels} channels (it has {field_type.size})"
             raise FieldTypeError(name, field_type, expected, "Choose fields whose sizes add up to the channels.")
     for name in ("kernel_size", "dilation"):
-        first, second = getattr(conv, name)
-        if first != second:
+        value = getattr(conv, name)
+        if len(set(value)) > 1:
             remedy = "Rotations need a square kernel; pad the weight with zeros to a square one."
-            raise ArgumentError(f"conv.{name}", (first, second), "the same value on both axes", remedy)
+            raise ArgumentError(f"conv.{name}", tuple(value), "the same value on all axes", remedy)
     padding = conv.padding
     if isinstance(padding, str):  # "valid" or "same"
         twice = 0 if padding == "valid" else conv.dilation[0] * (conv.kernel_size[0] - 1)
         if twice % 2:
             remedy = "Pad explicitly, or use an odd kernel."
             raise ArgumentError("conv.padding", padding, "the same padding on all sides", remedy)
-        padding = (twice // 2, twice // 2)
-    vertical, horizontal = padding
-    return conv.kernel_size[0], vertical if vertical == horizontal else (vertical, horizontal), conv.dilation[0]
+        padding = (twice // 2,) * len(conv.kernel_size)
+    return conv.kernel_size[0], padding[0] if len(set(padding)) == 1 else tuple(padding), conv.dilation[0]

@@ -1,4 +1,4 @@
-"""Certificates of matrices and planar kernels that run between given fields."""
+"""Certificates of matrices and kernels that run between given fields."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from escnn.group import Representation
-from escnn.gspaces import GSpace, GSpace2D
+from escnn.gspaces import GSpace
 from torch import Tensor
 
 from escnn_soft.bounds import Certificate, Term
-from escnn_soft.nn.execution import ConvolutionExecution, Geometry, MatrixExecution
+from escnn_soft.nn.execution import ConvolutionExecution, MatrixExecution
+from escnn_soft.nn.geometry import Movement
 from escnn_soft.spectrum import IrrepGrams, WeightTransform, fibre_group, fibre_transform
 
 __all__ = ["convolution_certificate", "matrix_certificate"]
@@ -54,19 +55,21 @@ def convolution_certificate(
     out_fields: Fields,
     kernel: Tensor,
     bias: Tensor | None,
-    gspace: GSpace2D,
-    geometry: Geometry,
+    gspace: GSpace,
+    geometry: Movement,
+    bias_fields: Fields | None = None,
 ) -> Certificate:
-    """Certificate of a planar convolution, exact under the elements that move pixels onto pixels.
+    """Certificate of a convolution, transposed or not, exact under the elements that move pixels onto pixels.
 
     Args:
         transform: the spectrum of the kernels between the fields.
-        in_fields: fields of the input of one group.
-        out_fields: fields of the output.
-        kernel: in the dtype in which it runs.  # shape: (out, in / groups, k, k)
+        in_fields: fields of the input (of one group, unless transposed).
+        out_fields: fields of the output (of one group, if transposed).
+        kernel: in the dtype in which it runs.  # shape: (out, in / groups, k, ...) or (out / groups, in, k, ...)
         bias: or None.  # shape: (out,)
-        gspace: on the plane.
+        gspace: on the plane or in space.
         geometry: how the kernel moves.
+        bias_fields: fields of the output, all groups; ``out_fields`` if None.
 
     Returns:
         The certificate.
@@ -87,7 +90,8 @@ def convolution_certificate(
             )
     return Certificate(
         terms, "grid" if transform.exact else "continuous", reason, tuple(assumptions),
-        _bias(bias, out_fields, gspace), symmetry=transform.group, execution=execution,
+        _bias(bias, out_fields if bias_fields is None else bias_fields, gspace),
+        symmetry=transform.group, execution=execution,
     )  # fmt: skip
 
 
@@ -109,9 +113,7 @@ def _bias(bias: Tensor | None, out_fields: Fields, gspace: GSpace) -> Certificat
     return matrix_certificate(transform, trivial, out_fields, bias[:, None], None, gspace)
 
 
-def _geometry_in_words(geometry: Geometry, execution: ConvolutionExecution) -> str:
+def _geometry_in_words(geometry: Movement, execution: ConvolutionExecution) -> str:
     names = ", ".join(str(g) for g in execution.elements)
     words = f"operator bounds hold under {names}"
-    if max(geometry.stride) > 1:
-        words += f", where (size + 2 padding - dilation (k - 1) - 1) is a multiple of the stride {geometry.stride}"
-    return words
+    return f"{words}, {geometry.conditions}" if geometry.conditions else words

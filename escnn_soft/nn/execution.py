@@ -1,19 +1,19 @@
-"""Matrices and planar convolutions as they run: which elements they can be compared under, and how far they miss."""
+"""Matrices and convolutions as they run: which elements they can be compared under, and how far they miss."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from escnn.group import GroupElement, Representation
-from escnn.gspaces import GSpace2D
+from escnn.gspaces import GSpace
 from torch import Tensor
 
 from escnn_soft.bounds import Execution, PixelErrors
-from escnn_soft.linalg import convolution_norm, oversampling_factor, spectral_norm
+from escnn_soft.linalg import oversampling_factor, spectral_norm
+from escnn_soft.nn.geometry import Movement
 from escnn_soft.spectrum import (
     FibreGroup,
     act_on_rows,
@@ -23,7 +23,7 @@ from escnn_soft.spectrum import (
     pixel_permutation,
 )
 
-__all__ = ["ConvolutionExecution", "Geometry", "MatrixExecution"]
+__all__ = ["ConvolutionExecution", "MatrixExecution"]
 
 Fields = Sequence[Representation]
 
@@ -34,99 +34,25 @@ _LARGEST_ORBIT = 10**8
 """Numbers that may be decomposed for one operator norm over a Lie group; beyond it the Frobenius norm has to do."""
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How a planar convolution moves over its input; pairs are (vertical, horizontal).
-
-    Attributes:
-        stride: step of the kernel.
-        padding: pixels added on each side.
-        dilation: spacing of the kernel's pixels.
-        padding_mode: what is added.
-        groups: blocks of fields that are convolved separately.
-    """
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: int
-    padding_mode: str
-    groups: int
-
-    @staticmethod
-    def of(
-        stride: int | tuple[int, ...], padding: int | tuple[int, ...], dilation: int, padding_mode: str, groups: int
-    ) -> Geometry:
-        """A geometry from the arguments of a convolution, where one number stands for both axes."""
-        (down, right), (vertical, horizontal) = ((v, v) if isinstance(v, int) else v for v in (stride, padding))
-        return Geometry((down, right), (vertical, horizontal), dilation, padding_mode, groups)
-
-    def off_centre(self, kernel_size: int, size: int, axis: int) -> str | None:
-        """Why the windows along an axis are not symmetric about the image's centre; None if they are."""
-        span, stride, padding = self.dilation * (kernel_size - 1) + 1, self.stride[axis], self.padding[axis]
-        rest = (size + 2 * padding - span) % stride
-        if rest == 0:
-            return None
-        return (
-            f"stride {stride} is off-centre on size {size}: "
-            f"({size} + 2 * {padding} - {span}) % {stride} = {rest}, and it should be 0"
-        )
-
-    def norm(self, kernel: Tensor) -> float:
-        """Upper bound on the operator norm of the convolution, for images of any size.
-
-        Padding repeats pixels, r times at most along an axis, and so multiplies norms by sqrt(r) at most. Where the
-        output is not larger than the input, it is also a part of the convolution, of stride 1, of the periodic
-        continuation of the image (circular), of its mirrored one with twice the period (reflect), or of an image whose
-        last pixels are repeated (replicate; a single pixel meets the symbol at frequency 0).
-
-        Args:
-            kernel: in double precision.  # shape: (out, in / groups, k, k)
-
-        Returns:
-            The bound.
-        """
-        blocks, dilation = kernel.chunk(self.groups), self.dilation
-        largest = max(convolution_norm(block, self.stride, dilation) for block in blocks)
-        if self.padding_mode == "zeros" or self.padding == (0, 0):
-            return largest
-        padded = largest * self.repetition()
-        if any(2 * p > dilation * (kernel.shape[-1] - 1) for p in self.padding):
-            return padded
-        repeated = {"circular": [1, 1], "reflect": [2, 2], "replicate": [p + 1 for p in self.padding]}
-        factor = self._factor(repeated[self.padding_mode])
-        return min(padded, max(convolution_norm(block) for block in blocks) * factor)
-
-    def _factor(self, repeated: Sequence[int]) -> float:
-        """sqrt of how often a pixel occurs, over the axes that are padded."""
-        return math.prod(math.sqrt(r) for r, padding in zip(repeated, self.padding, strict=True) if padding > 0)
-
-    def repetition(self) -> float:
-        """Upper bound on the norm of the padding itself."""
-        if self.padding_mode == "zeros":
-            return 1.0
-        reflects = self.padding_mode != "replicate"
-        return self._factor([3 if reflects else 2 * padding + 1 for padding in self.padding])
-
-
 class ConvolutionExecution(Execution):
-    """A planar convolution, exact under the elements that move pixels onto pixels.
+    """A convolution, transposed or not, exact under the elements that move pixels onto pixels.
 
     Args:
-        gspace: escnn gspace on the plane.
-        in_fields: fields of the input of one group.
-        out_fields: fields of the output.
-        kernel: as it runs, in double precision.  # shape: (out, in / groups, k, k)
+        gspace: escnn gspace on the plane or in space.
+        in_fields: fields of the input (of one group, unless transposed).
+        out_fields: fields of the output (of one group, if transposed).
+        kernel: as it runs, in double precision.  # shape: (out, in / groups, k, ...) or (out / groups, in, k, ...)
         geometry: how it moves.
         dtype: in which the layer computes.
     """
 
     def __init__(
         self,
-        gspace: GSpace2D,
+        gspace: GSpace,
         in_fields: Fields,
         out_fields: Fields,
         kernel: Tensor,
-        geometry: Geometry,
+        geometry: Movement,
         dtype: torch.dtype,
     ) -> None:
         super().__init__(dtype)
@@ -139,7 +65,7 @@ class ConvolutionExecution(Execution):
         return tuple(g for g in pixel_elements(self.gspace) if self._lopsided(g) is None)
 
     def error(self, element: GroupElement) -> Tensor:
-        """g . K - K on the pixels, (out, in / groups, k, k)."""
+        """g . K - K on the pixels, in the kernel's shape."""
         kernel = self.kernel.flatten(2)
         moved = torch.empty_like(kernel)
         moved[:, :, pixel_permutation(self.gspace, self.kernel.shape[-1], element)] = kernel
@@ -167,8 +93,8 @@ class ConvolutionExecution(Execution):
 
     @property
     def frobenius_factor(self) -> float:
-        """sum_p ||K(p)|| <= k ||K||_F over k^2 pixels."""
-        return self.geometry.repetition() * self.kernel.shape[-1]
+        """sum_p ||K(p)|| <= sqrt(n) ||K||_F over n pixels."""
+        return self.geometry.repetition() * math.sqrt(self.kernel[0, 0].numel())
 
     @cached_property
     def lipschitz(self) -> float:
@@ -178,28 +104,29 @@ class ConvolutionExecution(Execution):
     @cached_property
     def rounding(self) -> float:
         """gamma_n || |K| ||, with n the number of products that are summed."""
-        magnitude = self.kernel.abs().sum((2, 3))  # the symbol of |K| is largest at frequency 0
-        largest = max(float(spectral_norm(block)) for block in magnitude.chunk(self.geometry.groups))
+        magnitude = self.kernel.abs().flatten(2).sum(2)  # the symbol of |K| is largest at frequency 0
+        largest = max(float(spectral_norm(block)) for block in self.geometry.blocks(magnitude))
         return self.accumulated(self.kernel[0].numel() + 1) * largest * self.geometry.repetition()
 
     def refusal(self, element: GroupElement, input_shape: Sequence[int]) -> str | None:
-        """Why the element is not covered on images (batch, channels, height, width)."""
+        """Why the element is not covered on images (batch, channels, ..., height, width)."""
         if not moves_pixels(self.gspace, element):
             return f"{element} moves pixels off the grid"
-        matrix = grid_action(self.gspace, element)
-        swaps = matrix[0, 0] == 0
-        moved = [axis for axis, sign in ((0, matrix[1, 1]), (1, matrix[0, 0])) if swaps or sign < 0]
+        moved = [axis for axis, (source, sign) in enumerate(self._axes(element)) if source != axis or sign < 0]
         reasons = [self._lopsided(element)]
         reasons += [self.geometry.off_centre(self.kernel.shape[-1], input_shape[2 + a], a) for a in moved]
         return next((reason for reason in reasons if reason is not None), None)
 
     def _lopsided(self, element: GroupElement) -> str | None:
-        """Why an element that swaps the axes does not respect the geometry."""
-        swaps = grid_action(self.gspace, element)[0, 0] == 0
-        for name, pair in (("stride", self.geometry.stride), ("padding", self.geometry.padding)):
-            if swaps and pair[0] != pair[1]:
-                return f"{name} {pair} differs between the axes that {element} swaps"
-        return None
+        """Why an element that swaps axes does not respect the geometry."""
+        different = (self.geometry.lopsided(axis, source) for axis, (source, _) in enumerate(self._axes(element)))
+        argument = next((words for words in different if words is not None), None)
+        return None if argument is None else f"{argument} differs between the axes that {element} swaps"
+
+    def _axes(self, element: GroupElement) -> list[tuple[int, int]]:
+        """For each axis in the order of storage, (..., y, x), which axis the element puts there, and its sign."""
+        matrix = grid_action(self.gspace, element)[::-1, ::-1]
+        return [(int(row.nonzero()[0][0]), int(row.sum())) for row in matrix]
 
 
 class MatrixExecution(Execution):

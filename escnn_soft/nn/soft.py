@@ -12,6 +12,7 @@ from escnn.nn import EquivariantModule, GeometricTensor
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 from torch.nn import Module, Parameter
+from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft.bounds import Certificate
 from escnn_soft.errors import DtypeError, FieldTypeError
@@ -22,7 +23,7 @@ from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransf
 
 __all__ = ["SoftLayer"]
 
-_Dense = TypeVar("_Dense", torch.nn.Conv2d, torch.nn.Linear)
+_Dense = TypeVar("_Dense", bound=Any)
 
 
 class SoftLayer(EquivariantModule):
@@ -53,11 +54,20 @@ class SoftLayer(EquivariantModule):
     # ------------------------------------------------------------------ construction
 
     def _add_softness(
-        self, transform: WeightTransform, in_representations: Sequence[Representation], policy: Policy, *, bias: bool
+        self,
+        transform: WeightTransform,
+        in_representations: Sequence[Representation],
+        policy: Policy,
+        *,
+        bias: bool,
+        out_representations: Sequence[Representation] | None = None,
     ) -> None:
         """Add the soft parameters; called once, after escnn's constructor."""
         self._transform = transform
         self._in_representations = tuple(in_representations)
+        # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
+        out_fields = self.out_type.representations if out_representations is None else out_representations
+        self._out_representations = tuple(out_fields)
         self._basisexpansion = own(self._basisexpansion)
         self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
         self._bias_transform: WeightTransform | None = None
@@ -114,7 +124,7 @@ class SoftLayer(EquivariantModule):
             logits, bias_logits = self.level_logits.split(
                 [len(self._gains.static), len(self.level_logits) - len(self._gains.static)]
             )
-        gains = self._gains(self.soft_weights, strict_kernel.reshape(self._transform.shape), logits)
+        gains = self._gains(self.soft_weights, self._as_graded(strict_kernel), logits)
         if self._bias_gains is None or self.soft_bias is None:
             return gains, None
         column = self.soft_bias.new_zeros(self.out_type.size) if strict_bias is None else strict_bias
@@ -138,6 +148,14 @@ class SoftLayer(EquivariantModule):
     ) -> WeightTransform:
         """The layer's spectrum between other fields."""
         raise NotImplementedError
+
+    def _as_graded(self, kernel: Tensor) -> Tensor:
+        """An expanded kernel as the spectrum has it, (out, in, S)."""
+        return kernel.reshape(self._transform.shape)
+
+    def _as_kernel(self, graded: Tensor, shape: Sequence[int]) -> Tensor:
+        """Weights (out, in, S) as the layer's kernel has them."""
+        return graded.reshape(tuple(shape))
 
     # ------------------------------------------------------------------ the dial
 
@@ -165,7 +183,7 @@ class SoftLayer(EquivariantModule):
         with torch.no_grad():
             kernel, bias = self.expand_parameters()
             gains, bias_gains = self._current_gains(*super().expand_parameters())
-        levels = _measure(self._transform, kernel, gains)
+        levels = _measure(self._transform, self._as_graded(kernel), gains)
         if bias is None or self._bias_transform is None:
             return WeightSpectrum(levels)
         return WeightSpectrum(levels, _measure(self._bias_transform, bias[:, None, None], bias_gains))
@@ -196,7 +214,7 @@ class SoftLayer(EquivariantModule):
             if self._strict:
                 return kernel, bias
             gains, bias_gains = self._current_gains(kernel, bias)
-            kernel = kernel + self._gains.breaking.synthesis(self.soft_weights, gains).reshape(kernel.shape)
+            kernel = kernel + self._as_kernel(self._gains.breaking.synthesis(self.soft_weights, gains), kernel.shape)
             if self.soft_bias is not None:
                 assert self._bias_gains is not None
                 soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
@@ -307,9 +325,9 @@ class SoftLayer(EquivariantModule):
 
     def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
         """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
-        transform, kernel = self._transform, weight.detach().double().cpu().reshape(self._transform.shape)
+        transform, kernel = self._transform, self._as_graded(weight.detach().double().cpu())
         blocks = {pair: self._sharp_basis(pair) for pair, _ in pair_blocks(self._basisexpansion)}
-        representations = self._in_representations, self.out_type.representations
+        representations = self._in_representations, self._out_representations
         equivariant = transform.equivariant.project(kernel)
         with torch.no_grad():
             self.weights.copy_(basis_coordinates(self._basisexpansion, representations, blocks, equivariant))
@@ -325,7 +343,7 @@ class SoftLayer(EquivariantModule):
                     self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
         self._cached = None
 
-    def _become_dense(self, dense: torch.nn.Conv2d | torch.nn.Linear) -> None:
+    def _become_dense(self, dense: _ConvNd | torch.nn.Linear) -> None:
         """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
         self.to(dense.weight.device, dense.weight.dtype)
         self._set_dense(dense.weight, dense.bias)
@@ -344,7 +362,7 @@ class SoftLayer(EquivariantModule):
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
         self.to(layer.weights.device, layer.weights.dtype)
-        self.weights, self.bias = layer.weights, layer.bias
+        self.weights, self.bias = layer.weights, getattr(layer, "bias", None)
         for soft in (self.soft_weights, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)

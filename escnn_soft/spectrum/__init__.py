@@ -1,33 +1,29 @@
-"""The Fourier transform of weights: levels, analysis and synthesis for fibre maps and planar kernels."""
+"""The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.gram import IrrepGrams
-from escnn_soft.spectrum.grid import (
-    Harmonic,
-    PlanarGrid,
-    grid_action,
-    grid_exact,
-    moves_pixels,
-    pixel_elements,
-    pixel_permutation,
-)
+from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
-from escnn_soft.spectrum.kernel import kernel_transform
+from escnn_soft.spectrum.harmonics import Harmonic
+from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.planar import PlanarGroup
+from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
     "FibreGroup",
+    "Grid",
     "Harmonic",
     "IrrepGrams",
     "IrrepId",
     "Level",
     "LevelEnergy",
-    "PlanarGrid",
     "PlanarGroup",
+    "SpatialFunction",
+    "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
     "act",

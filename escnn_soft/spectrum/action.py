@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
 import torch
 from escnn.group import GroupElement, Representation
 from escnn.nn import FieldType, GeometricTensor
+from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.spectrum.grid import grid_action
@@ -21,10 +23,10 @@ def act(element: GroupElement, field: GeometricTensor) -> GeometricTensor:
 
     Args:
         element: an element of the gspace's fibre group that maps the pixel grid to itself.
-        field: a feature vector, or an image on the plane, square or not.
+        field: a feature vector, an image on the plane or a volume, with equal sides or not.
 
     Returns:
-        The transformed field, of the same type; a quarter turn swaps height and width.
+        The transformed field, of the same type; a quarter turn swaps two sides.
 
     Raises:
         GridActionError: if the element does not map the pixel grid to itself.
@@ -71,20 +73,32 @@ def act_on_rows(element: GroupElement, rows: Tensor, representations: Sequence[R
     for _, run in groupby(representations, key=lambda rho: rho.name):
         fields = list(run)
         size, stop = fields[0].size, start + len(fields) * fields[0].size
-        rho = torch.from_numpy(np.asarray(fields[0](element), dtype=np.float64)).to(rows)
+        rho = torch.from_numpy(_matrix(fields[0], element)).to(rows)
         part = rows[start:stop]
         parts.append((rho @ part.reshape(len(fields), size, -1)).reshape(part.shape))
         start = stop
     return torch.cat(parts)
 
 
+def _matrix(rho: Representation, element: GroupElement) -> NDArray[np.float64]:
+    """rho(g); escnn takes its time over polyhedral groups, so that of finite groups is remembered."""
+    if element.group.continuous:
+        return np.asarray(rho(element), dtype=np.float64)
+    return _remembered(rho, element)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(rho: Representation, element: GroupElement) -> NDArray[np.float64]:
+    return np.array(rho(element), dtype=np.float64)
+
+
 def _on_points(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:
-    if field_type.gspace.dimensionality == 0:
+    dims = field_type.gspace.dimensionality
+    if dims == 0:
         return x
     matrix = grid_action(field_type.gspace, element)
-    # The plane's first axis points along the columns, its second one up against the rows.
-    if matrix[0, 0] == 0:
-        x = x.transpose(-1, -2)  # (x, y) -> (-y, -x) in the plane
-        matrix = matrix @ [[0, -1], [-1, 0]]
-    axes = [axis for axis, sign in ((-1, matrix[0, 0]), (-2, matrix[1, 1])) if sign < 0]
-    return x.flip(axes)
+    sources = [int(np.flatnonzero(row)[0]) for row in matrix]  # the coordinate that becomes x, y, z
+    # Coordinate a is stored along axis -1 - a, x forwards and all others backwards.
+    x = x.permute(*range(x.dim() - dims), *(x.dim() - 1 - source for source in reversed(sources)))
+    signs = (int(matrix[a, source]) * (1 if (a == 0) == (source == 0) else -1) for a, source in enumerate(sources))
+    return x.flip([-1 - a for a, sign in enumerate(signs) if sign < 0])

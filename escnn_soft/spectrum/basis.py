@@ -9,8 +9,8 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
+from escnn_soft.spectrum.copies import SpatialCopy
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
-from escnn_soft.spectrum.grid import SpatialCopy
 
 __all__ = ["LAWLESS", "KernelSpace", "LevelKey", "PairBasis"]
 
@@ -68,32 +68,38 @@ class KernelSpace:
 
     def _between(self, out_irrep: IrrepId, in_irrep: IrrepId) -> PairBasis:
         """The basis between two irreps: psi_out (x) psi_in, then (x) the functions' irrep."""
+        couplings = cache(lambda spatial: self._couplings(out_irrep, in_irrep, spatial))
         directions = []
         for copy in self.copies:
             if copy.irrep is None:
                 directions.append(self._lawless(out_irrep, in_irrep, copy))
             else:
-                directions += self._coupled(out_irrep, in_irrep, copy.irrep, copy)
+                directions += self._coupled(couplings(copy.irrep), copy)
         directions.sort(key=lambda direction: direction[0])  # stable: within a level, the order of the copies
         counts: dict[LevelKey, int] = {}
         for key, rows in directions:
             counts[key] = counts.get(key, 0) + rows.shape[0]
         return PairBasis(torch.cat([rows for _, rows in directions]), tuple(counts.items()), self.exact)
 
-    def _coupled(
-        self, out_irrep: IrrepId, in_irrep: IrrepId, spatial: IrrepId, copy: SpatialCopy
-    ) -> list[tuple[LevelKey, Tensor]]:
-        group = self.group
-        functions = torch.from_numpy(copy.functions)  # shape: (S, e)
-        directions = []
+    def _couplings(self, out_irrep: IrrepId, in_irrep: IrrepId, spatial: IrrepId) -> list[tuple[IrrepId, Tensor]]:
+        """Irreps in psi_out (x) psi_in (x) psi_spatial, each with a tensor (d_out, d_in, d_spatial, d)."""
+        group, couplings = self.group, []
         for kappa, a in group.product(out_irrep, in_irrep):
             fibre = torch.from_numpy(a).view(group.size(out_irrep), group.size(in_irrep), -1)
             for irrep, b in group.product(kappa, spatial):
                 coupling = torch.from_numpy(b).view(group.size(kappa), group.size(spatial), -1)
-                rows = torch.einsum("abk,kei,se->iasb", fibre, coupling, functions)
-                key = (copy.remainder, group.violation(irrep), irrep)
-                directions.append((key, rows.reshape(rows.shape[0], -1)))
-        return directions
+                couplings.append((irrep, torch.einsum("abk,kei->abei", fibre, coupling)))
+        return couplings
+
+    def _coupled(self, couplings: Sequence[tuple[IrrepId, Tensor]], copy: SpatialCopy) -> list[tuple[LevelKey, Tensor]]:
+        functions = torch.from_numpy(copy.functions)  # shape: (S, e)
+        return [
+            (
+                (copy.remainder, self.group.violation(irrep), irrep),
+                torch.einsum("abei,se->iasb", coupling, functions).reshape(coupling.shape[-1], -1),
+            )
+            for irrep, coupling in couplings
+        ]
 
     def _lawless(self, out_irrep: IrrepId, in_irrep: IrrepId, copy: SpatialCopy) -> tuple[LevelKey, Tensor]:
         d_out, d_in = (torch.eye(self.group.size(irrep), dtype=torch.float64) for irrep in (out_irrep, in_irrep))

@@ -1,4 +1,4 @@
-"""Every other group of escnn: SO(3), O(3), the polyhedral groups and direct products, by joint null spaces."""
+"""Every other group of escnn: SO(3) and O(3) by the Casimir, polyhedral groups and products by joint null spaces."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from escnn_soft.linalg import intertwiners
 from escnn_soft.spectrum.fibregroup import Circle, FibreGroup, IrrepId, Splitting
 from escnn_soft.spectrum.planar import PlanarGroup
+from escnn_soft.spectrum.rotations import clebsch_gordan
 
 __all__ = ["CompactGroup"]
 
@@ -71,6 +72,10 @@ class CompactGroup(FibreGroup):
         return tuple(self.group.elements or [self.group.identity])
 
     def _product(self, left: IrrepId, right: IrrepId) -> Splitting:
+        if isinstance(self.group, escnn_groups.SO3 | escnn_groups.O3):  # the inversion is a sign on every irrep
+            return tuple(
+                (irrep, clebsch_gordan(left[-1], right[-1], irrep[-1])) for irrep in self.candidates(left, right)
+            )
         psi, phi = self.irrep(left), self.irrep(right)
         elements = dense_elements(self.group)
         rho: list[NDArray[np.float64]] = [np.kron(psi(g), phi(g)) for g in elements]
@@ -92,10 +97,10 @@ class CompactGroup(FibreGroup):
         if self.factors:
             splits = (factor.product(left[i], right[i]) for i, factor in enumerate(self.factors))
             pairs = product(*(dict.fromkeys(irrep for irrep, _ in split) for split in splits))
-            return [(first, second, part) for first, second in pairs for part in range(self._parts(first, second))]
+            return [(first, second, part) for first, second in pairs for part in range(self.parts(first, second))]
         return [psi.id for psi in self.group.irreps()]
 
-    def _parts(self, first: IrrepId, second: IrrepId) -> int:
+    def parts(self, first: IrrepId, second: IrrepId) -> int:
         """How many irreps the outer product of two irreps splits into: two where both are of complex type."""
         sizes = [factor.size(irrep) for factor, irrep in zip(self.factors, (first, second), strict=True)]
         return sizes[0] * sizes[1] // int(self.irrep((first, second, 0)).size)

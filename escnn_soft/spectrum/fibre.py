@@ -10,9 +10,9 @@ from escnn.group import Representation
 from escnn.gspaces import GSpace
 
 from escnn_soft.spectrum.basis import KernelSpace
+from escnn_soft.spectrum.copies import SpatialCopy
 from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.frame import ChannelFrame
-from escnn_soft.spectrum.grid import SpatialCopy
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 

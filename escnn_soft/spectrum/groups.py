@@ -17,7 +17,7 @@ __all__ = ["fibre_group"]
 
 
 def fibre_group(gspace: GSpace) -> FibreGroup:
-    """The fibre group of a gspace, with the knowledge whether its C_2 turns or mirrors the plane.
+    """The fibre group of a gspace, with the knowledge whether its C_2 turns or mirrors (or inverts).
 
     Args:
         gspace: any escnn gspace.
@@ -26,7 +26,7 @@ def fibre_group(gspace: GSpace) -> FibreGroup:
         The graded group; the same object for equal gspaces' groups, so that its Clebsch-Gordan memo is shared.
     """
     group = gspace.fibergroup
-    mirror = gspace.dimensionality == 2 and any(
+    mirror = gspace.dimensionality > 0 and any(
         np.linalg.det(gspace.basespace_action(g)) < 0 for g in group.testing_elements()
     )
     return _of_group(group, mirror=mirror)

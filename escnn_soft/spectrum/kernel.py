@@ -1,4 +1,4 @@
-"""The spectrum of planar kernels: convolutions between feature fields on the plane."""
+"""The spectrum of kernels on the plane and in space: convolutions between feature fields."""
 
 from __future__ import annotations
 
@@ -6,30 +6,38 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from escnn.group import Representation
-from escnn.gspaces import GSpace2D
+from escnn.gspaces import GSpace
 
 from escnn_soft.spectrum.basis import KernelSpace
+from escnn_soft.spectrum.circular import circular_functions
+from escnn_soft.spectrum.copies import split_functions
 from escnn_soft.spectrum.frame import ChannelFrame
-from escnn_soft.spectrum.grid import Harmonic, PlanarGrid, grid_exact
+from escnn_soft.spectrum.grid import Grid, grid_exact
 from escnn_soft.spectrum.groups import fibre_group
+from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.planar import PlanarGroup
+from escnn_soft.spectrum.polyhedral import VertexShell, polyhedral_functions
+from escnn_soft.spectrum.spherical import spherical_functions
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
-__all__ = ["kernel_transform"]
+__all__ = ["SpatialFunction", "kernel_transform"]
+
+SpatialFunction = Harmonic | VertexShell
+"""What a band limit is made of."""
 
 
 def kernel_transform(
-    gspace: GSpace2D,
+    gspace: GSpace,
     in_representations: Sequence[Representation],
     out_representations: Sequence[Representation],
     kernel_size: int,
-    harmonics: Sequence[Harmonic],
+    harmonics: Sequence[SpatialFunction],
     dilation: int = 1,
 ) -> WeightTransform:
-    r"""Grade the kernels K: R^2 -> R^{m x n} by the irreps of (g . K)(x) = rho_out(g) K(g^{-1} x) rho_in(g)^{-1}.
+    r"""Grade the kernels K: R^d -> R^{m x n} by the irreps of (g . K)(x) = rho_out(g) K(g^{-1} x) rho_in(g)^{-1}.
 
     Args:
-        gspace: escnn gspace on the plane.
+        gspace: escnn gspace on the plane or in space, d = 2 or 3.
         in_representations: fields of the input, n channels in all.
         out_representations: fields of the output, m channels in all.
         kernel_size: pixels along a side, k.
@@ -37,7 +45,7 @@ def kernel_transform(
         dilation: spacing of the pixels.
 
     Returns:
-        The transform between kernels (m, n, k * k) and coefficients. Orthogonal, with the exact pixel action, where the
+        The transform between kernels (m, n, k^d) and coefficients. Orthogonal, with the exact pixel action, where the
         group acts on the grid; otherwise the levels are those of the continuous kernel.
 
     Raises:
@@ -49,9 +57,15 @@ def kernel_transform(
 
 
 @lru_cache(maxsize=64)
-def _space(gspace: GSpace2D, kernel_size: int, harmonics: tuple[Harmonic, ...], dilation: int) -> KernelSpace:
+def _space(gspace: GSpace, kernel_size: int, harmonics: tuple[SpatialFunction, ...], dilation: int) -> KernelSpace:
     """The functions on the grid, shared by all layers of the same geometry."""
-    group = fibre_group(gspace)
-    assert isinstance(group, PlanarGroup)
-    copies = PlanarGrid(gspace, kernel_size, dilation).copies(group, harmonics)
-    return KernelSpace(group, copies, exact=grid_exact(gspace))
+    group, points = fibre_group(gspace), Grid(gspace.dimensionality, kernel_size, dilation).points
+    rings = [h for h in harmonics if isinstance(h, Harmonic)]
+    if gspace.dimensionality == 2:
+        assert isinstance(group, PlanarGroup)
+        candidates = circular_functions(gspace, group, points, rings)
+    else:
+        shells = [h for h in harmonics if isinstance(h, VertexShell)]
+        candidates = spherical_functions(gspace, group, points, rings)
+        candidates += polyhedral_functions(gspace, group, points, shells)
+    return KernelSpace(group, split_functions(gspace, kernel_size, candidates), exact=grid_exact(gspace))

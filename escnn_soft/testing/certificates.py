@@ -16,7 +16,7 @@ from torch.nn import Module
 
 from escnn_soft.bounds import Certificate, PixelErrors
 from escnn_soft.certification import certificate as certificate_of
-from escnn_soft.testing.probes import Probe, dense_kernel, evaluated, kernel_error, planar_geometry, worst_input
+from escnn_soft.testing.probes import Probe, dense_kernel, evaluated, kernel_error, kernel_geometry, worst_input
 from escnn_soft.testing.quadrature import degree, haar_quadrature
 from escnn_soft.testing.samples import exact_elements, grid_elements, random_features, rotations
 
@@ -28,7 +28,7 @@ WEIGHT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _EXCUSE = 100
 """The rounding of an evaluation is at most this many eps, times the terms of a sum, times the norm of |W|."""
 
-_SHAPES = 3
+_SHAPES = 3  # of images; of volumes, which are expensive, one less
 _ELEMENTS = 12
 
 
@@ -79,7 +79,7 @@ def assert_certificate_holds(
     Args:
         layer: anything that :func:`escnn_soft.certificate` understands, or that brings its ``certificate``.
         x: inputs to use instead of random ones; they fix the image size.
-        elements: elements to measure at; by default up to twelve that map pixels to pixels.
+        elements: elements to measure at; by default up to twelve (six in space) that map pixels to pixels.
         in_type: type of the input of a plain torch layer.
         out_type: likewise of the output.
         certificate: the certificate to test; the layer's own if None.
@@ -103,7 +103,8 @@ def assert_certificate_holds(
     if certificate is None:
         certificate = certificate_of(layer, in_type, out_type)
     space = probe.in_type.gspace
-    chosen = exact_elements(space, _ELEMENTS) if elements is None else elements
+    volumes = space.dimensionality == 3
+    chosen = exact_elements(space, _ELEMENTS // (2 if volumes else 1)) if elements is None else elements
     with evaluated(layer), torch.no_grad():
         kernel, bias = dense_kernel(probe), _bias(probe)
         for part, weight, name in ((certificate, kernel, "weights"), (certificate.bias, bias, "bias")):
@@ -220,19 +221,21 @@ def _inputs(
         return [x.tensor if isinstance(x, GeometricTensor) else x]
     if probe.in_type.gspace.dimensionality == 0:
         return [random_features(probe.in_type, dtype=probe.dtype).to(probe.device)]
-    size, _, padding, dilation = planar_geometry(probe.module)
-    reach = max(dilation * (size - 1) + 1, *padding)
-    shapes = [(reach + i, reach + j) for i, j in product((1, 2, 3, 4), repeat=2)]
+    dims = probe.in_type.gspace.dimensionality
+    geometry = kernel_geometry(probe.module, dims)
+    reach = max(geometry.dilation * (geometry.size - 1) + 1, *geometry.padding)
+    steps = (1, 2, 3, 4) if dims == 2 else (0, 1, 2)  # volumes are expensive
+    shapes = [tuple(reach + step for step in each) for each in product(steps, repeat=dims)]
     # sizes on which most elements are covered first, and among those squares last: they hide swapped axes
-    order = sorted(shapes, key=lambda s: (-_covered(probe, certificate, elements, s), s[0] == s[1]))
-    squares = [shape for shape in order if shape[0] == shape[1]]
+    order = sorted(shapes, key=lambda s: (-_covered(probe, certificate, elements, s), len(set(s)) == 1))
+    squares = [shape for shape in order if len(set(shape)) == 1]
     return [
         random_features(probe.in_type, shape, dtype=probe.dtype, seed=i).to(probe.device)
-        for i, shape in enumerate([*order[: _SHAPES - 1], squares[0]])
+        for i, shape in enumerate([*order[: _SHAPES - dims + 1], squares[0]])
     ]
 
 
-def _covered(probe: Probe, certificate: Certificate, elements: list[GroupElement], shape: tuple[int, int]) -> int:
+def _covered(probe: Probe, certificate: Certificate, elements: list[GroupElement], shape: tuple[int, ...]) -> int:
     return sum(certificate.refusal(g, (1, probe.in_type.size, *shape)) is None for g in elements)
 
 
@@ -242,7 +245,7 @@ def _with_worst(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
 
 def _bias(probe: Probe) -> Tensor:
     """What the layer adds at each pixel, read off from its output for zeros: a column."""
-    sides = (33, 33)[: probe.in_type.gspace.dimensionality]
+    sides = (33, 33, 9)[: probe.in_type.gspace.dimensionality]
     zero = probe(torch.zeros(1, probe.in_type.size, *sides, dtype=probe.dtype, device=probe.device))
     return zero.reshape(probe.out_type.size, -1)[:, :1]
 

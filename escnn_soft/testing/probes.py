@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,13 @@ from escnn.group import GroupElement
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
-from torch.nn.modules.utils import _pair
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.utils import _ntuple
 
 from escnn_soft.errors import ArgumentError, FieldTypeError
 from escnn_soft.spectrum import act, act_on_fibres
 
-__all__ = ["Probe", "dense_kernel", "evaluated", "kernel_error", "move_kernels", "worst_input"]
+__all__ = ["Probe", "dense_kernel", "evaluated", "kernel_error", "kernel_geometry", "move_kernels", "worst_input"]
 
 
 @contextmanager
@@ -106,45 +109,76 @@ def dense_kernel(probe: Probe) -> Tensor:
     is independent of how it expands its parameters.
 
     Args:
-        probe: of a linear layer, or of a planar convolution that is affine in its input.
+        probe: of a linear layer, or of a convolution, transposed or not, that is affine in its input.
 
     Returns:
-        In the layer's dtype.  # shape: (out, in) or (out, in, kernel, kernel)
+        In the layer's dtype.  # shape: (out, in) or (out, in, kernel, ...)
     """
     channels = probe.in_type.size
     ones = torch.eye(channels, dtype=probe.dtype, device=probe.device)
     if probe.in_type.gspace.dimensionality == 0:
         return (probe(ones) - probe(torch.zeros_like(ones))).T.detach()
-    size, stride, padding, dilation = planar_geometry(probe.module)
-    reach = dilation * (size - 1) + 1
-    # One output pixel far enough from the border to see no padding: q s + d t - p lies inside for every tap t.
-    pixel = [-(-p // s) + reach for s, p in zip(stride, padding, strict=True)]
-    sides = [q * s + reach + reach * s for q, s in zip(pixel, stride, strict=True)]
+    geometry = kernel_geometry(probe.module, probe.in_type.gspace.dimensionality)
+    size, stride, padding, dilation = geometry.size, geometry.stride, geometry.padding, geometry.dilation
+    reach, dims = dilation * (size - 1) + 1, len(stride)
+    if geometry.transposed:
+        # One input pixel far enough from the border for all of its kernel to be seen: tap t lands on q s + d t - p.
+        source = [-(-(p + reach) // s) for s, p in zip(stride, padding, strict=True)]
+        sides = [2 * q + reach for q in source]
+        target = [q * s - p for q, s, p in zip(source, stride, padding, strict=True)]
+    else:
+        # One output pixel far enough from the border to see no padding: q s + d t - p lies inside for every tap t.
+        target = [-(-p // s) + reach for s, p in zip(stride, padding, strict=True)]
+        sides = [q * s + reach + reach * s for q, s in zip(target, stride, strict=True)]
+        source = [q * s - p for q, s, p in zip(target, stride, padding, strict=True)]
     zero = torch.zeros(1, channels, *sides, dtype=probe.dtype, device=probe.device)
-    at_rest = probe(zero)[0, :, pixel[0], pixel[1]]
-    kernel = torch.zeros(probe.out_type.size, channels, size, size, dtype=probe.dtype, device=probe.device)
-    for i in range(size):
-        row = pixel[0] * stride[0] + dilation * i - padding[0]
-        for j in range(size):
-            column = pixel[1] * stride[1] + dilation * j - padding[1]
-            x = zero.repeat(channels, 1, 1, 1)
-            x[:, :, row, column] = ones
-            kernel[:, :, i, j] = (probe(x)[:, :, pixel[0], pixel[1]] - at_rest).T
+    at_rest = probe(zero)
+    kernel = torch.zeros(probe.out_type.size, channels, *[size] * dims, dtype=probe.dtype, device=probe.device)
+    for tap in product(range(size), repeat=dims):
+        shift = [dilation * t for t in tap]
+        pixel = [q + (0 if geometry.transposed else d) for q, d in zip(source, shift, strict=True)]
+        seen = [q + (d if geometry.transposed else 0) for q, d in zip(target, shift, strict=True)]
+        x = zero.repeat(channels, *[1] * (dims + 1))
+        _at(x, pixel).copy_(ones)
+        _at(kernel, tap).copy_((_at(probe(x), seen) - _at(at_rest, seen)).T)
     return kernel.detach()
 
 
-def planar_geometry(module: Any) -> tuple[int, tuple[int, int], tuple[int, int], int]:
-    """Kernel size, stride, padding and dilation of a planar convolution with a square kernel.
+def _at(x: Tensor, place: Sequence[int]) -> Tensor:
+    """The channels at one place, a view, (n, channels)."""
+    for index in reversed(place):
+        x = x[..., index]
+    return x
+
+
+@dataclass(frozen=True)
+class KernelGeometry:
+    """How the kernel of a convolution moves: its size along each axis, and per axis stride, padding, output padding."""
+
+    size: int
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: int
+    transposed: bool
+    output_padding: tuple[int, ...]
+
+
+def kernel_geometry(module: Any, dims: int) -> KernelGeometry:
+    """The geometry of a convolution with equal sides.
 
     Args:
         module: a convolution of escnn or torch; padding may be ``same`` or ``valid``.
+        dims: number of axes.
 
     Returns:
-        The four; stride and padding are (vertical, horizontal).
+        The geometry.
     """
-    (size, _), (dilation, _) = _pair(module.kernel_size), _pair(module.dilation)
+    transposed = module.transposed if isinstance(module, _ConvNd) else hasattr(module, "output_padding")
+    each = _ntuple(dims)
+    size, dilation = each(module.kernel_size)[0], each(module.dilation)[0]
     padding = {"valid": 0, "same": dilation * (size - 1) // 2}.get(module.padding, module.padding)
-    return size, _pair(module.stride), _pair(padding), dilation
+    extra = each(module.output_padding if transposed else 0)
+    return KernelGeometry(size, each(module.stride), each(padding), dilation, transposed, extra)
 
 
 def kernel_error(element: GroupElement, kernel: Tensor, in_type: FieldType, out_type: FieldType) -> float:
@@ -152,24 +186,25 @@ def kernel_error(element: GroupElement, kernel: Tensor, in_type: FieldType, out_
 
     Args:
         element: any element without a base space, else one that maps pixels to pixels.
-        kernel: matrix or kernel.  # shape: (out, in) or (out, in, kernel, kernel)
+        kernel: matrix or kernel.  # shape: (out, in) or (out, in, kernel, ...)
         in_type: type of the input.
         out_type: type of the output.
 
     Returns:
         The error.
     """
-    K = kernel.double().cpu().numpy()
+    K = kernel.double().cpu()
     rho_in, rho_out = in_type.representation(element), out_type.representation(element)
     if K.ndim == 2:
-        return float(np.linalg.norm(rho_out @ K - K @ rho_in))
+        return float(np.linalg.norm(rho_out @ K.numpy() - K.numpy() @ rho_in))
     inverse = in_type.gspace.basespace_action(~element)
-    half, squared = (K.shape[-1] - 1) / 2, 0.0
-    for row in range(K.shape[2]):
-        for column in range(K.shape[3]):
-            x, y = inverse @ np.array([column - half, half - row])  # y points up, rows run down
-            source = K[:, :, round(half - y), round(x + half)]
-            squared += float(np.linalg.norm(rho_out @ source - K[:, :, row, column] @ rho_in) ** 2)
+    half, dims, squared = (K.shape[-1] - 1) / 2, K.ndim - 2, 0.0
+    signs = np.array([1, -1, -1][:dims])  # x runs along the last axis, y and z against the others
+    for place in product(range(K.shape[-1]), repeat=dims):
+        point = signs * (np.array(place[::-1]) - half)
+        image = np.rint(signs * (inverse @ point) + half).astype(int)[::-1]
+        source, target = _at(K, image).numpy(), _at(K, place).numpy()
+        squared += float(np.linalg.norm(rho_out @ source - target @ rho_in) ** 2)
     return squared**0.5
 
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from escnn.group import O2, O3, SO2, SO3, CyclicGroup, DihedralGroup, DirectProductGroup, Group, GroupElement
-from escnn.gspaces import GSpace, GSpace2D
+from escnn.gspaces import GSpace
 from escnn.nn import FieldType
 from torch import Tensor
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
-from escnn_soft.spectrum import PlanarGroup, fibre_group, moves_pixels
+from escnn_soft.spectrum import PlanarGroup, fibre_group, moves_pixels, pixel_elements
 
 __all__ = [
     "COORDINATES",
@@ -90,11 +90,11 @@ def random_elements(group: Group, count: int, seed: int = 0) -> list[GroupElemen
     return [element_at(group, row) for row in np.random.default_rng(seed).random((count, size))]
 
 
-def grid_elements(gspace: GSpace2D) -> list[GroupElement]:
-    """All elements of a planar gspace that map the pixel grid to itself, the identity first: at most eight.
+def grid_elements(gspace: GSpace) -> list[GroupElement]:
+    """All elements of a gspace that map the pixel grid to itself, the identity first: at most 8, in space 48.
 
     Args:
-        gspace: a gspace on the plane.
+        gspace: a gspace on the plane or in space.
 
     Returns:
         The elements.
@@ -107,6 +107,8 @@ def grid_elements(gspace: GSpace2D) -> list[GroupElement]:
     group: Group = gspace.fibergroup
     if group.elements is not None:
         candidates = identity_first(group)
+    elif gspace.dimensionality == 3:
+        candidates = list(pixel_elements(gspace))
     else:  # the quarter turns, and the reflections that lie a quarter turn apart
         turns = [k * math.pi / 2 for k in range(4)]
         candidates = [element_at(group, [0, turn / (2 * math.pi), 0, 0]) for turn in turns]
@@ -120,24 +122,22 @@ def grid_elements(gspace: GSpace2D) -> list[GroupElement]:
 def exact_elements(gspace: GSpace, limit: int = 64) -> list[GroupElement]:
     """The elements at which equivariance can be checked without interpolation.
 
-    On the plane these are the :func:`grid_elements`; without a base space all elements of a finite group, and for a
-    Lie group an even choice of escnn's testing elements together with eight random ones.
+    On a grid these are the :func:`grid_elements`; without a base space all elements of a finite group, and for a Lie
+    group an even choice of escnn's testing elements together with eight random ones.
 
     Args:
-        gspace: on the plane or without a base space.
+        gspace: any gspace.
         limit: largest number of elements.
 
     Returns:
         The elements, the identity first.
 
     Raises:
-        ArgumentError: if the gspace has three dimensions.
+        ArgumentError: if it is no gspace.
     """
     instance("gspace", gspace, GSpace, "Pass field_type.gspace.")
-    if gspace.dimensionality == 2:
-        return grid_elements(gspace)
-    if gspace.dimensionality != 0:
-        raise ArgumentError("gspace", gspace, "a gspace on the plane or without a base space", "Pass elements=[...].")
+    if gspace.dimensionality > 0:
+        return _even_choice(grid_elements(gspace), limit)
     group: Group = gspace.fibergroup
     if group.elements is not None:
         return _even_choice(identity_first(group), limit)

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from escnn_soft.policies import Policy
 from escnn_soft.testing.layers import randomize
-from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error
+from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error, kernel_geometry
 from escnn_soft.testing.samples import exact_elements, random_features
 
 __all__ = ["CAPABILITIES", "Subject"]
@@ -37,14 +37,14 @@ class Subject:
         capabilities: names from ``CAPABILITIES`` that the layer has.
         dial: softnesses from strict to unconstrained; the first and the last are the ends of the dial.
         cutoffs: bounds of ``Cutoff`` at which the subspaces that the dial reaches must be stable under the group.
-        sides: height and width of test images on the plane; odd, so that strides stay centred.
+        sides: of test images, one per axis; odd, so that strides stay centred.
         tolerance: largest relative deviation from strict equivariance in double precision.
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     dial: ClassVar[Sequence[float]] = (0.0, 0.25, 0.5, 0.75, 1.0)
     cutoffs: ClassVar[Sequence[float]] = (0.0, 1.0, 2.0)
-    sides: ClassVar[Sequence[int]] = (9, 7)
+    sides: ClassVar[Sequence[int]] = (9, 7, 5)
     tolerance: ClassVar[float] = _TIGHT
 
     # ------------------------------------------------------------------ what a subclass defines
@@ -77,7 +77,7 @@ class Subject:
         """What a dense weight without bias does to an input; override it for a layer with a geometry of its own.
 
         Args:
-            layer: gives ``stride``, ``padding`` and ``dilation`` on the plane.
+            layer: gives ``stride``, ``padding``, ``dilation`` and, where it is transposed, ``output_padding``.
             weight: from :meth:`dense`.
             x: the input.
 
@@ -86,10 +86,18 @@ class Subject:
         """
         if weight.dim() == 2:
             return x @ weight.T
+        geometry = kernel_geometry(layer, weight.dim() - 2)
+        stride, padding, dilation = geometry.stride, geometry.padding, geometry.dilation
+        planar = weight.dim() == 4
+        if geometry.transposed:
+            spread = torch.nn.functional.conv_transpose2d if planar else torch.nn.functional.conv_transpose3d
+            kernel, extra = weight.transpose(0, 1), geometry.output_padding
+            return spread(x, kernel, None, stride, padding, extra, dilation=dilation)
+        convolve = torch.nn.functional.conv2d if planar else torch.nn.functional.conv3d
         if getattr(layer, "padding_mode", "zeros") != "zeros":
             x = torch.nn.functional.pad(x, layer._reversed_padding_repeated_twice, layer.padding_mode)
-            return torch.nn.functional.conv2d(x, weight, None, layer.stride, 0, layer.dilation)
-        return torch.nn.functional.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)
+            padding = (0,) * len(stride)
+        return convolve(x, weight, None, stride, padding, dilation)
 
     def hard(self, layer: Any) -> Module | None:
         """escnn's layer that the layer must equal at softness 0, with its parameters; None if there is none.

@@ -77,7 +77,10 @@ UNCOVERED = {
     "in place": (InPlace(), FIELD, 5, "after", "__setitem__"),
     "numpy": (Detour(), FIELD, 5, "after", "reads values"),
     "retyped": (Unwrapped(), FIELD, 5, "output", "transforms differently"),
-    "transposed": (nn.R2ConvTransposed(FIELD, FIELD, 3, padding=1), FIELD, 5, "after", "torch.conv_transpose2d"),
+    "transposed": (
+        nn.R2ConvTransposed(FIELD, FIELD, 3, padding=1, output_padding=1, stride=2), FIELD, 5, "after",
+        "output_padding 1",
+    ),
 }  # fmt: skip
 
 

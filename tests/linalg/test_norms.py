@@ -88,3 +88,12 @@ def test_a_broken_bound_is_noticed() -> None:
     image = torch.ones(1, 1, 20, 20, dtype=torch.float64)
     assert float(conv2d(image, kernel, padding=1).norm() / image.norm()) > float(kernel.max())
     assert convolution_norm(kernel) >= 9.0
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [((1, 1, 1), 1), ((2, 1, 3), 1), ((2, 2, 2), 2)])
+def test_norms_of_convolutions_of_volumes(stride, dilation) -> None:
+    kernel, sides = torch.randn(2, 3, 2, 3, 2, dtype=torch.float64), (6, 6, 7)
+    x = torch.eye(3 * math.prod(sides), dtype=torch.float64).view(-1, 3, *sides)
+    matrix = torch.nn.functional.conv3d(x, kernel, stride=stride, padding=2, dilation=dilation).flatten(1)
+    norm, bound = float(torch.linalg.matrix_norm(matrix, 2)), convolution_norm(kernel, stride, dilation)
+    assert norm <= bound <= 1.6 * norm  # the volume is small

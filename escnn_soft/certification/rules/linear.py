@@ -67,6 +67,8 @@ class LinearLayer(Rule):
     def kernel(self, call: Call) -> Kernel | None:
         """The kernel, where its symbol bounds the layer: zeros or a period around the image, one block."""
         module = call.module
+        if hasattr(module, "output_padding") or module.in_type.gspace.dimensionality > 2:
+            return None
         with torch.no_grad():
             kernel = module.expand_parameters()[0].double().cpu()
         if kernel.ndim == 2:

@@ -31,15 +31,17 @@ from escnn_soft.certification.rules.pointwise import (
 from escnn_soft.certification.rules.pooling import AdaptivePool, AveragePool, BlurPool, MaxPool, Upsampling
 from escnn_soft.certification.rules.radial import NormPooling, Radial, StrongestInWindow, VectorField
 from escnn_soft.certification.rules.rule import Rule
-from escnn_soft.nn import SoftLinear, SoftR2Conv
+from escnn_soft.nn import SoftLinear, SoftR2Conv, SoftR2ConvTransposed
 
 __all__ = ["EVALUATED", "RULES"]
 
 RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     # maps with weights
     SoftR2Conv: LinearLayer,
+    SoftR2ConvTransposed: LinearLayer,
     SoftLinear: LinearLayer,
     enn.R2Conv: LinearLayer,
+    enn.R2ConvTransposed: LinearLayer,
     enn.Linear: LinearLayer,
     # non-linearities
     enn.ReLU: partial(Pointwise, lambda module: constant_of("relu")),

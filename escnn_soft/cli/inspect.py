@@ -1,0 +1,108 @@
+"""``escnn-soft spectrum`` and ``escnn-soft certify``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from fnmatch import fnmatchcase
+
+import torch
+from escnn.nn import EquivariantModule, GeometricTensor
+from torch import Tensor
+from torch.nn import Module
+
+from escnn_soft.certification import certificate, certify
+from escnn_soft.cli.models import UsageError, add_model, built
+from escnn_soft.convert import soft_status
+from escnn_soft.nn import SoftLayer
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add both commands to the parser."""
+    spectrum = commands.add_parser(
+        "spectrum",
+        help="how the kernels of a network spread over the levels",
+        description="Print one line a steerable layer, and for each soft one the energy of its kernel level by level.",
+    )
+    add_model(spectrum)
+    spectrum.add_argument("--layer", default="*", metavar="NAME", help="only layers of this name or shell pattern")
+    spectrum.set_defaults(run=_spectrum)
+    check = commands.add_parser(
+        "certify",
+        help="bound the equivariance error of a network",
+        description="""Without --shape: the certified relative error of each soft layer's weights, for every group
+        element. With it: a bound for the whole network on a random input. Exits with 1 if something is not covered or
+        --at-most is exceeded.""",
+    )
+    add_model(check)
+    check.add_argument("--shape", type=_shape, metavar="N,C,H,W", help="shape of a random input of the network")
+    check.add_argument("--seed", type=int, default=0, metavar="N", help="of the random input (default: %(default)s)")
+    limit = "largest relative error that passes (default: any that is covered)"
+    check.add_argument("--at-most", type=_limit, default=math.inf, metavar="E", help=limit)
+    check.set_defaults(run=_certify)
+
+
+def _spectrum(options: argparse.Namespace) -> int:
+    model = built(options)
+    layers = {n: m for n, m in _soft_layers(model).items() if fnmatchcase(n, options.layer)}
+    if options.layer != "*" and not layers:
+        raise UsageError(f"the network has no soft layer {options.layer!r}")
+    print(soft_status(model))
+    for name, layer in layers.items():
+        print(f"\n{name or '(root)'}\n{layer.spectrum()!r}")
+    return 0
+
+
+def _certify(options: argparse.Namespace) -> int:
+    model = built(options)
+    if options.shape is None:
+        layers = _soft_layers(model)
+        if not layers:
+            raise UsageError("the network has no soft layer: give --softness, or --shape for the whole network")
+        errors = {name: certificate(layer).relative.sup for name, layer in layers.items()}
+        for name, error in errors.items():
+            print(f"{name or '(root)'}: relative error at most {error:.3g}")
+        worst = max(errors.values())
+    else:
+        result = certify(model, _input(model, options.shape, options.seed))
+        print(result)
+        worst = result.relative if result.certified else math.inf
+    if worst <= options.at_most and math.isfinite(worst):
+        return 0
+    print(f"failed: {worst:.3g} > {options.at_most:g}" if math.isfinite(worst) else "failed: not covered")
+    return 1
+
+
+def _input(model: Module, shape: tuple[int, ...], seed: int) -> Tensor | GeometricTensor:
+    """A random input of the network, with its field type if it has one."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    if not isinstance(model, EquivariantModule):
+        return x
+    if len(shape) < 2 or shape[1] != model.in_type.size:
+        raise UsageError(f"the network's inputs have {model.in_type.size} channels: --shape N,{model.in_type.size},...")
+    return model.in_type(x)
+
+
+def _soft_layers(model: Module) -> dict[str, SoftLayer]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, SoftLayer)}
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """An argparse type: positive whole numbers with commas between."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected positive whole numbers such as 1,3,33,33 but got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def _limit(text: str) -> float:
+    """An argparse type: a number >= 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"expected a number >= 0 but got {text!r}")
+    return value

@@ -1,0 +1,75 @@
+"""Exchanging layers of a model for others, without losing what else is attached to them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from escnn.kernels import KernelBasis
+from escnn.nn import FieldType
+from torch.nn import Module
+
+__all__ = ["become", "carry", "structural_copy"]
+
+AnyModule = TypeVar("AnyModule", bound=Module)
+
+_HOOKS = tuple(name for name in vars(Module()) if "hook" in name)
+"""Where torch keeps a module's hooks, of every kind."""
+
+
+def structural_copy(model: AnyModule) -> AnyModule:
+    """A deep copy that shares the model's Parameters, and what never changes: field types, groups and bases.
+
+    Args:
+        model: the model; may hold escnn's layers in evaluation mode, which ``copy.deepcopy`` refuses.
+
+    Returns:
+        The copy.
+    """
+    memo: dict[int, Any] = {id(kept): kept for kept in _shared(model)}
+    # escnn's own layers keep kernels with their graph in evaluation mode
+    memo.update((id(b), b.detach().clone()) for b in model.buffers() if not b.is_leaf)
+    return copy.deepcopy(model, memo)
+
+
+def become(old: Module, new: Module) -> None:
+    """Turn a layer into another: class and content change, the object stays.
+
+    Every reference to the layer goes on working, wherever it is: in its parent, or in several if it is shared, in
+    lists, in hooks and their handles, and with the caller if the layer is the whole model.
+
+    Args:
+        old: the layer that changes.
+        new: what it turns into; not to be used afterwards.
+    """
+    object.__setattr__(old, "__class__", type(new))
+    content = dict(vars(new))
+    vars(old).clear()
+    vars(old).update(content)
+
+
+def carry(old: Module, new: Module) -> None:
+    """Attach to a new layer what was attached to an old one: hooks, and all that the new layer's class does not know.
+
+    Args:
+        old: the old layer.
+        new: the new layer, which is to take its place.
+    """
+    for name in _HOOKS:  # the dictionaries themselves: handles refer to them
+        vars(new)[name] = vars(old)[name]
+    known = set(dir(new))
+    for kind in ("_parameters", "_buffers", "_modules"):
+        vars(new)[kind].update((name, value) for name, value in vars(old)[kind].items() if name not in known)
+    new._non_persistent_buffers_set |= {name for name in old._non_persistent_buffers_set if name not in known}
+    vars(new).update((name, value) for name, value in vars(old).items() if name not in known)
+
+
+def _shared(model: Module) -> Iterator[object]:
+    yield from model.parameters()
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, FieldType):
+                yield from (value, value.gspace, value.fibergroup, *value.representations)
+            elif isinstance(value, KernelBasis):
+                yield value

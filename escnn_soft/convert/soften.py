@@ -1,0 +1,159 @@
+"""Softening a whole model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from escnn.nn import EquivariantModule
+from torch.nn import Module, Parameter
+
+from escnn_soft._checks import instance
+from escnn_soft.convert.exchange import become, carry, structural_copy
+from escnn_soft.convert.registry import Options, Twin, twin_of
+from escnn_soft.convert.selection import FilterFn, names_of, settings_of
+from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.nn import SoftLayer
+from escnn_soft.policies import Policy, as_policy
+
+__all__ = ["soften"]
+
+AnyModule = TypeVar("AnyModule", bound=Module)
+
+_ON_UNSUPPORTED = ("warn", "ignore", "raise")
+
+
+def soften(
+    model: AnyModule,
+    softness: float | Policy,
+    *,
+    filter_fn: FilterFn | None = None,
+    per_layer: Mapping[str, float | Policy | Options] | None = None,
+    on_unsupported: str = "warn",
+    inplace: bool = False,
+) -> AnyModule:
+    """Exchange the steerable layers of a model for soft ones; it computes the same function until it is trained.
+
+    The soft layers hold the *same* Parameter objects as the hard ones, so that an optimiser or averaged copy that
+    exists goes on working (it does not know the new ``soft_weights`` and ``soft_bias``, which start at zero: add them).
+    Mode, device, dtype, ``requires_grad``, hooks, names, attributes of yours and modules that are used twice are kept;
+    nothing is drawn or initialised anew.
+
+    Classes that have a soft twin: escnn's ``Linear``, ``R2Conv``, ``R3Conv``, their transposed ones, and those of
+    :func:`register_soft`. A
+    cut-off or basis filter that a convolution was built with is read off its basis.
+
+    Args:
+        model: any torch module; an escnn layer itself, perhaps.
+        softness: a float in [0, 1] or a policy.
+        filter_fn: function of a module and its name, whether to soften it; all by default.
+        per_layer: softness of single layers by name or shell pattern (``"encoder.*"``; a name goes before patterns, an
+            earlier pattern before a later one), or a dictionary with ``softness`` and options of the soft class's
+            ``from_hard``, such as ``frequencies_cutoff``.
+        on_unsupported: what to do about steerable layers that have no soft twin and stay as they are: ``"warn"`` once,
+            ``"ignore"`` or ``"raise"``.
+        inplace: whether to change the model itself, where each layer object then turns soft, or to leave it as it is
+            and return a copy, which shares its Parameters (``copy.deepcopy`` the model first if it shall not).
+
+    Returns:
+        The soft model.
+
+    Raises:
+        ArgumentError: if nothing in the model can be softened, a key of ``per_layer`` matches nothing, an option does
+            not fit, or a layer is unsupported and ``on_unsupported`` says so. The model is unchanged then.
+        SoftnessError: if a softness is neither a number in [0, 1] nor a policy.
+
+    Example:
+        >>> from escnn import gspaces, nn
+        >>> space = gspaces.rot2dOnR2(4)
+        >>> image, hidden = space.type(space.trivial_repr), space.type(space.regular_repr)
+        >>> model = nn.SequentialModule(nn.R2Conv(image, hidden, 5), nn.ReLU(hidden), nn.R2Conv(hidden, hidden, 3))
+        >>> soft = soften(model, 0.5, per_layer={"2": 0.1})
+        >>> soft[0].softness, soft[2].softness, soft[0].weights is model[0].weights
+        (0.5, 0.1, True)
+    """
+    policy = as_policy(softness)
+    if on_unsupported not in _ON_UNSUPPORTED:
+        raise ArgumentError("on_unsupported", on_unsupported, f"one of {_ON_UNSUPPORTED}", "Choose one of these.")
+    instance("model", model, Module, "Pass the model that holds the layers.")
+    model = model if inplace else structural_copy(model)
+    layers = names_of(model, _can_soften, filter_fn)
+    settings = settings_of(layers, _resolved(per_layer), {"softness": policy})
+    unsupported = {
+        names[0]: f"{type(module).__name__} has no soft twin"
+        for module, names in names_of(model, _stays_hard, filter_fn).items()
+    }
+    twins: dict[Module, Module] = {}
+    for layer, setting in settings.items():
+        soft = _soft(layer, **{"softness": policy, **setting})
+        if isinstance(soft, SoftLayer):
+            twins[layer] = soft
+        else:
+            unsupported[layers[layer][0]] = str(soft)
+    if not twins or (unsupported and on_unsupported == "raise"):
+        _refuse(model, unsupported)
+    if unsupported and on_unsupported == "warn":
+        warnings.warn(f"soften leaves {len(unsupported)} steerable layers hard:{_lines(unsupported)}", stacklevel=2)
+    for layer, soft_layer in twins.items():
+        carry(layer, soft_layer)
+        become(layer, soft_layer)
+    return model
+
+
+def _can_soften(module: Module) -> bool:
+    return twin_of(module) is not None and "forward" not in vars(module)
+
+
+def _stays_hard(module: Module) -> bool:
+    """Whether a module has weights that a soft twin would free, but none to become."""
+    steerable = isinstance(module, EquivariantModule) and isinstance(getattr(module, "weights", None), Parameter)
+    return steerable and not isinstance(module, SoftLayer) and not _can_soften(module)
+
+
+def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:
+    """Every setting as options, with its softness checked."""
+    if not isinstance(per_layer, Mapping):
+        return per_layer  # settings_of knows what to say
+    settings = {key: v if isinstance(v, Mapping) else {"softness": v} for key, v in per_layer.items()}
+    return {
+        key: {**setting, "softness": as_policy(setting["softness"])} if "softness" in setting else setting
+        for key, setting in settings.items()
+    }
+
+
+def _soft(layer: Module, softness: Policy, **options: Any) -> SoftLayer | EscnnSoftError:
+    """The soft layer, or why there is none; options that were asked for have to fit."""
+    twin = twin_of(layer)
+    assert twin is not None
+    if options:
+        return _with_options(twin, layer, softness, options)
+    reasons = []
+    for candidate in twin.candidates(layer):
+        try:
+            return twin.soft.from_hard(layer, softness, **candidate)
+        except EscnnSoftError as error:
+            reasons.append(error)
+    return reasons[0]
+
+
+def _with_options(twin: Twin, layer: Module, softness: Policy, options: Options) -> SoftLayer:
+    try:
+        return twin.soft.from_hard(layer, softness, **options)
+    except TypeError as error:
+        expected = f"a softness and options of {twin.soft.__name__}.from_hard ({error})"
+        raise ArgumentError("per_layer option", dict(options), expected, "Correct or remove the option.") from error
+
+
+def _refuse(model: Module, unsupported: Mapping[str, str]) -> None:
+    kind = "whose steerable layers all have a soft twin" if unsupported else "with hard steerable layers"
+    remedy = "Check filter_fn, or tell soften about classes of yours with @register_soft(YourLayer)."
+    if unsupported:
+        remedy = f"These stay hard:{_lines(unsupported)}\n{remedy}"
+    elif any(isinstance(module, SoftLayer) for module in model.modules()):
+        remedy = "Its layers are soft already: use set_softness."
+    raise ArgumentError("model", type(model).__name__, f"a model {kind}", remedy)
+
+
+def _lines(reasons: Mapping[str, str]) -> str:
+    return "".join(f"\n  {name or '(the model itself)'}: {reason}" for name, reason in reasons.items())

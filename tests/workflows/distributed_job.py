@@ -1,0 +1,69 @@
+"""What torchrun starts: trains a soft network on shares of a batch, and checks it against one process on all of it."""
+
+from __future__ import annotations
+
+import copy
+import sys
+
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from escnn_soft import set_softness, soften
+from escnn_soft.nn import SoftLayer
+from tests.convert.models import Classifier, disturb
+
+BATCH, STEPS = 4, 3
+
+
+def pictures(step: int) -> torch.Tensor:
+    return torch.randn(BATCH, 3, 7, 7, generator=torch.Generator().manual_seed(step))
+
+
+def sgd(model: torch.nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+
+
+def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, rank: int, world: int) -> None:
+    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        model(pictures(step)[share]).square().mean().backward()
+        optimizer.step()
+
+
+def main(kind: str) -> None:
+    dist.init_process_group("gloo")
+    rank, world = dist.get_rank(), dist.get_world_size()
+    generator = torch.random.manual_seed(0)
+    assert generator is not None
+    network = disturb(soften(Classifier(), 0.5))
+    if kind == "ddp strict":  # soft parameters take no part: DDP has to be told
+        set_softness(network, 0.0)
+    alone, x = copy.deepcopy(network), pictures(99)
+    if kind.startswith("ddp"):
+        model = DistributedDataParallel(network, find_unused_parameters=kind == "ddp strict")
+    else:
+        for module in list(network.modules()):
+            if isinstance(module, SoftLayer):
+                fully_shard(module)
+        model = fully_shard(network)
+    optimizers = sgd(alone), sgd(model)  # before the first forward pass, as FSDP2 wants it
+    train(alone, optimizers[0], 0, 1)
+    train(model, optimizers[1], rank, world)
+    state = {k: v.full_tensor() if hasattr(v, "full_tensor") else v for k, v in network.state_dict().items()}
+    for name, value in alone.state_dict().items():
+        assert torch.allclose(state[name], value, rtol=1e-3, atol=1e-5), name
+    if kind != "fsdp train":
+        assert torch.allclose(model.eval()(x), alone.eval()(x), rtol=1e-3, atol=1e-5)
+        train(model.train(), optimizers[1], rank, world)  # and on
+        train(alone.train(), optimizers[0], 0, 1)
+        assert torch.allclose(model.eval()(x), alone.eval()(x), rtol=1e-3, atol=1e-4)
+    if rank == 0:
+        print("the same as one process")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
