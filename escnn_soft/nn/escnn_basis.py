@@ -14,6 +14,7 @@ from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
 from torch import Tensor
+from torch.nn import Module
 
 from escnn_soft.spectrum import WeightTransform
 
@@ -24,6 +25,24 @@ def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, st
     """The blocks of an expansion in the order of its weights, with the names of (input, output) representation."""
     for pair in expansion._representations_pairs:
         yield pair, getattr(expansion, f"block_expansion_{expansion._escape_pair(pair)}")
+
+
+class _OwnExpansion(BlocksBasisExpansion):
+    """Equal to itself alone, like every other module.
+
+    escnn compares and hashes expansions by the values of their tensors, which torch asks for whenever it walks through
+    a model's modules: torch.func and torch.export fail, and equal expansions of two layers are taken for one.
+    """
+
+    __hash__ = Module.__hash__
+    __eq__ = object.__eq__
+
+
+class _OwnBlock(SingleBlockBasisExpansion):
+    """Likewise."""
+
+    __hash__ = Module.__hash__
+    __eq__ = object.__eq__
 
 
 def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
@@ -39,11 +58,16 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
         The layer's own expansion.
     """
     result = copy.copy(expansion)
+    result.__class__ = _OwnExpansion
     result._buffers = {name: buffer.contiguous() for name, buffer in expansion._buffers.items()}
     result._modules = {}
+    for name, value in vars(expansion).items():
+        if name.startswith(("in_indices_", "out_indices_")):  # ranges, in tensors whose values torch.export cannot tell
+            vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
         shared.sampled_basis = shared.sampled_basis.contiguous()  # the same numbers, once for all layers
         block = copy.copy(shared)
+        block.__class__ = _OwnBlock
         block._buffers = dict(shared._buffers)
         result._modules[name] = block
     return result

@@ -11,6 +11,7 @@ from escnn.group import Representation
 from escnn.nn import EquivariantModule, GeometricTensor
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import Module, Parameter
 from torch.nn.modules.conv import _ConvNd
 
@@ -77,11 +78,11 @@ class SoftLayer(EquivariantModule):
             self._bias_transform = fibre_transform(self.out_type.gspace, [trivial], self.out_type.representations)
             if self._bias_transform.breaking.dim:
                 self.soft_bias = Parameter(self.weights.new_zeros(self._bias_transform.breaking.dim))
-        # escnn registers the expanded kernel as part of the state; here it is a cache.
+        # escnn registers the expanded kernel as a buffer. Here it is a cache, and no buffer: AveragedModel pairs the
+        # buffers of a model in training with those of its average in evaluation.
         for name in (self._kernel_name, "expanded_bias"):
             self._buffers.pop(name, None)
-            self.__dict__.pop(name, None)
-            self.register_buffer(name, None, persistent=False)
+            self.__dict__[name] = None
         self._cached: tuple[object, ...] | None = None
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         self._policy = policy
@@ -248,10 +249,21 @@ class SoftLayer(EquivariantModule):
         elif torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
             with torch.no_grad():
                 kernel, bias = self.expand_parameters()
+        elif self._functional():
+            kernel, bias = self.expand_parameters()
         else:
             self._refresh()
             kernel, bias = getattr(self, self._kernel_name), self.expanded_bias
         return GeometricTensor(self._compute(x, kernel, bias), self.out_type)
+
+    def _functional(self) -> bool:
+        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
+        own = self.parameters(recurse=False)
+        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
+
+    def _sharded(self) -> bool:
+        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
+        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
 
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """Apply an expanded kernel and bias to a tensor."""
@@ -272,7 +284,7 @@ class SoftLayer(EquivariantModule):
             self._cached = None
             setattr(self, self._kernel_name, None)
             self.expanded_bias = None
-        else:
+        elif not self._sharded():  # else at the first forward pass
             self._refresh()
         return self
 

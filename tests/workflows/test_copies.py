@@ -10,7 +10,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from escnn_soft import soften
 from tests.convert.models import IMAGE, PICTURES, Classifier, disturb, output, sequential
-from tests.workflows.pending import CACHE_IS_NO_BUFFER
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -27,7 +26,6 @@ def test_deepcopy(build, train) -> None:
         assert twin.again is twin.body[0]
 
 
-@CACHE_IS_NO_BUFFER
 @pytest.mark.parametrize("train", [True, False])
 def test_exponential_average_of_a_training_run(train) -> None:
     model = disturb(soften(Classifier(), 0.5))

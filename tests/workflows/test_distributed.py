@@ -8,12 +8,11 @@ import pytest
 import torch.distributed
 
 from tests.processes import torchrun
-from tests.workflows.pending import SHARDED_EVAL
 
 JOB = Path(__file__).with_name("distributed_job.py")
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
-@pytest.mark.parametrize("kind", ["ddp", "ddp strict", "fsdp train", pytest.param("fsdp", marks=SHARDED_EVAL)])
+@pytest.mark.parametrize("kind", ["ddp", "ddp strict", "fsdp train", pytest.param("fsdp")])
 def test_two_processes_train_as_one(kind) -> None:
     assert "the same as one process" in torchrun(JOB, 2, kind)

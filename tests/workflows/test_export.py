@@ -9,7 +9,6 @@ import torch
 
 from escnn_soft import soften
 from tests.convert.models import PICTURES, Classifier, disturb, output, sequential
-from tests.workflows.pending import FUNCTIONAL_EVAL, OWN_HASH
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +55,6 @@ def test_torchscript(plain, how) -> None:
     assert (torch.jit.load(buffer)(PICTURES) - expected).abs().max() < 1e-5
 
 
-@OWN_HASH
-@FUNCTIONAL_EVAL
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("train", [True, False])
 def test_torch_export_of_the_soft_model_itself(train, strict) -> None:

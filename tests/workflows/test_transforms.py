@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from escnn_soft import Budget, soften
 from tests.convert.models import IMAGE, PICTURES, PLANE, Classifier, disturb, output
-from tests.workflows.pending import FUNCTIONAL_EVAL, OWN_HASH
 
 
 def unshared(softness=0.5):
@@ -56,7 +55,6 @@ def test_the_dial_can_be_turned_between_calls_of_a_compiled_model() -> None:
         assert (compiled(PICTURES) - layer(IMAGE(PICTURES)).tensor).abs().max() < 1e-6
 
 
-@OWN_HASH
 @pytest.mark.parametrize("softness", [0.5, Budget(0.3)], ids=str)
 def test_gradients_and_ensembles_by_torch_func(softness) -> None:
     model = unshared(softness)
@@ -77,8 +75,6 @@ def test_gradients_and_ensembles_by_torch_func(softness) -> None:
     assert torch.allclose(ensemble[1], output(model), rtol=1e-4, atol=1e-5)
 
 
-@OWN_HASH
-@FUNCTIONAL_EVAL
 def test_torch_func_in_evaluation_mode() -> None:
     model = unshared().eval()
     parameters = {name: p.detach() for name, p in model.named_parameters()}
