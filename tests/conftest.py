@@ -5,11 +5,20 @@ import random
 import numpy as np
 import pytest
 import torch
+from escnn.nn.modules.basismanager.basisexpansion_singleblock import _stored_filters
 
 from escnn_soft.testing import register_profiles
 
 torch.set_num_threads(1)
 register_profiles()  # HYPOTHESIS_PROFILE=thorough make test
+
+
+@pytest.fixture(autouse=True)
+def _escnns_bases_in_single_precision():
+    """escnn shares bases between layers, so a test that casts one of escnn's own layers would cast them for others."""
+    yield
+    for basis in _stored_filters.values():
+        basis.float()
 
 
 @pytest.fixture(autouse=True)
