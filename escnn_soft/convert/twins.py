@@ -1,10 +1,26 @@
 """The soft classes of this library, by escnn's own."""
 
-from escnn.nn import Linear, R2Conv, R2ConvTransposed, R3Conv, R3ConvTransposed
+from escnn.nn import (
+    Linear,
+    R2Conv,
+    R2ConvTransposed,
+    R3Conv,
+    R3ConvTransposed,
+    R3IcoConv,
+    R3IcoConvTransposed,
+)
 
 from escnn_soft.convert.band_limit import band_limits
 from escnn_soft.convert.registry import register_soft
-from escnn_soft.nn import SoftLinear, SoftR2Conv, SoftR2ConvTransposed, SoftR3Conv, SoftR3ConvTransposed
+from escnn_soft.nn import (
+    SoftLinear,
+    SoftR2Conv,
+    SoftR2ConvTransposed,
+    SoftR3Conv,
+    SoftR3ConvTransposed,
+    SoftR3IcoConv,
+    SoftR3IcoConvTransposed,
+)
 
 __all__: list[str] = []
 
@@ -13,3 +29,5 @@ register_soft(R2Conv, candidates=band_limits)(SoftR2Conv)
 register_soft(R2ConvTransposed, candidates=band_limits)(SoftR2ConvTransposed)
 register_soft(R3Conv, candidates=band_limits)(SoftR3Conv)
 register_soft(R3ConvTransposed, candidates=band_limits)(SoftR3ConvTransposed)
+register_soft(R3IcoConv)(SoftR3IcoConv)
+register_soft(R3IcoConvTransposed)(SoftR3IcoConvTransposed)

@@ -61,12 +61,15 @@ def test_it_projects_onto_the_equivariant_part(train) -> None:
 
 SPACE = gspaces.octaOnR3()
 VOLUME = SPACE.type(SPACE.trivial_repr, SPACE.irrep(1))
+ICO = [gspaces.icoOnR3().type(gspaces.icoOnR3().irrep(i)) for i in (0, 1)]
 LAYERS = {
     "R2Conv": lambda: R2Conv(IMAGE, HIDDEN, 3),
     "R2Conv without bias": lambda: R2Conv(IMAGE, HIDDEN, 3, bias=False),
     "R2ConvTransposed": lambda: nn.R2ConvTransposed(IMAGE, HIDDEN, 3),
     "R3Conv": lambda: nn.R3Conv(VOLUME, VOLUME, 3),
     "R3ConvTransposed": lambda: nn.R3ConvTransposed(VOLUME, VOLUME, 3),
+    "R3IcoConv": lambda: nn.R3IcoConv(*ICO, 3, samples="ico"),
+    "R3IcoConvTransposed": lambda: nn.R3IcoConvTransposed(*ICO, 3, samples="ico"),
     "Linear": lambda: Linear(VECTOR, VECTOR),
 }
 
@@ -74,7 +77,7 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_there_and_back(name) -> None:
     hard = randomised(LAYERS[name]())
-    x = hard.in_type(torch.randn(2, hard.in_type.size, *[5] * getattr(hard, "d", 0)))
+    x = hard.in_type(torch.randn(2, hard.in_type.size, *[5] * hard.in_type.gspace.dimensionality))
     soft = soften(hard, 0.5)
     assert torch.allclose(soft(x).tensor, hard(x).tensor, atol=1e-6)
     back = harden(disturb(soft))
