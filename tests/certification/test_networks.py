@@ -157,6 +157,19 @@ def test_constants_from_the_activations_hold_along_the_way(lookahead):
         check(model, random_field(fields, 2, 5, 5, scale=scale), lookahead=lookahead)
 
 
+def test_a_bound_that_is_attained_is_not_contradicted():
+    """Without weights a layer's error is that of its bias, exactly: measured and claimed differ by rounding alone."""
+    space = planar("D4")
+    field = space.type(space.regular_repr)
+    for seed in range(60):
+        torch.manual_seed(seed)
+        layer = SoftR2Conv(field, field, 1, softness=1.0).double()
+        with torch.no_grad():
+            layer.weights.zero_()
+            layer.soft_bias.normal_()
+        check(layer.eval(), random_field(field, 2, 9, 13, dtype=torch.float64), lookahead=0)
+
+
 def test_exact_networks_are_off_by_rounding_only():
     model = Residual(planar("D4"), 0.0).eval()
     x = random_field(model.in_type, 2, 9, 9)

@@ -18,6 +18,9 @@ from escnn_soft.nn import SoftLayer
 
 __all__ = ["LinearLayer"]
 
+_NORM_ROUNDING = 1e-9
+"""Norms are rounded sums of squares, here and wherever the bound is compared with a measurement."""
+
 
 class LinearLayer(Rule):
     """x -> W x + b with ||f(g x) - g f(x)|| <= operator_at(g) ||x|| + ||g b - b|| sqrt(pixels of the output)."""
@@ -56,7 +59,7 @@ class LinearLayer(Rule):
         bias = 0.0
         if cert.bias is not None:
             bias = cert.bias.sup if element is None else cert.bias.at(element)
-        return gain * sample_norms(call.x) + bias * math.sqrt(call.output[0, 0].numel())
+        return (gain * sample_norms(call.x) + bias * math.sqrt(call.output[0, 0].numel())) * (1 + _NORM_ROUNDING)
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """The certificate's rounding, and that of adding the bias."""
