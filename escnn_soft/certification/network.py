@@ -162,14 +162,7 @@ def _start(ledger: Ledger, action: Action, tensor: Tensor) -> Fact:
         if reason is not None:
             ledger.refuse("input", reason, row)
     terms = {}
-    own = torch.stack(
-        [
-            torch.zeros(len(tensor), dtype=torch.float64)
-            if ledger.dead(row)
-            else rounding_of_action(action, tensor, row)
-            for row in range(len(ledger.names))
-        ]
-    )
+    own = _rounding(ledger, action, tensor)
     if bool((own > 0).any()) or any(map(ledger.dead, range(len(ledger.names)))):
         entry = Entry("g x", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))
         terms[ledger.enter(entry)] = entry.own
@@ -210,16 +203,16 @@ def _conclude(
     return assembled(ledger, fact, tensor, rows, ledger.gaps() + notes, everything)
 
 
+def _rounding(ledger: Ledger, action: Action, tensor: Tensor) -> Tensor:
+    """Rounding of computing g x, by row and sample; nothing where a row is given up."""
+    zero = torch.zeros(len(tensor), dtype=torch.float64)
+    rows = range(len(ledger.names))
+    return torch.stack([zero if ledger.dead(row) else rounding_of_action(action, tensor, row) for row in rows])
+
+
 def _with_output(ledger: Ledger, fact: Fact, tensor: Tensor) -> Fact:
     """The fact with a term for the rounding of g f(x)."""
-    own = torch.stack(
-        [
-            torch.zeros(len(tensor), dtype=torch.float64)
-            if ledger.dead(row)
-            else rounding_of_action(fact.action, tensor, row)
-            for row in range(len(ledger.names))
-        ]
-    )
+    own = _rounding(ledger, fact.action, tensor)
     if not bool((own > 0).any()):
         return fact
     entry = Entry("g f(x)", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))

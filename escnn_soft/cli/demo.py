@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from escnn_soft.cli import words
 from escnn_soft.cli.classifier import LAYERS
-from escnn_soft.cli.guarantee import GUARANTEE_HEADINGS, guarantee_cells, guarantees_as_text
+from escnn_soft.cli.guarantee import GUARANTEE_HEADINGS, guarantee_cells
 from escnn_soft.cli.report import Picture, Table, render
 from escnn_soft.cli.settings import Settings
 from escnn_soft.cli.study import Study, networks, study
-from escnn_soft.cli.table import HEADINGS, as_csv, as_text, cells, finding
+from escnn_soft.cli.table import HEADINGS, aligned, as_csv, as_text, cells, finding
 from escnn_soft.plots import Curve, Reference, plot_dial, plot_filters, plot_spectra, plot_summary, to_png
 
 __all__ = ["run", "write"]
@@ -37,8 +37,9 @@ def run(settings: Settings, output: Path, workers: int = 1) -> None:
     with tqdm(total=len(networks(settings)) * settings.seeds, desc="training", unit="network", leave=False) as bar:
         result = study(settings, workers, lambda _: bar.update())
     write(result, settings, output)
-    certified = f"Errors of the logits and their certified bounds:\n\n{guarantees_as_text(result.guarantees)}"
-    print(f"{as_text(result.rows)}\n\n{finding(result.rows)}\n\n{certified}\n")
+    certified = aligned([GUARANTEE_HEADINGS, *map(guarantee_cells, result.guarantees)])
+    print(f"{as_text(result.rows)}\n\n{finding(result.rows)}\n")
+    print(f"Errors of the logits and their certified bounds:\n\n{certified}\n")
     print(f"Everything is in {output / 'index.html'}.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from escnn_soft.certification import certify
 from escnn_soft.cli.classifier import SoftClassifier
 
-__all__ = ["GUARANTEE_HEADINGS", "Guarantee", "guarantee", "guarantee_cells", "guarantees_as_text"]
+__all__ = ["GUARANTEE_HEADINGS", "Guarantee", "guarantee", "guarantee_cells"]
 
 GUARANTEE_HEADINGS = ("softness", "measured", "certified bound", "bound / measured", "largest ratio", "violations")
 
@@ -84,17 +83,3 @@ def guarantee_cells(row: Guarantee) -> tuple[str, ...]:
     """
     ratios = (f"{row.ratio:.1f}", f"{row.largest:.1f}") if row.error > _ROUNDING else ("-", "-")
     return (row.name, f"{row.error:.3g}", f"{row.bound:.3g}", *ratios, str(row.violations))
-
-
-def guarantees_as_text(rows: Sequence[Guarantee]) -> str:
-    """The table for a terminal.
-
-    Args:
-        rows: one a stop of the dial.
-
-    Returns:
-        Lines of equal width.
-    """
-    lines = [GUARANTEE_HEADINGS, *(guarantee_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(GUARANTEE_HEADINGS))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from escnn_soft.cli.classifier import Network
 from escnn_soft.cli.training import Outcome
 
-__all__ = ["HEADINGS", "Row", "as_csv", "as_text", "cells", "finding", "tabulate"]
+__all__ = ["HEADINGS", "Row", "aligned", "as_csv", "as_text", "cells", "finding", "tabulate"]
 
 HEADINGS = (
     "network",
@@ -118,7 +118,18 @@ def as_text(rows: Sequence[Row]) -> str:
     Returns:
         Lines of aligned columns.
     """
-    lines = [HEADINGS, *map(cells, rows)]
+    return aligned([HEADINGS, *map(cells, rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, for a terminal.
+
+    Args:
+        lines: headings and rows of equal length.
+
+    Returns:
+        Lines of aligned columns.
+    """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 

@@ -12,7 +12,7 @@ from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.arguments import check_types, dense_geometry
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff
-from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy
 
 __all__ = ["Convertible"]
@@ -64,9 +64,7 @@ class Convertible(SoftLayer):
             >>> SoftR2Conv.from_hard(hard, softness=0.3).weights is hard.weights
             True
         """
-        instance("layer", layer, cls.hard_class, f"Use from_dense for torch.nn.{cls.plain_class.__name__}.")
-        if isinstance(layer, SoftLayer):
-            raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
+        check_hard(layer, cls.hard_class, f"Use from_dense for torch.nn.{cls.plain_class.__name__}.")
         if hasattr(layer, "_samples") and not issubclass(cls, R3IcoConv | R3IcoConvTransposed):
             raise ArgumentError("layer", layer, f"a {cls.hard_class.__name__} of harmonics", "Use SoftR3IcoConv.")
         soft = cls(

@@ -13,11 +13,11 @@ from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
-from escnn_soft.errors import ArgumentError, EmptyBasisError, FieldTypeError
+from escnn_soft.errors import EmptyBasisError, FieldTypeError
 from escnn_soft.nn.arguments import check_types
 from escnn_soft.nn.certificate import matrix_certificate
 from escnn_soft.nn.initialization import generalized_he_init
-from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy, as_policy
 from escnn_soft.spectrum import WeightTransform, fibre_transform
 
@@ -120,9 +120,7 @@ class SoftLinear(SoftLayer, Linear):
         Raises:
             ArgumentError: if the layer is not escnn's ``Linear`` or is soft already.
         """
-        instance("layer", layer, Linear, "Use from_dense for torch.nn.Linear.")
-        if isinstance(layer, SoftLayer):
-            raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
+        check_hard(layer, Linear, "Use from_dense for torch.nn.Linear.")
         soft = cls(layer.in_type, layer.out_type, layer.bias is not None, initialize=False, softness=softness)
         soft._share_parameters(layer)
         return soft

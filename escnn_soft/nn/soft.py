@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -15,14 +16,15 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import Module, Parameter
 from torch.nn.modules.conv import _ConvNd
 
+from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
-from escnn_soft.errors import DtypeError, FieldTypeError
+from escnn_soft.errors import ArgumentError, DtypeError, FieldTypeError
 from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
 from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransform, fibre_transform
 
-__all__ = ["SoftLayer"]
+__all__ = ["SoftLayer", "check_hard"]
 
 _Dense = TypeVar("_Dense", bound=Any)
 
@@ -144,11 +146,11 @@ class SoftLayer(EquivariantModule):
         equivariant = self._bias_transform.equivariant
         return torch.stack([equivariant.project(column[:, None, None]).flatten() for column in columns], dim=1)
 
+    @abstractmethod
     def _build_transform(
         self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
     ) -> WeightTransform:
         """The layer's spectrum between other fields."""
-        raise NotImplementedError
 
     def _as_graded(self, kernel: Tensor) -> Tensor:
         """An expanded kernel as the spectrum has it, (out, in, S)."""
@@ -182,8 +184,7 @@ class SoftLayer(EquivariantModule):
             continuous kernel.
         """
         with torch.no_grad():
-            kernel, bias = self.expand_parameters()
-            gains, bias_gains = self._current_gains(*super().expand_parameters())
+            kernel, bias, gains, bias_gains = self._expand()
         levels = _measure(self._transform, self._as_graded(kernel), gains)
         if bias is None or self._bias_transform is None:
             return WeightSpectrum(levels)
@@ -198,9 +199,9 @@ class SoftLayer(EquivariantModule):
         with torch.no_grad():
             return self._certify(*self.expand_parameters())
 
+    @abstractmethod
     def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
         """The certificate of an expanded kernel and bias."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------ expansion and its cache
 
@@ -210,17 +211,23 @@ class SoftLayer(EquivariantModule):
         Returns:
             Kernel (out, in, *kernel) and bias (out,), or None without a bias.
         """
+        kernel, bias, _, _ = self._expand()
+        return kernel, bias
+
+    def _expand(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """Kernel and bias, and the gains of their levels outside escnn's basis."""
         with torch.autocast(self.weights.device.type, enabled=False):
             kernel, bias = super().expand_parameters()
             if self._strict:
-                return kernel, bias
+                closed = None if self._bias_gains is None or self.soft_bias is None else self._bias_gains.static
+                return kernel, bias, self._gains.static, closed
             gains, bias_gains = self._current_gains(kernel, bias)
             kernel = kernel + self._as_kernel(self._gains.breaking.synthesis(self.soft_weights, gains), kernel.shape)
             if self.soft_bias is not None:
                 assert self._bias_gains is not None
                 soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
                 bias = soft if bias is None else bias + soft
-        return kernel, bias
+        return kernel, bias, gains, bias_gains
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
         """Apply the layer.
@@ -265,9 +272,9 @@ class SoftLayer(EquivariantModule):
         """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
         return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
 
+    @abstractmethod
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """Apply an expanded kernel and bias to a tensor."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> SoftLayer:
         """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
@@ -387,6 +394,13 @@ class SoftLayer(EquivariantModule):
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
         return f"{super().extra_repr()}, softness={self.softness}"
+
+
+def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:
+    """Refuse what is not a layer of escnn's own class, to be softened."""
+    instance("layer", layer, hard_class, remedy)
+    if isinstance(layer, SoftLayer):
+        raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
 
 
 def _measure(transform: WeightTransform, weight: Tensor, gains: Tensor | None) -> tuple[LevelEnergy, ...]:

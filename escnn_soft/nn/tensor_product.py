@@ -9,13 +9,12 @@ from escnn.gspaces import GSpace
 from escnn.nn import FieldType, GeometricTensor, TensorProductModule
 from torch import Tensor
 
-from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
-from escnn_soft.errors import ArgumentError, EmptyBasisError, FieldTypeError
+from escnn_soft.errors import EmptyBasisError, FieldTypeError
 from escnn_soft.nn.arguments import check_types
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.quadratic import PlainTensorProduct, quadratic_certificate, square_fields
-from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy, as_policy
 from escnn_soft.spectrum import WeightTransform, fibre_transform
 
@@ -125,9 +124,7 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
         Raises:
             ArgumentError: if the layer is not escnn's ``TensorProductModule`` or is soft already.
         """
-        instance("layer", layer, TensorProductModule, "There is no plain torch layer of this kind.")
-        if isinstance(layer, SoftLayer):
-            raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
+        check_hard(layer, TensorProductModule, "There is no plain torch layer of this kind.")
         soft = cls(layer.in_type, layer.out_type, initialize=False, softness=softness)
         soft._share_parameters(layer)
         return soft
