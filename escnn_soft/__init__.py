@@ -1,7 +1,7 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
-from escnn_soft.bounds import Certificate, PixelErrors, Term
+from escnn_soft.bounds import Certificate, MatrixCertificate, PixelErrors, Term
 from escnn_soft.certification import (
     NetworkCertificate,
     budget,
@@ -27,6 +27,7 @@ from escnn_soft.errors import (
 )
 from escnn_soft.nn import (
     SoftLinear,
+    SoftMatrixLinear,
     SoftnessScheduler,
     SoftR2Conv,
     SoftR2ConvTransposed,
@@ -37,7 +38,26 @@ from escnn_soft.nn import (
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum import (
+    Level,
+    LevelEnergy,
+    MatrixElement,
+    MatrixGroup,
+    MatrixRepresentation,
+    WeightSpectrum,
+    equivariant_maps,
+    escnn_matrix_group,
+    escnn_matrix_representation,
+    lorentz_group,
+    orthogonal_group,
+    permutation_group,
+    proper_lorentz_group,
+    scalar,
+    special_orthogonal_group,
+    special_unitary_group,
+    symplectic_group,
+    vector,
+)
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -62,6 +82,10 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "LinearSchedule",
+    "MatrixCertificate",
+    "MatrixElement",
+    "MatrixGroup",
+    "MatrixRepresentation",
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
@@ -69,6 +93,7 @@ __all__ = [
     "RepresentationError",
     "ShapeError",
     "SoftLinear",
+    "SoftMatrixLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
     "SoftR3Conv",
@@ -85,13 +110,25 @@ __all__ = [
     "budget",
     "certificate",
     "certify",
+    "equivariant_maps",
+    "escnn_matrix_group",
+    "escnn_matrix_representation",
     "harden",
+    "lorentz_group",
+    "orthogonal_group",
+    "permutation_group",
     "project_after_step",
     "projected",
+    "proper_lorentz_group",
     "register_action",
     "register_lipschitz",
     "register_soft",
+    "scalar",
     "set_softness",
     "soft_status",
     "soften",
+    "special_orthogonal_group",
+    "special_unitary_group",
+    "symplectic_group",
+    "vector",
 ]

@@ -2,7 +2,17 @@
 
 from escnn_soft.bounds.certificate import Certificate, Term
 from escnn_soft.bounds.execution import Execution
+from escnn_soft.bounds.matrix import MatrixCertificate
 from escnn_soft.bounds.orbit import Orbit, largest_squared_error, squared_errors
 from escnn_soft.bounds.pixels import PixelErrors
 
-__all__ = ["Certificate", "Execution", "Orbit", "PixelErrors", "Term", "largest_squared_error", "squared_errors"]
+__all__ = [
+    "Certificate",
+    "Execution",
+    "MatrixCertificate",
+    "Orbit",
+    "PixelErrors",
+    "Term",
+    "largest_squared_error",
+    "squared_errors",
+]

@@ -2,6 +2,7 @@
 
 from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.linear import SoftLinear
+from escnn_soft.nn.matrix_linear import SoftMatrixLinear
 from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
 from escnn_soft.nn.r3conv import SoftR3Conv
@@ -16,6 +17,7 @@ __all__ = [
     "SoftConvolution",
     "SoftLayer",
     "SoftLinear",
+    "SoftMatrixLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
     "SoftR3Conv",

@@ -1,26 +1,45 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.escnn_generators import escnn_matrix_group, escnn_matrix_representation
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.generators import Generators, MatrixElement
 from escnn_soft.spectrum.gram import IrrepGrams
 from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.matrix_group import MatrixGroup
+from escnn_soft.spectrum.matrix_groups import (
+    lorentz_group,
+    orthogonal_group,
+    permutation_group,
+    proper_lorentz_group,
+    special_orthogonal_group,
+    special_unitary_group,
+    symplectic_group,
+)
+from escnn_soft.spectrum.matrix_representation import MatrixField, MatrixRepresentation, scalar, vector
+from escnn_soft.spectrum.matrix_spectrum import equivariant_maps, matrix_transform
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
     "FibreGroup",
+    "Generators",
     "Grid",
     "Harmonic",
     "IrrepGrams",
     "IrrepId",
     "Level",
     "LevelEnergy",
+    "MatrixElement",
+    "MatrixField",
+    "MatrixGroup",
+    "MatrixRepresentation",
     "PlanarGroup",
     "SpatialFunction",
     "VertexShell",
@@ -29,12 +48,25 @@ __all__ = [
     "act",
     "act_on_fibres",
     "act_on_rows",
+    "equivariant_maps",
+    "escnn_matrix_group",
+    "escnn_matrix_representation",
     "fibre_group",
     "fibre_transform",
     "grid_action",
     "grid_exact",
     "kernel_transform",
+    "lorentz_group",
+    "matrix_transform",
     "moves_pixels",
+    "orthogonal_group",
+    "permutation_group",
     "pixel_elements",
     "pixel_permutation",
+    "proper_lorentz_group",
+    "scalar",
+    "special_orthogonal_group",
+    "special_unitary_group",
+    "symplectic_group",
+    "vector",
 ]
