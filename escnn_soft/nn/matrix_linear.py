@@ -196,11 +196,14 @@ class SoftMatrixLinear(Module):
         if x.shape[-1] != self.in_representation.size:
             expected = f"features of size {self.in_representation.size} in the last dimension"
             raise ShapeError("x.shape", tuple(x.shape), expected, "Put the channels last.")
-        if self.training or self._functional():
+        if self.training:
             return linear(x, *self.expand_parameters())
         if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
             with torch.no_grad():
-                return linear(x, *self.expand_parameters())
+                matrix, bias = self.expand_parameters()
+            return linear(x, matrix, bias)
+        if self._functional():
+            return linear(x, *self.expand_parameters())
         signature = tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
         if self._cached != signature or self._matrix is None:
             with torch.inference_mode(False), torch.no_grad():
@@ -225,7 +228,7 @@ class SoftMatrixLinear(Module):
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_filters()
         return self
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from escnn.group import Group, GroupElement, Representation
 from escnn.group import groups as escnn_groups
+from numpy.typing import NDArray
 from scipy.linalg import logm
 from torch import Tensor
 
@@ -88,12 +90,20 @@ def _generators(group: Group) -> tuple[list[Circle], list[GroupElement]]:
     if isinstance(group, escnn_groups.O2):
         return [lambda t: group.element((0, t), "radians")], [group.reflection]
     if isinstance(group, escnn_groups.SO3):
-        return [lambda t, axis=axis: group.element(t * axis, "EV") for axis in np.eye(3)], []
+        return [partial(_turn, group, axis) for axis in np.eye(3)], []
     if isinstance(group, escnn_groups.O3):
-        return [lambda t, axis=axis: group.element((0, t * axis), "EV") for axis in np.eye(3)], [group.inversion]
+        return [partial(_proper_turn, group, axis) for axis in np.eye(3)], [group.inversion]
     expected = "a representation of a finite group, SO(2), O(2), SO(3) or O(3)"
     remedy = "Give the generators' matrices yourself: MatrixGroup.of and MatrixRepresentation.of."
     raise RepresentationError("group", group.name, expected, remedy)
+
+
+def _turn(group: Group, axis: NDArray[np.float64], angle: float) -> GroupElement:
+    return group.element(angle * axis, "EV")
+
+
+def _proper_turn(group: Group, axis: NDArray[np.float64], angle: float) -> GroupElement:
+    return group.element((0, angle * axis), "EV")
 
 
 def _is_orthogonal(rho: Representation) -> bool:

@@ -1,4 +1,4 @@
-"""A catalogue of matrix groups, with generators of unit frequency that are invariant under the group wherever possible."""
+"""A catalogue of matrix groups, their generators of unit frequency and invariant as a set wherever possible."""
 
 from __future__ import annotations
 
@@ -85,10 +85,12 @@ def symplectic_group(n: int) -> MatrixGroup:
     """
     n = integer("n", n, minimum=1)
     units = [(_unit(n, i, j) + _unit(n, j, i)) / (2 if i == j else 1) for i in range(n) for j in range(i, n)]
-    blocks = [[[_unit(n, i, j), None], [None, -_unit(n, j, i)]] for i in range(n) for j in range(n)]
-    blocks += [[[None, u], [None, None]] for u in units] + [[[None, None], [u, None]] for u in units]
-    zero = torch.zeros(n, n, dtype=torch.float64)
-    algebra = [torch.cat([torch.cat([zero if b is None else b for b in row], 1) for row in rows]) for rows in blocks]
+    algebra = [
+        torch.kron(_unit(2, 0, 0), _unit(n, i, j)) - torch.kron(_unit(2, 1, 1), _unit(n, j, i))
+        for i in range(n)
+        for j in range(n)
+    ]
+    algebra += [torch.kron(corner, unit) for corner in (_unit(2, 0, 1), _unit(2, 1, 0)) for unit in units]
     return MatrixGroup(f"Sp({2 * n})", generators_of(torch.stack(algebra), ()))
 
 
@@ -102,13 +104,14 @@ def special_unitary_group(n: int) -> MatrixGroup:
         The group.
     """
     n = integer("n", n, minimum=2)
+    real, imaginary = torch.eye(2, dtype=torch.float64), _unit(2, 1, 0) - _unit(2, 0, 1)
     algebra = []
     for i, j in combinations(range(n), 2):
-        algebra.append(_real_form(_unit(n, j, i) - _unit(n, i, j), None))
-        algebra.append(_real_form(None, _unit(n, i, j) + _unit(n, j, i)))
+        algebra.append(torch.kron(real, _unit(n, j, i) - _unit(n, i, j)))
+        algebra.append(torch.kron(imaginary, _unit(n, i, j) + _unit(n, j, i)))
     for k in range(1, n):  # orthogonal to each other and to the identity, as long as those above
         diagonal = torch.tensor([1.0] * k + [-float(k)] + [0.0] * (n - k - 1), dtype=torch.float64)
-        algebra.append(_real_form(None, torch.diag(diagonal * (2 / (k * (k + 1))) ** 0.5)))
+        algebra.append(torch.kron(imaginary, torch.diag(diagonal * (2 / (k * (k + 1))) ** 0.5)))
     return MatrixGroup(f"SU({n})", generators_of(torch.stack(algebra), ()))
 
 
@@ -138,15 +141,6 @@ def _turns(n: int, axes: range) -> Tensor:
 def _lorentz_algebra() -> Tensor:
     boosts = torch.stack([_unit(4, 0, i) + _unit(4, i, 0) for i in (1, 2, 3)])
     return torch.cat([_turns(4, range(1, 4)), boosts])
-
-
-def _real_form(real: Tensor | None, imaginary: Tensor | None) -> Tensor:
-    """The real matrix of a complex one on (x, y)."""
-    return (
-        torch.kron(torch.eye(2), real)
-        if real is not None
-        else torch.kron(torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64), imaginary)
-    )
 
 
 def _unit(n: int, i: int, j: int) -> Tensor:

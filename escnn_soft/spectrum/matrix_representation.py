@@ -92,8 +92,8 @@ class MatrixField:
 class MatrixRepresentation:
     """A direct sum of tensor products of given representations, as a frozen value.
 
-    ``r + s`` is the direct sum, ``3 * r`` three copies, ``r @ s`` the tensor product, ``r**k`` its power, ``r.dual`` the
-    contragredient. Products distribute over sums, so that channels always run summand by summand; within a summand
+    ``r + s`` is the direct sum, ``3 * r`` three copies, ``r @ s`` the tensor product, ``r**k`` its power and ``r.dual``
+    the contragredient. Products distribute over sums, so that channels always run summand by summand; within a summand
     they are the flattened indices of the tensor, the last one fastest.
 
     Args:
@@ -127,8 +127,8 @@ class MatrixRepresentation:
 
         Raises:
             ShapeError: if these are not stacks of square matrices of one size.
-            RepresentationError: if there is not one image a generator, or brackets of the group's generators that lie in
-                the span of the generators are not those of the images.
+            RepresentationError: if there is not one image a generator, or the images break a relation among the group's
+                generators: a bracket, or a conjugate by a discrete one, that lies in their span.
         """
         instance("group", group, MatrixGroup, "Build one, e.g. with orthogonal_group(5).")
         images = generators_of(algebra, discrete)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, reduce
 from typing import cast
@@ -123,10 +123,10 @@ class MatrixSpectrum:
             for g in self._field_samples(field):
                 for basis, own in zip(bases, samples, strict=True):
                     own.append(basis.mT @ g @ basis)
-            pieces = [
-                Piece(field.generators.restricted(b), torch.stack(own)) for b, own in zip(bases, samples, strict=True)
-            ]
-            found = [self._identify(piece, basis, source) for piece, basis in zip(pieces, bases, strict=True)]
+            found = []
+            for basis, own in zip(bases, samples, strict=True):
+                piece = Piece(field.generators.restricted(basis), torch.stack(own))
+                found.append(self._identify(piece, basis, source))
         found.sort(key=lambda part: part[0])
         basis = torch.cat([columns.double() for _, columns in found], dim=1)
         name = f"{field.name}/{self.split.cache_info().currsize}"
@@ -176,11 +176,13 @@ class MatrixSpectrum:
         assert out.samples is not None
         assert into.samples is not None
 
-        def turn(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
-            return (left @ rows.reshape(-1, out.size, into.size) @ right.mT).reshape(rows.shape)
+        def act(left: Tensor, right: Tensor) -> Callable[[Tensor], Tensor]:
+            def turn(rows: Tensor) -> Tensor:
+                return (left @ rows.reshape(-1, out.size, into.size) @ right.mT).reshape(rows.shape)
 
-        pairs = zip(out.samples, into.samples, strict=True)
-        averaged = average(gram, (lambda y, g=g: turn(turn(y, *g).mT, *g).mT for g in pairs))
+            return lambda y: turn(turn(y).mT).mT
+
+        averaged = average(gram, map(act, out.samples, into.samples))
         return (averaged + averaged.mT) / 2
 
 
