@@ -26,7 +26,9 @@ from escnn_soft.errors import (
     SoftnessError,
 )
 from escnn_soft.nn import (
+    MatrixGate,
     SoftLinear,
+    SoftMatrixBilinear,
     SoftMatrixLinear,
     SoftnessScheduler,
     SoftR2Conv,
@@ -84,6 +86,7 @@ __all__ = [
     "LinearSchedule",
     "MatrixCertificate",
     "MatrixElement",
+    "MatrixGate",
     "MatrixGroup",
     "MatrixRepresentation",
     "NetworkCertificate",
@@ -93,6 +96,7 @@ __all__ = [
     "RepresentationError",
     "ShapeError",
     "SoftLinear",
+    "SoftMatrixBilinear",
     "SoftMatrixLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",

@@ -2,6 +2,8 @@
 
 from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.linear import SoftLinear
+from escnn_soft.nn.matrix_bilinear import SoftMatrixBilinear
+from escnn_soft.nn.matrix_gate import MatrixGate
 from escnn_soft.nn.matrix_linear import SoftMatrixLinear
 from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
@@ -14,9 +16,11 @@ from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.nn.tensor_product import SoftTensorProduct
 
 __all__ = [
+    "MatrixGate",
     "SoftConvolution",
     "SoftLayer",
     "SoftLinear",
+    "SoftMatrixBilinear",
     "SoftMatrixLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",

@@ -12,7 +12,8 @@ from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
-from escnn_soft.errors import RepresentationError, ShapeError, SoftnessError
+from escnn_soft.errors import RepresentationError, SoftnessError
+from escnn_soft.nn.matrix_gate import check_last
 from escnn_soft.nn.matrix_filter import LevelFilter
 from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import MatrixRepresentation, WeightSpectrum, matrix_transform, scalar
@@ -193,9 +194,7 @@ class SoftMatrixLinear(Module):
         Raises:
             ShapeError: if the last dimension is not the size of the input representation.
         """
-        if x.shape[-1] != self.in_representation.size:
-            expected = f"features of size {self.in_representation.size} in the last dimension"
-            raise ShapeError("x.shape", tuple(x.shape), expected, "Put the channels last.")
+        check_last("x", x, self.in_representation)
         if self.training:
             return linear(x, *self.expand_parameters())
         if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
