@@ -13,8 +13,8 @@ from torch.nn.functional import linear
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
 from escnn_soft.errors import RepresentationError, SoftnessError
-from escnn_soft.nn.matrix_gate import check_last
 from escnn_soft.nn.matrix_filter import LevelFilter
+from escnn_soft.nn.matrix_gate import check_last
 from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import MatrixRepresentation, WeightSpectrum, matrix_transform, scalar
 
