@@ -7,7 +7,7 @@ with r1, r2 standard normal in R^5: the task of Rahman et al., arXiv 2603.26657.
 the epoch, 1000 to test. All nets have three hidden layers, about 18,600 parameters and the same epochs of AdamW.
 
 Two averages are in use, both are printed. Over the test set: ||a - y|| / ||y|| of the vectors of all predictions and
-all targets, and eErr = ||a - b|| / (||a|| + ||b||) with a = f(x), b = f(g x), one random g a point. And point by point, as
+all targets, and eErr = ||a - b|| / (||a|| + ||b||) with a = f(x), b = f(g x), one random g a point. Point by point, as
 in the code of Rahman et al.: the mean of |a - y| / (|a| + |y|) and of |a - b| / (|a| + |b|).
 """
 
