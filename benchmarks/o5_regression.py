@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, 30 epochs, three nets")
     parser.add_argument("--picture", type=Path, help="where to write the curve, as PNG")
     options = parser.parse_args()
-    stops = [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, PLAIN]
+    stops = [0.0, 0.05, 0.1, 0.2, 0.5, 1.0, PLAIN]
     if options.quick:
         options.seeds, options.epochs, stops = 1, 30, [0.0, 0.05, PLAIN]
     print_setting(f"O(5) regression, noise {options.noise:g}, {options.epochs} epochs, {options.seeds} seeds", 1)

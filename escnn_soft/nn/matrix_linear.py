@@ -170,7 +170,7 @@ class SoftMatrixLinear(Module):
             A frozen value: exact errors of elements, and certified bounds where the representations are orthogonal.
         """
         with torch.no_grad():
-            matrix, bias = (None if p is None else p.double().cpu() for p in self.expand_parameters())
+            matrix, bias = (None if p is None else p.detach().double().cpu() for p in self.expand_parameters())
         assert matrix is not None
         rho_in, rho_out = self.in_representation, self.out_representation
         bias_certificate = None
