@@ -60,12 +60,3 @@ def output(model, x: Tensor = PICTURES) -> Tensor:
     x = x.to(parameter)
     y = model(x if isinstance(model, Classifier) else IMAGE(x))
     return y if isinstance(y, Tensor) else y.tensor
-
-
-def disturb(model, scale: float = 0.1):
-    """The model with random soft coefficients."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.rpartition(".")[2] in ("soft_weights", "soft_bias"):
-                parameter.normal_(std=scale)
-    return model

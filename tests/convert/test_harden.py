@@ -18,11 +18,11 @@ from tests.convert.models import (
     POINT,
     VECTOR,
     Classifier,
-    disturb,
     output,
     randomised,
     sequential,
 )
+from tests.disturbance import disturb
 
 
 @pytest.mark.parametrize("inplace", [False, True])

@@ -12,7 +12,8 @@ import torch
 from escnn import group, gspaces
 
 from escnn_soft import SoftLinear, SoftR2Conv, harden, soften
-from tests.convert.models import Classifier, disturb, output, sequential
+from tests.convert.models import Classifier, output, sequential
+from tests.disturbance import disturb
 from tests.processes import python
 
 FROZEN = Path(__file__).with_name("frozen_kernels.json")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from escnn_soft import soften
-from tests.convert.models import PICTURES, Classifier, disturb, output, sequential
+from tests.convert.models import PICTURES, Classifier, output, sequential
+from tests.disturbance import disturb
 
 
 @pytest.fixture(scope="module")
