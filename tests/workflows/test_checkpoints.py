@@ -12,7 +12,7 @@ import torch
 from escnn import group, gspaces
 
 from escnn_soft import SoftLinear, SoftR2Conv, harden, soften
-from tests.convert.models import Classifier, output, sequential
+from tests.convert.models import HARD_LAYERS, Classifier, output, randomised, sequential
 from tests.disturbance import disturb
 from tests.processes import python
 
@@ -37,6 +37,22 @@ def test_strict_state_between_every_pair_of_modes(build, kind, source, target) -
     output(second)
     second.load_state_dict(first.state_dict(), strict=True)
     assert (output(second.eval()) - output(first.eval())).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("source", MODES)
+@pytest.mark.parametrize("name", HARD_LAYERS)
+def test_strict_state_of_each_of_escnns_layers_in_every_mode(name, source) -> None:
+    hard = MODES[source](randomised(HARD_LAYERS[name]()))
+    x = hard.in_type(torch.randn(2, hard.in_type.size, *[5] * hard.in_type.gspace.dimensionality))
+    expected = hard(x).tensor
+    for change in MODES.values():
+        soft = change(disturb(soften(HARD_LAYERS[name](), 0.5), scale=1.0))
+        soft.load_state_dict(hard.state_dict(), strict=True)
+        assert (soft(x).tensor - expected).abs().max() < 1e-5
+        again = harden(soft)
+        fresh = HARD_LAYERS[name]().train().train(again.training)
+        fresh.load_state_dict(again.state_dict(), strict=True)
+        assert (fresh(x).tensor - expected).abs().max() < 1e-5
 
 
 def test_pickled_state(tmp_path) -> None:
