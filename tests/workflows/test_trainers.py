@@ -11,8 +11,8 @@ from escnn_soft.training import project_after_step, projected
 from tests.convert.models import Classifier
 from tests.disturbance import disturb
 
-STEPS = 4
-SCHEDULE = LinearSchedule(0.8, 0.2, steps=STEPS)
+STEPS, EPOCHS = 4, 2
+SCHEDULE = LinearSchedule(0.8, 0.2, steps=STEPS * EPOCHS)
 
 
 def network(kind: str) -> torch.nn.Module:
@@ -39,12 +39,13 @@ def by_hand(kind: str) -> torch.nn.Module:
     model = network(kind)
     optimizer = make_optimizer(model, kind)
     scheduler = SoftnessScheduler(model, SCHEDULE) if kind == "scheduled" else None
-    for x, y in batches():
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-        if scheduler:
-            scheduler.step()
+    for _ in range(EPOCHS):
+        for x, y in batches():
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            if scheduler:
+                scheduler.step()
     return model
 
 
@@ -65,6 +66,7 @@ def check(model: torch.nn.Module, kind: str) -> None:
 @pytest.mark.filterwarnings("ignore")  # lightning's, about its own surroundings
 @pytest.mark.parametrize("kind", ["scheduled", "projected"])
 def test_lightning(kind, tmp_path) -> None:
+    """One epoch, a checkpoint, and another epoch from there."""
     lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 
     class Module(lightning.LightningModule):
@@ -80,37 +82,54 @@ def test_lightning(kind, tmp_path) -> None:
             return make_optimizer(self.model, kind)
 
     class Softness(lightning.Callback):
-        def on_train_start(self, trainer, module) -> None:
-            self.scheduler = SoftnessScheduler(module, SCHEDULE)
+        def setup(self, trainer, pl_module, stage) -> None:
+            self.scheduler = SoftnessScheduler(pl_module, SCHEDULE)
 
-        def on_train_batch_end(self, trainer, module, outputs, batch, index) -> None:
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
             self.scheduler.step()
 
-    module = Module()
-    lightning.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        callbacks=[Softness()] if kind == "scheduled" else [],
-        default_root_dir=tmp_path,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(module, batches())
+        def state_dict(self):
+            return self.scheduler.state_dict()
+
+        def load_state_dict(self, state_dict) -> None:
+            self.scheduler.load_state_dict(state_dict)
+
+    checkpoint = tmp_path / "first.ckpt"
+    for epoch in range(EPOCHS):
+        module = Module()
+        trainer = lightning.Trainer(
+            max_epochs=epoch + 1,
+            accelerator="cpu",
+            callbacks=[Softness()] if kind == "scheduled" else [],
+            default_root_dir=tmp_path,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, batches(), ckpt_path=checkpoint if epoch else None)
+        trainer.save_checkpoint(checkpoint)
     check(module.model, kind)
 
 
 @pytest.mark.parametrize("kind", ["scheduled", "projected"])
-def test_accelerate(kind) -> None:
+def test_accelerate(kind, tmp_path) -> None:
+    """One epoch, a checkpoint, and another epoch from there."""
     accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
-    accelerator = accelerate.Accelerator(cpu=True)
-    model = network(kind)
-    model, optimizer, loader = accelerator.prepare(model, make_optimizer(model, kind), batches())
-    scheduler = SoftnessScheduler(model, SCHEDULE) if kind == "scheduled" else None
-    for x, y in loader:
-        optimizer.zero_grad()
-        accelerator.backward(torch.nn.functional.cross_entropy(model(x), y))
-        optimizer.step()
+    for epoch in range(EPOCHS):
+        accelerator = accelerate.Accelerator(cpu=True)
+        model = network(kind)
+        model, optimizer, loader = accelerator.prepare(model, make_optimizer(model, kind), batches())
+        scheduler = SoftnessScheduler(model, SCHEDULE) if kind == "scheduled" else None
         if scheduler:
-            scheduler.step()
+            accelerator.register_for_checkpointing(scheduler)
+        if epoch:
+            accelerator.load_state(tmp_path)
+        for x, y in loader:
+            optimizer.zero_grad()
+            accelerator.backward(torch.nn.functional.cross_entropy(model(x), y))
+            optimizer.step()
+            if scheduler:
+                scheduler.step()
+        accelerator.save_state(tmp_path)
     check(accelerator.unwrap_model(model), kind)
