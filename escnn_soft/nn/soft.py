@@ -214,10 +214,6 @@ class SoftLayer(EquivariantModule):
         kernel, bias, _, _ = self._expand()
         return kernel, bias
 
-    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias of escnn's own layer."""
-        return super().expand_parameters()
-
     def _expand(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Kernel and bias, and the gains of their levels outside escnn's basis."""
         with torch.autocast(self.weights.device.type, enabled=False):
@@ -232,6 +228,10 @@ class SoftLayer(EquivariantModule):
                 soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
                 bias = soft if bias is None else bias + soft
         return kernel, bias, gains, bias_gains
+
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        """escnn's own kernel and bias."""
+        return super().expand_parameters()
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
         """Apply the layer.
