@@ -144,7 +144,7 @@ def quadratic():
     return SoftTensorProduct(field, field, softness=0.5)
 
 
-# without O(2): escnn samples its coefficients, and may have kept some on disk from before they were made repeatable
+# without O(2): escnn finds its coefficients as null spaces, whose signs are not the same on every kind of CPU
 LAYERS = {
     "C4, k = 3": lambda: planar(gspaces.rot2dOnR2(4), 3),
     "C8, k = 5": lambda: planar(gspaces.rot2dOnR2(8), 5),
