@@ -1,6 +1,7 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.gram import IrrepGrams
@@ -22,6 +23,7 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "PlanarGroup",
+    "RingFunctions",
     "SpatialFunction",
     "VertexShell",
     "WeightSpectrum",
@@ -29,6 +31,7 @@ __all__ = [
     "act",
     "act_on_fibres",
     "act_on_rows",
+    "continuous_transform",
     "fibre_group",
     "fibre_transform",
     "grid_action",
@@ -37,4 +40,5 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "ring_functions",
 ]
