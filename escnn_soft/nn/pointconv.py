@@ -18,7 +18,7 @@ from escnn_soft._checks import number
 from escnn_soft.bounds import Certificate
 from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError, ShapeError
 from escnn_soft.nn.arguments import check_types
-from escnn_soft.nn.escnn_points import require_point_convolutions
+from escnn_soft.nn.escnn_points import message_arguments, require_point_convolutions
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.point_basis import PointExpansion
 from escnn_soft.nn.point_execution import point_certificate
@@ -247,6 +247,9 @@ class SoftPointConvolution(SoftLayer):
         self._basissampler = copy.deepcopy(layer.basissampler)
         self._basisexpansion = self._own_basis()
         self._set_constants()
+
+    def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
+        return message_arguments(cls)  # escnn's messages take other arguments
 
     @classmethod
     def from_hard(

@@ -414,6 +414,10 @@ class SoftLayer(EquivariantModule):
         ):
             self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
 
+    def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
+        """Attributes in which a layer of escnn's class differs, beside the softness."""
+        return {}
+
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
         return f"{super().extra_repr()}, softness={self.softness}"
