@@ -40,7 +40,7 @@ from escnn_soft.nn import (
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -72,6 +72,7 @@ __all__ = [
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
+    "SoftKernelBasis",
     "SoftLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",

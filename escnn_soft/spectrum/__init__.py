@@ -9,6 +9,7 @@ from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
+from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
@@ -24,6 +25,7 @@ __all__ = [
     "LevelEnergy",
     "PlanarGroup",
     "RingFunctions",
+    "SoftKernelBasis",
     "SpatialFunction",
     "VertexShell",
     "WeightSpectrum",
