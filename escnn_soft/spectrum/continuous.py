@@ -30,6 +30,9 @@ __all__ = ["RingFunctions", "continuous_transform", "ring_functions"]
 _ORIGIN = 1e-9
 """Radius up to which a point counts as the origin, as in escnn."""
 
+_ROUNDING = 1e-12
+"""Relative error of a bound in double precision, generously."""
+
 _CELLS = 4096
 """Intervals of the radius on which the rings are bounded one by one."""
 
@@ -155,7 +158,7 @@ class RingFunctions:
         edges = torch.linspace(0.0, last, _CELLS + 1, dtype=torch.float64)[:, None]
         nearest = torch.minimum(torch.maximum(radii, edges[:-1]), edges[1:])
         largest = torch.exp(-(((nearest - radii) / widths).square()))
-        return math.sqrt(float((largest @ counts).max()))
+        return math.sqrt(float((largest @ counts).max())) * (1 + _ROUNDING)
 
 
 def harmonic_size(frequency: int, dims: int) -> int:
