@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,45 @@ import torch
 from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisSampler
 from torch import Tensor
+from torch.nn import Module
 
 from escnn_soft.nn.escnn_basis import channel_slots
 from escnn_soft.spectrum import Harmonic, RingFunctions, WeightTransform
 
-__all__ = ["PointBlock", "PointExpansion"]
+__all__ = ["PointBlock", "PointExpansion", "own_sampler"]
+
+
+def own_sampler(sampler: BlocksBasisSampler) -> BlocksBasisSampler:
+    """A copy of escnn's sampler, which all layers of the same types share, dtype and all.
+
+    Its modules are equal to themselves alone: escnn hashes the values of their tensors, which torch asks for whenever
+    it walks through a model, and which half precision does not have.
+
+    Args:
+        sampler: escnn's.
+
+    Returns:
+        The layer's own.
+    """
+    own = copy.deepcopy(sampler)
+    _identify(own)
+    return own
+
+
+def _identify(module: Module) -> None:
+    """Make a module and all below it equal to themselves alone; ``modules()`` would skip those that are equal now."""
+    module.__class__ = _like_other_modules(type(module))
+    for child in module._modules.values():
+        if child is not None:
+            _identify(child)
+
+
+@cache
+def _like_other_modules(cls: Any) -> Any:
+    """The class, with the hash and equality of every other module."""
+    if cls.__hash__ is Module.__hash__:
+        return cls
+    return type(cls.__name__, (cls,), {"__hash__": Module.__hash__, "__eq__": object.__eq__})
 
 
 class PointBlock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -20,7 +19,7 @@ from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError, 
 from escnn_soft.nn.arguments import check_types
 from escnn_soft.nn.escnn_points import message_arguments, require_point_convolutions
 from escnn_soft.nn.initialization import generalized_he_init
-from escnn_soft.nn.point_basis import PointExpansion
+from escnn_soft.nn.point_basis import PointExpansion, own_sampler
 from escnn_soft.nn.point_execution import point_certificate
 from escnn_soft.nn.point_rings import harmonics_at_points
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff
@@ -83,7 +82,7 @@ class SoftPointConvolution(SoftLayer):
                 'Decide by "radius", "sigma" and "irrep:frequency" alone.',
             )  # fmt: skip
         self._in_representations = tuple(self.in_type.representations)
-        self._basissampler = copy.deepcopy(self._basissampler)  # escnn shares it between layers, dtype and all
+        self._basissampler = own_sampler(self._basissampler)
         self._add_softness(transform, self.in_type.representations, policy, bias=bias)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
@@ -244,7 +243,7 @@ class SoftPointConvolution(SoftLayer):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _share_basis(self, layer: EquivariantModule) -> None:
-        self._basissampler = copy.deepcopy(layer.basissampler)
+        self._basissampler = own_sampler(layer.basissampler)
         self._basisexpansion = self._own_basis()
         self._set_constants()
 

@@ -53,7 +53,7 @@ class ConformanceSuite(Subject):
         for softness in self.dial:
             layer = self.trained(softness)
             x = self.inputs(layer)
-            linear = layer(x).tensor - layer(GeometricTensor(torch.zeros_like(x.tensor), x.type)).tensor
+            linear = layer(x).tensor - layer(GeometricTensor(torch.zeros_like(x.tensor), x.type, x.coords)).tensor
             expected = self.apply_dense(layer, self.dense(layer), x.tensor)
             assert_close(linear, expected, self.tolerance, f"forward at softness {softness}, against dense")
 
@@ -185,7 +185,7 @@ class ConformanceSuite(Subject):
 
         def along(*steps: Tensor) -> Tensor:
             moved = [p + t * d for p, t, d in zip((x.tensor, *start), steps, tests, strict=True)]
-            field = GeometricTensor(moved[0], layer.in_type)
+            field = GeometricTensor(moved[0], layer.in_type, x.coords)
             parameters = dict(zip(names, moved[1:], strict=True))
             return (torch.func.functional_call(layer, parameters, (field,)).tensor * probe).sum()
 
@@ -213,7 +213,7 @@ class ConformanceSuite(Subject):
         layer = self.make(self.dial[0])
         x = self.inputs(layer, torch.float32)
         wider = layer.in_type + layer.in_type
-        for wrong in (x.tensor, GeometricTensor(torch.cat([x.tensor, x.tensor], dim=1), wider)):
+        for wrong in (x.tensor, GeometricTensor(torch.cat([x.tensor, x.tensor], dim=1), wider, x.coords)):
             with pytest.raises((ArgumentError, AssertionError, AttributeError, TypeError)):
                 layer(wrong)
 
