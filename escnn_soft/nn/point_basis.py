@@ -39,7 +39,8 @@ def own_sampler(sampler: BlocksBasisSampler) -> BlocksBasisSampler:
 
 def _identify(module: Module) -> None:
     """Make a module and all below it equal to themselves alone; ``modules()`` would skip those that are equal now."""
-    module.__class__ = _like_other_modules(type(module))
+    cls: Any = type(module)
+    module.__class__ = _like_other_modules(cls)
     for child in module._modules.values():
         if child is not None:
             _identify(child)

@@ -169,6 +169,23 @@ class SoftPointConvolution(SoftLayer):
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError("A point convolution is applied to edges: see forward.")
 
+    def evaluate_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output for an input of a given shape.
+
+        Args:
+            input_shape: (nodes, channels).
+
+        Returns:
+            Likewise of the output.
+
+        Raises:
+            ArgumentError: if the shape is not that of an input.
+        """
+        if len(input_shape) != 2 or input_shape[1] != self.in_type.size:
+            expected = f"(nodes, {self.in_type.size})"
+            raise ArgumentError("input_shape", input_shape, expected, "Pass the shape of a tensor of type in_type.")
+        return input_shape[0], self.out_type.size
+
     def expand_filter(self, points: Tensor) -> Tensor:
         """The kernel at some points, soft part included.
 

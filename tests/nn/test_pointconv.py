@@ -267,6 +267,7 @@ def test_every_graph_and_given_edges() -> None:
     assert torch.equal(layer(X, EDGE_INDEX, delta).tensor, expected)
     assert not torch.equal(layer(X, EDGE_INDEX, 2 * delta).tensor, expected)
     assert layer(X, EDGE_INDEX).coords is X.coords
+    assert layer.evaluate_output_shape((NODES, FIELD.size)) == (NODES, FIELD.size)
     assert layer(X, EDGE_INDEX[:, :0]).tensor.shape == (NODES, FIELD.size)
     wide = FIELD + FIELD
     for in_type, out_type in ((wide, FIELD), (FIELD, wide)):  # the smaller side is spread
