@@ -43,11 +43,16 @@ class SpatialGraph(SoftR3PointConv):
         return super().forward(x, EDGE_INDEX)
 
 
+@cache
+def axis_of(space) -> float:
+    return mirror_axis(space, fibre_group(space))
+
+
 def slow_functions(layer, points) -> torch.Tensor:
     """phi, ring by ring and harmonic by harmonic.  # shape: (points, S)"""
     radius, columns = np.linalg.norm(points, axis=1), []
     away = np.maximum(radius, 1e-300)
-    axis = mirror_axis(layer.space, fibre_group(layer.space)) if points.shape[1] == 2 else 0.0
+    axis = axis_of(layer.space) if points.shape[1] == 2 else 0.0
     for h in layer._harmonics:
         ring = np.exp(-((radius - h.radius) ** 2) / (2 * h.width**2))
         if h.frequency == 0:
