@@ -8,6 +8,7 @@ from escnn.nn import (
     R3ConvTransposed,
     R3IcoConv,
     R3IcoConvTransposed,
+    TensorProductModule,
 )
 
 from escnn_soft.convert.band_limit import band_limits, band_limits_at_points
@@ -22,6 +23,7 @@ from escnn_soft.nn import (
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
     SoftR3PointConv,
+    SoftTensorProduct,
 )
 from escnn_soft.nn.escnn_points import HAS_POINT_CONVOLUTIONS, R2PointConv, R3PointConv
 
@@ -34,6 +36,7 @@ register_soft(R3Conv, candidates=band_limits)(SoftR3Conv)
 register_soft(R3ConvTransposed, candidates=band_limits)(SoftR3ConvTransposed)
 register_soft(R3IcoConv)(SoftR3IcoConv)
 register_soft(R3IcoConvTransposed)(SoftR3IcoConvTransposed)
+register_soft(TensorProductModule)(SoftTensorProduct)
 if HAS_POINT_CONVOLUTIONS:
     register_soft(R2PointConv, candidates=band_limits_at_points)(SoftR2PointConv)
     register_soft(R3PointConv, candidates=band_limits_at_points)(SoftR3PointConv)

@@ -400,7 +400,9 @@ class SoftLayer(EquivariantModule):
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
         self.to(layer.weights.device, layer.weights.dtype)
-        self.weights, self.bias = layer.weights, getattr(layer, "bias", None)
+        self.weights = layer.weights
+        if self.bias is not None:
+            self.bias = layer.bias
         for soft in (self.soft_weights, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)
