@@ -21,6 +21,7 @@ from escnn_soft.errors import (
     FieldTypeError,
     GridActionError,
     GSpaceError,
+    MissingPackageError,
     RepresentationError,
     ShapeError,
     SoftnessError,
@@ -30,14 +31,16 @@ from escnn_soft.nn import (
     SoftnessScheduler,
     SoftR2Conv,
     SoftR2ConvTransposed,
+    SoftR2PointConv,
     SoftR3Conv,
     SoftR3ConvTransposed,
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
+    SoftR3PointConv,
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -62,19 +65,23 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "LinearSchedule",
+    "MissingPackageError",
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
+    "SoftKernelBasis",
     "SoftLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
+    "SoftR2PointConv",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
+    "SoftR3PointConv",
     "SoftStatus",
     "SoftTensorProduct",
     "SoftnessError",

@@ -40,8 +40,9 @@ class Certificate:
     Attributes:
         terms: one an irrep that occurs, the trivial one first.
         level: ``grid`` if the statements are exact for the layer as it runs; ``continuous`` if they are those of the
-            continuous kernel that is sampled.
-        reason: why the level is ``continuous``; empty otherwise.
+            continuous kernel that is sampled; ``points`` if they are those of a continuous kernel that is evaluated at
+            points, which move with the group: exact too.
+        reason: why the level is not ``grid``; empty otherwise.
         assumptions: what the numbers rest on.
         bias: certificate of the bias, None without one.
 
@@ -173,7 +174,7 @@ class Certificate:
         elements that move pixels onto pixels are covered, for inputs that :meth:`refusal` accepts.
         """
         worst = self.scale * self.execution.worst_error_norm
-        return min(worst, self.execution.frobenius_factor * self.sup) if self.level == "grid" else worst
+        return min(worst, self.execution.frobenius_factor * self.sup) if self.level != "continuous" else worst
 
     def operator_at(self, element: Any) -> float:
         """As :attr:`operator`, for one element that is covered.

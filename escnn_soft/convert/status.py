@@ -80,7 +80,7 @@ def soft_status(model: Module) -> SoftStatus:
         >>> soft_status(SoftR2Conv(field, field, kernel_size=3, softness=0.5))
         (root)  SoftR2Conv  softness 0.5  2 regular -> 2 regular  breaking 0.0%
     """
-    layers = names_of(model, lambda module: hasattr(module, "basisexpansion"), None)
+    layers = names_of(model, _is_steerable, None)
     return SoftStatus(tuple(_status(names[0], layer) for layer, names in layers.items()))
 
 
@@ -123,6 +123,11 @@ def set_softness(
     for layer, setting in settings_of(layers, per_layer, policy).items():
         assert isinstance(layer, SoftLayer)
         layer.softness = setting
+
+
+def _is_steerable(module: Module) -> bool:
+    """Whether escnn expands the module's weights on pixels, or samples their basis at points."""
+    return hasattr(module, "basisexpansion") or hasattr(module, "basissampler")
 
 
 def _status(name: str, layer: Module) -> LayerStatus:
