@@ -11,7 +11,7 @@ from escnn.group import GroupElement
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
-from escnn_soft.spectrum import act, act_on_fibres, grid_action, moves_pixels
+from escnn_soft.spectrum import act, act_on_fibres, moves_pixels, stored_axes
 
 __all__ = ["Action", "is_permutation"]
 
@@ -86,14 +86,16 @@ class Action:
             return size * stray + (2 * unit if stray else 0.0)
         return (size + 4) * size**0.5 * unit
 
-    def motion(self, row: int) -> tuple[bool, tuple[int, ...]]:
-        """Whether the axes (height, width) are swapped, and the axes along which windows have to lie symmetrically."""
+    def motion(self, row: int) -> tuple[tuple[int, int], ...]:
+        """Axes of the pixels that move, each with the axis that comes in its place: itself where it is mirrored.
+
+        Windows have to lie symmetrically along these axes, and alike along both of a pair.
+        """
         element = self.elements[row]
         if self.type is None or not self.pixels or element is None:
-            return False, ()
-        matrix = grid_action(self.type.gspace, element)
-        swaps = bool(matrix[0, 0] == 0)
-        return swaps, tuple(axis for axis, sign in ((0, matrix[1, 1]), (1, matrix[0, 0])) if swaps or sign < 0)
+            return ()
+        axes = enumerate(stored_axes(self.type.gspace, element))
+        return tuple((axis, source) for axis, (source, sign) in axes if source != axis or sign < 0)
 
     def agrees(self, field_type: FieldType) -> bool:
         """Whether a field of some type is transformed in the same way."""
@@ -120,10 +122,8 @@ class Action:
             if np.abs(basis.T @ basis - np.eye(rho.size)).max() > TOLERANCE:
                 return f"representation {rho.name!r} is not orthogonal, so lengths are not kept"
         element = self.elements[row]
-        if self.pixels and self.type.gspace.dimensionality != 2:
-            return f"fields on a {self.type.gspace.dimensionality}-dimensional base space are not covered"
         if self.pixels and (element is None or not moves_pixels(self.type.gspace, element)):
-            return "the element does not map the pixel grid to itself: the image would have to be interpolated"
+            return "the element does not map the pixel grid to itself: it would have to be interpolated"
         return None
 
     def concatenated(self, others: Sequence[Action]) -> Action | None:

@@ -52,14 +52,14 @@ def certify(
     only refuses and changes no bound, whatever ``lookahead`` is; where all elements of an infinite group are bounded at
     once, no single one is run.
 
-    Covered are escnn's modules on planes and feature vectors, soft layers, residual sums, concatenations, and plain
+    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and plain
     torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
 
     Args:
         model: the network, its batch norms and dropouts in evaluation mode.
         x: a batch of inputs; for a plain tensor the model needs an ``in_type``.
-        elements: the group elements asked for. By default all of a finite group; on the plane those that move pixels
-            onto pixels; for infinite groups without a base space every element at once.
+        elements: the group elements asked for. By default all of a finite group; on the plane and in space those that
+            move pixels onto pixels; for infinite groups without a base space every element at once.
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
             weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
             Every step costs a call of the layers concerned for each element. None: nothing is measured, so that the
@@ -145,12 +145,12 @@ def _rows(
                 remedy = "Take elements of x.type.fibergroup."
                 raise ArgumentError("elements", str(element), f"elements of {space.fibergroup}", remedy)
         return tuple(asked), []
-    if space.dimensionality == 2:
+    if space.dimensionality > 0:
         elements = tuple(pixel_elements(space))
         everything = space.fibergroup.elements
         if everything is not None and len(everything) == len(elements):
             return elements, []
-        why = f"elements of {space.fibergroup} that do not move pixels onto pixels: images would be interpolated"
+        why = f"elements of {space.fibergroup} that do not move pixels onto pixels: they would be interpolated"
         return elements, [("input", why)]
     return (None,) if space.fibergroup.elements is None else tuple(space.fibergroup.elements), []
 

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from escnn.nn import GNormBatchNorm, InnerBatchNorm
+from escnn.group import Representation
+from escnn.nn import GeometricTensor, GNormBatchNorm, InnerBatchNorm
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.gated import sizes_of
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
 
 __all__ = ["BatchNorm"]
 
 
 class BatchNorm(Rule):
-    """x -> weight (x - mean) / sqrt(variance + eps) + bias, one factor a field: its largest factor spreads most."""
+    """x -> weight (x - mean) / sqrt(variance + eps) + bias, one factor a field: its largest factor spreads most.
+
+    What is added, f(0), has to be invariant. escnn projects means in single precision, so that it is only up to that.
+    """
 
     ulps = 16.0
 
@@ -24,7 +29,8 @@ class BatchNorm(Rule):
         """The largest factor."""
         if not getattr(call.module, "track_running_stats", True):
             return (math.inf,)
-        return (max(float(factors.abs().max()) for factors, _ in _groups(call.module)),)
+        largest = max(float(factors.abs().max()) for factors, _ in _groups(call.module))
+        return (largest * (1 + _rotated(call.module) * torch.finfo(torch.float32).eps),)
 
     def no_constant(self, call: Call) -> str:
         """Statistics of the batch."""
@@ -33,6 +39,21 @@ class BatchNorm(Rule):
     def refusal(self, call: Call, row: int) -> str | None:
         """A shift that is the same for all channels of a field is invariant under permutations only."""
         return not_permuting(call.action, row) if isinstance(call.module, InnerBatchNorm) else None
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """||g f(0) - f(0)||, at most twice what is not invariant in f(0), at every pixel."""
+        still = call.x.new_zeros(1, call.x.shape[1], *[1] * (call.x.ndim - 2))
+        shift = call.module(GeometricTensor(still, call.type)).tensor.detach().double().cpu().flatten()
+        total = 0.0
+        for rho, part in zip(call.type.representations, shift.split(sizes_of(call.type)), strict=True):
+            total += float((part - _invariants(rho) @ part).square().sum())
+        return torch.full((len(call.x),), 2 * math.sqrt(total * call.points), dtype=torch.float64)
+
+    def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
+        """A product and a sum for each number; and the rotation to irreps and back, kept in single precision."""
+        size = _rotated(call.module)
+        spread = self.lipschitz(call, reach)[0] * (norms + self.offset(call))
+        return rounded(call, spread, self.ulps + 4 * size**1.5, single=size > 0)
 
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""
@@ -65,6 +86,21 @@ def _groups(module: Any) -> Iterator[tuple[Tensor, list[int]]]:
             factors = weight.detach().double() * factors
         ends = [int(i) for i in indices]
         yield factors.flatten(), list(range(*ends)) if contiguous else ends
+
+
+def _rotated(module: Any) -> int:
+    """Size of the largest field that is rotated to its irreps and back; 0 if there is none."""
+    rotations = [buffer for name, buffer in module.named_buffers() if name.endswith("_change_of_basis_inv")]
+    return max((len(matrix) for matrix in rotations), default=0)
+
+
+def _invariants(rho: Representation) -> Tensor:
+    """The orthogonal projection onto the invariant vectors of a representation, in double precision."""
+    trivial = [
+        rho.group.irrep(*irrep).is_trivial() for irrep in rho.irreps for _ in range(rho.group.irrep(*irrep).size)
+    ]
+    vectors = torch.from_numpy(rho.change_of_basis).double()[:, torch.tensor(trivial)]
+    return vectors @ vectors.T
 
 
 def _shifts(module: Any) -> Iterator[Tensor]:

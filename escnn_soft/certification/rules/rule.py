@@ -64,8 +64,8 @@ class Call:
 class Kernel:
     """A linear map as a convolution without dilation, for folding; dilation changes no operator norm."""
 
-    kernel: Tensor  # in double precision, shape: (out, in, height, width)
-    stride: tuple[int, int]
+    kernel: Tensor  # in double precision, shape: (out, in, *sizes)
+    stride: tuple[int, ...]
 
 
 class Rule:
