@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from escnn_soft._checks import instance
 from escnn_soft.certification.action import Action
 from escnn_soft.certification.assembly import assembled, void
-from escnn_soft.certification.certificate import EVERY, NetworkCertificate, check_elements
+from escnn_soft.certification.certificate import EVERY, NetworkCertificate, check_elements, name_of
 from escnn_soft.certification.fact import Fact
 from escnn_soft.certification.guard import Run, compare, preserved, unrepeated
 from escnn_soft.certification.layerwise import ROUNDING
@@ -52,8 +52,8 @@ def certify(
     only refuses and changes no bound, whatever ``lookahead`` is; where all elements of an infinite group are bounded at
     once, no single one is run.
 
-    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and plain
-    torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
+    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and
+    plain torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
 
     Args:
         model: the network, its batch norms and dropouts in evaluation mode.
@@ -86,7 +86,7 @@ def certify(
     _check_mode(model)
     asked = None if elements is None else check_elements(elements)
     rows, notes = _rows(field.type, asked)
-    ledger = Ledger(tuple(EVERY if g is None else str(g) for g in rows), len(field.tensor))
+    ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor))
     tensor = field.tensor.detach().clone()
     action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
     with torch.inference_mode(False), torch.no_grad():

@@ -96,10 +96,9 @@ def _rotated(module: Any) -> int:
 
 def _invariants(rho: Representation) -> Tensor:
     """The orthogonal projection onto the invariant vectors of a representation, in double precision."""
-    trivial = [
-        rho.group.irrep(*irrep).is_trivial() for irrep in rho.irreps for _ in range(rho.group.irrep(*irrep).size)
-    ]
-    vectors = torch.from_numpy(rho.change_of_basis).double()[:, torch.tensor(trivial)]
+    irreps = [rho.group.irrep(*irrep) for irrep in rho.irreps]
+    trivial = torch.tensor([psi.is_trivial() for psi in irreps for _ in range(psi.size)])
+    vectors = torch.from_numpy(rho.change_of_basis).double()[:, trivial]
     return vectors @ vectors.T
 
 

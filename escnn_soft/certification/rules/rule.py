@@ -170,7 +170,7 @@ def not_permuting(action: Action, row: int, *, signed: bool = False) -> str | No
         return None
     if action.elements[row] is None:
         return "the channels are not trivial, and no single element is given that would permute them"
-    if is_permutation(action.matrix(row), signed=signed):
+    if all(is_permutation(block, signed=signed) for block in action.blocks(row)):
         return None
     return "the element does not permute the channels, so a pointwise function does not commute with it"
 
