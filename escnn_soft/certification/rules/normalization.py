@@ -12,7 +12,7 @@ from escnn.nn import GeometricTensor, GNormBatchNorm, InnerBatchNorm
 from torch import Tensor
 
 from escnn_soft.certification.rules.gated import sizes_of
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 
 __all__ = ["BatchNorm"]
 
@@ -29,8 +29,7 @@ class BatchNorm(Rule):
         """The largest factor."""
         if not getattr(call.module, "track_running_stats", True):
             return (math.inf,)
-        largest = max(float(factors.abs().max()) for factors, _ in _groups(call.module))
-        return (largest * (1 + _rotated(call.module) * torch.finfo(torch.float32).eps),)
+        return (max(float(factors.abs().max()) for factors, _ in _groups(call.module)),)
 
     def no_constant(self, call: Call) -> str:
         """Statistics of the batch."""
@@ -48,12 +47,6 @@ class BatchNorm(Rule):
         for rho, part in zip(call.type.representations, shift.split(sizes_of(call.type)), strict=True):
             total += float((part - _invariants(rho) @ part).square().sum())
         return torch.full((len(call.x),), 2 * math.sqrt(total * call.points), dtype=torch.float64)
-
-    def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
-        """A product and a sum for each number; and the rotation to irreps and back, kept in single precision."""
-        size = _rotated(call.module)
-        spread = self.lipschitz(call, reach)[0] * (norms + self.offset(call))
-        return rounded(call, spread, self.ulps + 4 * size**1.5, single=size > 0)
 
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""
@@ -86,12 +79,6 @@ def _groups(module: Any) -> Iterator[tuple[Tensor, list[int]]]:
             factors = weight.detach().double() * factors
         ends = [int(i) for i in indices]
         yield factors.flatten(), list(range(*ends)) if contiguous else ends
-
-
-def _rotated(module: Any) -> int:
-    """Size of the largest field that is rotated to its irreps and back; 0 if there is none."""
-    rotations = [buffer for name, buffer in module.named_buffers() if name.endswith("_change_of_basis_inv")]
-    return max((len(matrix) for matrix in rotations), default=0)
 
 
 def _invariants(rho: Representation) -> Tensor:
