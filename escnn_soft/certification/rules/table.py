@@ -39,6 +39,7 @@ from escnn_soft.nn import (
     SoftR3ConvTransposed,
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
+    SoftTensorProduct,
 )
 
 __all__ = ["EVALUATED", "RULES"]
@@ -75,6 +76,7 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.FourierPointwise: Fourier,
     enn.QuotientFourierPointwise: Fourier,
     enn.TensorProductModule: TensorProduct,
+    SoftTensorProduct: TensorProduct,
     # normalisation
     enn.InnerBatchNorm: BatchNorm,
     enn.NormBatchNorm: BatchNorm,
