@@ -92,7 +92,7 @@ def trained(name: str) -> Trained:
         loss = cross_entropy(soft(x), labels)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return Trained(hard, soft.eval(), x, agreement, losses)
 
 
