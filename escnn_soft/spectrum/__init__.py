@@ -5,7 +5,15 @@ from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, 
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.gram import IrrepGrams
-from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
+from escnn_soft.spectrum.grid import (
+    Grid,
+    grid_action,
+    grid_exact,
+    moves_pixels,
+    pixel_elements,
+    pixel_permutation,
+    stored_axes,
+)
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
@@ -43,4 +51,5 @@ __all__ = [
     "pixel_elements",
     "pixel_permutation",
     "ring_functions",
+    "stored_axes",
 ]
