@@ -9,7 +9,7 @@ from torch.nn import Module
 
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.nn import SoftLayer, SoftMatrixLinear
 from escnn_soft.policies import Policy, as_policy
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
@@ -80,7 +80,7 @@ def soft_status(model: Module) -> SoftStatus:
         >>> soft_status(SoftR2Conv(field, field, kernel_size=3, softness=0.5))
         (root)  SoftR2Conv  softness 0.5  2 regular -> 2 regular  breaking 0.0%
     """
-    layers = names_of(model, lambda module: hasattr(module, "basisexpansion"), None)
+    layers = names_of(model, _is_steerable, None)
     return SoftStatus(tuple(_status(names[0], layer) for layer, names in layers.items()))
 
 
@@ -115,14 +115,19 @@ def set_softness(
     policy = as_policy(softness)
     if isinstance(per_layer, Mapping):
         per_layer = {key: as_policy(value) for key, value in per_layer.items()}
-    layers = names_of(model, lambda module: isinstance(module, SoftLayer), filter_fn)
+    layers = names_of(model, lambda module: isinstance(module, SoftLayer | SoftMatrixLinear), filter_fn)
     if not layers:
         raise ArgumentError(
             "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
         )
     for layer, setting in settings_of(layers, per_layer, policy).items():
-        assert isinstance(layer, SoftLayer)
+        assert isinstance(layer, SoftLayer | SoftMatrixLinear)
         layer.softness = setting
+
+
+def _is_steerable(module: Module) -> bool:
+    """Whether escnn expands the module's weights on pixels, or samples their basis at points."""
+    return hasattr(module, "basisexpansion") or hasattr(module, "basissampler")
 
 
 def _status(name: str, layer: Module) -> LayerStatus:

@@ -5,12 +5,15 @@ from escnn_soft.nn.linear import SoftLinear
 from escnn_soft.nn.matrix_bilinear import SoftMatrixBilinear
 from escnn_soft.nn.matrix_gate import MatrixGate
 from escnn_soft.nn.matrix_linear import SoftMatrixLinear
+from escnn_soft.nn.pointconv import SoftPointConvolution
 from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
+from escnn_soft.nn.r2pointconv import SoftR2PointConv
 from escnn_soft.nn.r3conv import SoftR3Conv
 from escnn_soft.nn.r3conv_transposed import SoftR3ConvTransposed
 from escnn_soft.nn.r3icoconv import SoftR3IcoConv
 from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
+from escnn_soft.nn.r3pointconv import SoftR3PointConv
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.nn.tensor_product import SoftTensorProduct
@@ -22,12 +25,15 @@ __all__ = [
     "SoftLinear",
     "SoftMatrixBilinear",
     "SoftMatrixLinear",
+    "SoftPointConvolution",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
+    "SoftR2PointConv",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
+    "SoftR3PointConv",
     "SoftTensorProduct",
     "SoftnessScheduler",
 ]

@@ -8,6 +8,7 @@ from torch.nn import Module
 
 from escnn_soft._checks import integer
 from escnn_soft.errors import ArgumentError
+from escnn_soft.nn.matrix_linear import SoftMatrixLinear
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.policies import Policy, Schedule, as_policy
 
@@ -42,7 +43,7 @@ class SoftnessScheduler:
     """
 
     def __init__(self, model: Module, schedule: Schedule, last_epoch: int = -1) -> None:
-        self.layers = [module for module in model.modules() if isinstance(module, SoftLayer)]
+        self.layers = [module for module in model.modules() if isinstance(module, SoftLayer | SoftMatrixLinear)]
         if not self.layers:
             raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Soften a layer first.")
         self.schedule = schedule

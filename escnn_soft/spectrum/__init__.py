@@ -1,15 +1,25 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.escnn_generators import escnn_matrix_group, escnn_matrix_representation
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.generators import Generators, MatrixElement
 from escnn_soft.spectrum.gram import IrrepGrams
-from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
+from escnn_soft.spectrum.grid import (
+    Grid,
+    grid_action,
+    grid_exact,
+    moves_pixels,
+    pixel_elements,
+    pixel_permutation,
+    stored_axes,
+)
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
+from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.matrix_group import MatrixGroup
 from escnn_soft.spectrum.matrix_groups import (
@@ -41,6 +51,8 @@ __all__ = [
     "MatrixGroup",
     "MatrixRepresentation",
     "PlanarGroup",
+    "RingFunctions",
+    "SoftKernelBasis",
     "SpatialFunction",
     "VertexShell",
     "WeightSpectrum",
@@ -48,6 +60,7 @@ __all__ = [
     "act",
     "act_on_fibres",
     "act_on_rows",
+    "continuous_transform",
     "equivariant_maps",
     "escnn_matrix_group",
     "escnn_matrix_representation",
@@ -64,9 +77,11 @@ __all__ = [
     "pixel_elements",
     "pixel_permutation",
     "proper_lorentz_group",
+    "ring_functions",
     "scalar",
     "special_orthogonal_group",
     "special_unitary_group",
+    "stored_axes",
     "symplectic_group",
     "vector",
 ]
