@@ -47,6 +47,7 @@ def escnn_matrix_group(group: Group) -> MatrixGroup:
         3
     """
     instance("group", group, Group, "Pass an escnn group, e.g. escnn.group.so3_group().")
+    _generators(group)  # refuses what has no standard representation
     rho = group.standard_representation() if group.continuous else group.regular_representation
     return MatrixGroup(group.name, _images(rho))
 
