@@ -14,6 +14,9 @@ from escnn_soft.errors import ArgumentError
 
 __all__ = ["MatrixCertificate"]
 
+ROUNDING = 1e-11
+"""Part of ||W|| that bounds allow for rounding: of the levels, good to 1e-13, of rho(g), and of the products."""
+
 
 class Representation(Protocol):
     """What a certificate asks of a representation."""
@@ -37,9 +40,10 @@ class MatrixCertificate:
         rms  = sqrt(E_g e(g)^2) = sqrt(2) ||W_breaking||_F             Haar average, exact; orthogonal representations
         sup  = 2 ||W_breaking||_F >= sup_g e(g)                        orthogonal representations
 
-    The last holds because W_breaking is orthogonal to the equivariant maps, which cancel, and an orthogonal action
-    moves it by at most twice its norm; it is at most sqrt(2) times too large. A group that is not compact has neither
-    average nor supremum: e(g) grows without bound, and :meth:`within` bounds it near the identity.
+    with a margin of 1e-11 ||W|| for rounding in the bounds. The last holds because the equivariant part of W cancels, and
+    an orthogonal action moves the rest by at most twice its norm; it is at most sqrt(2) times too large. A group that
+    is not compact has neither average nor supremum: e(g) grows without bound, and :meth:`within` bounds it near the
+    identity.
 
     Attributes:
         norm: ||W||_F.
@@ -51,7 +55,7 @@ class MatrixCertificate:
     Example:
         >>> from escnn_soft import SoftMatrixLinear, orthogonal_group, vector
         >>> V = vector(orthogonal_group(5))
-        >>> SoftMatrixLinear(2 * V, V, softness=0.0).double().certificate().sup < 1e-12
+        >>> SoftMatrixLinear(2 * V, V, softness=0.0).double().certificate().sup < 1e-9
         True
     """
 
@@ -118,8 +122,8 @@ class MatrixCertificate:
 
     @property
     def sup(self) -> float:
-        """Upper bound on e(g) over the whole group; infinite where there is none, 0 for equivariant maps."""
-        return 2 * self.breaking if not self.reason or self.breaking == 0 else math.inf
+        """Upper bound on e(g) over the whole group; infinite where there is none."""
+        return math.inf if self.reason else 2 * self.breaking + ROUNDING * self.norm
 
     def within(self, length: float) -> float:
         r"""Upper bound on e(g) over all g = exp(sum theta_a X_a) with ||theta|| <= length: the first-order bound.
@@ -144,7 +148,7 @@ class MatrixCertificate:
         s, s_out = (length * _growth(rho) for rho in (self.in_representation, self.out_representation))
         r = s + s_out
         stretch = math.expm1(r) / r * math.exp(s) if r > 0 else 1.0
-        return min(self.slope * length * stretch, self.sup)
+        return min((self.slope * length + ROUNDING * self.norm) * stretch, self.sup)
 
     def to_dict(self) -> dict[str, Any]:
         """The certificate as plain numbers and strings.

@@ -42,9 +42,8 @@ class MatrixGroup:
     Example:
         >>> group = MatrixGroup.of("SO(2)", algebra=[[[0.0, -1.0], [1.0, 0.0]]])
         >>> quarter = group.element([torch.pi / 2])
-        >>> group.generators.matrix(quarter).round()
-        tensor([[0., -1.],
-                [1., 0.]], dtype=torch.float64)
+        >>> group.generators.matrix(quarter).round().tolist()
+        [[0.0, -1.0], [1.0, 0.0]]
     """
 
     name: str

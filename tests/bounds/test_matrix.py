@@ -47,8 +47,12 @@ def test_average_and_supremum_of_a_compact_group() -> None:
     certified = made.certificate()
     errors = torch.tensor([error(made, O5.sample(source)).norm().item() for _ in range(600)])
     assert errors.square().mean().sqrt().item() == pytest.approx(certified.rms, rel=0.02)
-    assert errors.max() <= certified.sup <= math.sqrt(2) * certified.rms * (1 + 1e-12)
-    assert layer(O5, 0.0).certificate().sup < 1e-10
+    assert errors.max() <= certified.sup <= math.sqrt(2) * certified.rms * (1 + 1e-10)
+    strict = layer(O5, 0.0)
+    assert strict.certificate().sup < 1e-9
+    for _ in range(20):
+        g = O5.sample(source)
+        assert error(strict, g).norm() <= strict.certificate().sup
     assert certified.reason == ""
 
 
@@ -56,7 +60,7 @@ def test_the_supremum_is_attained_by_an_inversion() -> None:
     V, one = es.vector(O5), es.scalar(O5)
     made = es.SoftMatrixLinear(V, one, bias=False, softness=1.0).double()
     certified = made.certificate()
-    assert certified.at(O5.element(0)) == pytest.approx(certified.sup, rel=1e-12)
+    assert certified.at(O5.element(0)) == pytest.approx(certified.sup, rel=1e-10)
 
 
 @pytest.mark.parametrize("group", [O5, LORENTZ, es.symplectic_group(1)], ids=lambda group: group.name)
@@ -74,7 +78,7 @@ def test_first_order_bound_holds_and_is_tight_near_the_identity(group) -> None:
     assert certified.at(single) == pytest.approx(
         1e-6 * (rows[0][0] @ matrix - matrix @ rows[1][0]).norm().item(), rel=1e-4
     )
-    assert certified.within(0.0) == 0.0
+    assert certified.within(0.0) < 1e-9
 
 
 def test_a_group_that_is_not_compact_has_no_supremum_and_says_why() -> None:

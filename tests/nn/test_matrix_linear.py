@@ -179,7 +179,7 @@ def test_checkpoints_copies_and_casts() -> None:
     single = copy.deepcopy(layer).float()
     assert (single(x.float()) - layer(x)).abs().max() < 1e-4
     strict = trained(0.0, dtype=torch.float32).double()
-    assert strict.certificate().sup < 1e-10  # the levels are cast from float64 anew
+    assert strict.certificate().sup < 1e-9  # the levels are cast from float64 anew
 
 
 def test_from_dense_is_the_same_function_and_shares_the_parameters() -> None:
