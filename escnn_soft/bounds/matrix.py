@@ -40,10 +40,10 @@ class MatrixCertificate:
         rms  = sqrt(E_g e(g)^2) = sqrt(2) ||W_breaking||_F             Haar average, exact; orthogonal representations
         sup  = 2 ||W_breaking||_F >= sup_g e(g)                        orthogonal representations
 
-    with a margin of 1e-11 ||W|| for rounding in the bounds. The last holds because the equivariant part of W cancels, and
-    an orthogonal action moves the rest by at most twice its norm; it is at most sqrt(2) times too large. A group that
-    is not compact has neither average nor supremum: e(g) grows without bound, and :meth:`within` bounds it near the
-    identity.
+    with a margin of 1e-11 ||W|| for rounding in the bounds. The last holds because the equivariant part of W cancels,
+    and an orthogonal action moves the rest by at most twice its norm; it is at most sqrt(2) times too large. A group
+    that is not compact has neither average nor supremum: e(g) grows without bound, and :meth:`within` bounds it near
+    the identity.
 
     Attributes:
         norm: ||W||_F.

@@ -263,6 +263,22 @@ class SoftMatrixLinear(Module):
         soft.weight, soft.bias = cast("Parameter", dense.weight), dense.bias
         return soft.train(dense.training)
 
+    def export(self) -> torch.nn.Linear:
+        """The plain layer that computes the same function, in evaluation mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with this layer's device and dtype.
+        """
+        with torch.no_grad():
+            matrix, bias = self.expand_parameters()
+        shape = self.in_representation.size, self.out_representation.size
+        dense = torch.nn.Linear(*shape, bias is not None, device=matrix.device, dtype=matrix.dtype)
+        with torch.no_grad():
+            dense.weight.copy_(matrix)
+            if bias is not None:
+                dense.bias.copy_(bias)
+        return dense.eval()
+
     def extra_repr(self) -> str:
         """The representations and the softness."""
         return f"{self.in_representation} -> {self.out_representation}, softness={self.softness}"

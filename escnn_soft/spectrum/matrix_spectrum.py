@@ -31,7 +31,10 @@ DENSE_LIMIT = 3000
 """Largest d_out * d_in between two irreps (or fields that are not orthogonal) whose levels are computed."""
 
 SIGMA_TOLERANCE = 1e-6
-"""Violations that differ by less are one level."""
+"""Violations that differ by less, as a fraction of the largest, are one level; 0 is a level of its own."""
+
+INVARIANT_TOLERANCE = 1e-11
+"""Entry by which a generator may move an invariant subspace, or an intertwiner fail; rounding stays below 1e-13."""
 
 _TRIVIAL: IrrepId = ("trivial",)
 """What the equivariant level transforms under; other levels are whole eigenspaces and may hold several irreps."""
@@ -115,22 +118,32 @@ class MatrixSpectrum:
         if not field.factors:
             found = [(self._add(Piece(field.generators, torch.ones(STEPS, 1, 1, dtype=torch.float64))), torch.eye(1))]
         elif not all(factor.generators.orthogonal for factor in field.factors):
-            found = [(self._add(Piece(field.generators, None)), torch.eye(field.size))]
+            found = [self._whole(field)]
         else:
             source = torch.Generator().manual_seed(0)
             bases = split(field.size, self._field_samples(field), source)
-            samples: list[list[Tensor]] = [[] for _ in bases]
-            for g in self._field_samples(field):
-                for basis, own in zip(bases, samples, strict=True):
-                    own.append(basis.mT @ g @ basis)
-            found = []
-            for basis, own in zip(bases, samples, strict=True):
-                piece = Piece(field.generators.restricted(basis), torch.stack(own))
-                found.append(self._identify(piece, basis, source))
+            found = [self._whole(field)]
+            if all(_maps_to_itself(field.generators, basis) for basis in bases):
+                found = self._irreps(field, bases, source)
         found.sort(key=lambda part: part[0])
         basis = torch.cat([columns.double() for _, columns in found], dim=1)
         name = f"{field.name}/{self.split.cache_info().currsize}"
         return SplitField(name, field.size, tuple((index,) for index, _ in found), basis.numpy(), self)
+
+    def _whole(self, field: MatrixField) -> tuple[int, Tensor]:
+        """A field that does not split: it is not orthogonal, or random elements mix too slowly to tell its irreps."""
+        return self._add(Piece(field.generators, None)), torch.eye(field.size)
+
+    def _irreps(self, field: MatrixField, bases: list[Tensor], source: torch.Generator) -> list[tuple[int, Tensor]]:
+        """The irreps on irreducible subspaces, each with a basis in which its matrices are the irrep's."""
+        samples: list[list[Tensor]] = [[] for _ in bases]
+        for g in self._field_samples(field):
+            for basis, own in zip(bases, samples, strict=True):
+                own.append(basis.mT @ g @ basis)
+        pieces = (
+            Piece(field.generators.restricted(b), torch.stack(own)) for b, own in zip(bases, samples, strict=True)
+        )
+        return [self._identify(piece, basis, source) for piece, basis in zip(pieces, bases, strict=True)]
 
     def _identify(self, own: Piece, basis: Tensor, source: torch.Generator) -> tuple[int, Tensor]:
         """The irrep that an irreducible subspace is a copy of, and a basis in which the matrices are the irrep's."""
@@ -138,7 +151,7 @@ class MatrixSpectrum:
         for index, piece in enumerate(self.pieces):
             if piece.size == own.size and piece.samples is not None:
                 turn = intertwiner(own.samples, piece.samples, own.size, source)
-                if turn is not None:
+                if turn is not None and _intertwines(own.generators, turn, piece.generators):
                     return index, basis @ turn
         return self._add(own), basis
 
@@ -300,8 +313,9 @@ def _frame(spectrum: MatrixSpectrum, rho: MatrixRepresentation) -> ChannelFrame:
 def _levels(sigmas: Sequence[Tensor]) -> list[float]:
     """The distinct violations, ascending; 0 comes first where it occurs."""
     values = torch.cat(list(sigmas)).unique()
-    starts = torch.cat([torch.ones(1, dtype=torch.bool), values.diff() > SIGMA_TOLERANCE])
-    return values[starts].tolist()
+    apart = values.diff() > SIGMA_TOLERANCE * values[-1]
+    apart |= values[:-1] == 0  # whatever violates anything is not equivariant, however little it is
+    return values[torch.cat([apart.new_ones(1), apart])].tolist()
 
 
 def _constraints(out: Generators, into: Generators, maps: Tensor) -> list[Tensor]:
@@ -321,6 +335,17 @@ def _gram(out: Generators, into: Generators, maps: Tensor) -> Tensor:
         part = h @ maps @ k - maps
         total += h.mT @ part @ k.mT - part
     return total
+
+
+def _maps_to_itself(generators: Generators, basis: Tensor) -> bool:
+    """Whether the span of orthonormal columns is stable under all generators, to rounding."""
+    return _intertwines(generators, basis, generators.restricted(basis))
+
+
+def _intertwines(left: Generators, a: Tensor, right: Generators) -> bool:
+    """Whether rho(X) A = A psi(X) for all generators, to rounding."""
+    defects = (left.algebra @ a - a @ right.algebra, left.discrete @ a - a @ right.discrete)
+    return all(bool((defect.abs() <= INVARIANT_TOLERANCE).all()) for defect in defects)
 
 
 def _stable(gram: Tensor, out: Generators, into: Generators) -> bool:

@@ -192,6 +192,15 @@ def test_from_dense_is_the_same_function_and_shares_the_parameters() -> None:
     assert layer.certificate().breaking < 1e-5
 
 
+@pytest.mark.parametrize("softness", [0.3, es.Budget(0.2), es.Learned(0.7)])
+def test_export_is_the_plain_layer(softness) -> None:
+    layer, x = trained(softness), torch.randn(3, IN.size, dtype=torch.float64)
+    plain = layer.export()
+    assert type(plain) is torch.nn.Linear
+    assert not plain.training
+    assert torch.allclose(plain(x), layer(x), rtol=0, atol=1e-12)
+
+
 def test_gradients_flow_and_functional_calls_work() -> None:
     layer = trained(0.4)
     x = torch.randn(2, IN.size, dtype=torch.float64)
@@ -210,3 +219,37 @@ def test_compiles_to_one_graph(training) -> None:
     with torch.no_grad():
         layer.weight.mul_(2.0)
     assert torch.allclose(compiled(x), layer(x), atol=1e-12)
+
+
+def test_models_and_schedulers_set_the_softness() -> None:
+    gate = es.MatrixGate(V + 2 * ONE)
+    model = torch.nn.Sequential(
+        es.SoftMatrixBilinear(IN, gate.in_representation, 2 * V), gate, es.SoftMatrixLinear(V + 2 * ONE, ONE)
+    )
+    es.set_softness(model, 0.5, per_layer={"2": es.Cutoff(1.0)})
+    assert (model[0].softness, model[2].softness) == (0.5, es.Cutoff(1.0))
+    scheduler = es.SoftnessScheduler(model, es.LinearSchedule(1.0, 0.0, steps=4))
+    scheduler.step()
+    assert {layer.softness for layer in scheduler.layers} == {0.75}
+    assert len(scheduler.layers) == 4
+
+
+def test_a_model_with_quadratic_and_gated_layers_trains() -> None:
+    torch.manual_seed(0)
+    gate = es.MatrixGate(2 * V + 4 * ONE)
+    model = torch.nn.Sequential(
+        es.SoftMatrixBilinear(2 * V, gate.in_representation, 4 * V), gate, es.SoftMatrixLinear(2 * V + 4 * ONE, ONE)
+    )
+    x = torch.randn(64, 6)
+    y = (x[:, :3] * x[:, 3:]).sum(1, keepdim=True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    model.double()
+    assert defect(model, 2 * V, ONE, O3.sample(torch.Generator().manual_seed(0)), x.double()) < 1e-10

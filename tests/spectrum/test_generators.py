@@ -38,6 +38,7 @@ COUNTS = [
     ("O(5)", 1, 3, 3),
     ("O(5)", 2, 2, 3),
     ("O(5)", 1, 2, 0),
+    ("O(5)", 3, 3, 15),  # 15,625 entries
     ("SO(1,3)", 2, 2, 4),  # 3 pairings and the determinant
     ("O(1,3)", 1, 1, 1),
     ("O(1,3)", 2, 2, 3),
@@ -229,6 +230,23 @@ def test_samples_of_compact_groups_average_to_the_equivariant_part() -> None:
     squares = torch.stack([(V**2).matrix(V.group.sample(source)) for _ in range(400)]).mean(0)
     maps = es.equivariant_maps(es.scalar(V.group), V**2)[0]
     assert (squares - maps @ maps.T).abs().max() < 0.1
+
+
+def test_a_group_that_random_elements_hardly_explore_is_not_split_wrongly() -> None:
+    turn = torch.linalg.matrix_exp(1e-3 * CATALOGUE["SO(2)"].generators.algebra)
+    V = es.vector(es.MatrixGroup.of("a thousandth", discrete=turn))
+    transform = matrix_transform(V**2, V**2)
+    assert transform.equivariant.dim == 6
+    assert residual(V**2, V**2, maps_of(transform)) < 1e-10
+
+
+def test_a_tiny_generator_violates_all_the_same() -> None:
+    V = es.vector(es.MatrixGroup.of("slow", algebra=1e-8 * CATALOGUE["SO(3)"].generators.algebra))
+    levels = [(level.sigma, level.dim) for level in matrix_transform(V, V).levels]
+    assert [dim for _, dim in levels] == [1, 3, 5]
+    assert levels[1][0] == pytest.approx(1e-8 * math.sqrt(2), rel=1e-6)
+    mixed = es.MatrixRepresentation.of(V.group, "one", algebra=torch.zeros(3, 1, 1))
+    assert matrix_transform(V + mixed, V + mixed).equivariant.dim == 2
 
 
 def test_a_representation_of_your_own() -> None:
