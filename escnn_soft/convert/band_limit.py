@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from escnn.nn import EquivariantModule
 
 from escnn_soft.convert.registry import Options
 from escnn_soft.nn.escnn_basis import pair_blocks
-from escnn_soft.nn.rings import kept_harmonics
+from escnn_soft.nn.rings import exactly, kept_harmonics
 
 __all__ = ["band_limits", "kept_in_basis"]
 
@@ -46,14 +45,6 @@ def band_limits(layer: EquivariantModule) -> Iterator[Options]:
     default = kept_harmonics(layer.kernel_size, None, layer._rings, layer._sigma, layer.dilation, None, layer.d)
     if kept <= {(h.radius, h.width, h.frequency) for h in default}:  # then as many weights means the same basis
         yield {}
-    cutoff = _cutoff({radius: max(j for r, _, j in kept if r == radius) for radius, _, _ in kept})
+    cutoff, basis_filter = exactly(kept)
     yield {"frequencies_cutoff": cutoff}
-    yield {"frequencies_cutoff": cutoff, "basis_filter": _filter(kept)}
-
-
-def _cutoff(highest: dict[float, int]) -> Callable[[float], float]:
-    return lambda radius: highest.get(radius, 0)
-
-
-def _filter(kept: Kept) -> Callable[[dict[str, Any]], bool]:
-    return lambda attributes: (attributes["radius"], attributes["sigma"], attributes["irrep:frequency"]) in kept
+    yield {"frequencies_cutoff": cutoff, "basis_filter": basis_filter}

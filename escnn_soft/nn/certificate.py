@@ -96,6 +96,7 @@ def convolution_certificate(
 
 
 def _terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
+    transform = transform.whole  # whatever the weight may be
     grams = IrrepGrams(transform)
     return tuple(
         Term(irrep, sigma, float(torch.trace(gram)), tuple(tuple(row) for row in gram.tolist()))

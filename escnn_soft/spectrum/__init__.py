@@ -1,6 +1,7 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.chain import Chain, SubgroupId, subgroup_chain
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.gram import IrrepGrams
@@ -14,6 +15,7 @@ from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
+    "Chain",
     "FibreGroup",
     "Grid",
     "Harmonic",
@@ -23,6 +25,7 @@ __all__ = [
     "LevelEnergy",
     "PlanarGroup",
     "SpatialFunction",
+    "SubgroupId",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -37,4 +40,5 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "subgroup_chain",
 ]
