@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from escnn.group import Group, GroupElement
 from escnn.gspaces import GSpace
+from escnn.nn import FieldType
 from numpy.typing import NDArray
 
 from escnn_soft.errors import ArgumentError
@@ -17,13 +18,16 @@ from escnn_soft.spectrum.compact import dense_elements
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.groups import fibre_group
 
-__all__ = ["Chain", "SubgroupChain", "SubgroupId", "subgroup_chain"]
+__all__ = ["Chain", "SubgroupChain", "SubgroupId", "restricted_type", "subgroup_chain"]
 
 SubgroupId = Any
 """What ``escnn.group.Group.subgroup`` takes, e.g. ``4`` in C_8, ``(None, 4)`` in D_8 or ``"octa"`` in SO(3)."""
 
 Chain = Sequence[SubgroupId]
 """Ids of subgroups H_1 > H_2 > ... > H_r of the fibre group, each inside the one before; the last stays exact."""
+
+_REFUSALS = (AssertionError, ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError)
+"""How escnn refuses the id of a subgroup."""
 
 _WHAT = "a list of subgroup ids from large to small"
 
@@ -105,16 +109,38 @@ def subgroup_chain(gspace: GSpace, chain: Chain) -> SubgroupChain:
         raise ArgumentError("chain", chain, _WHAT, "Write ids as escnn has them, with tuples, not lists.") from error
 
 
+def restricted_type(field_type: FieldType, subgroup: SubgroupId) -> FieldType:
+    """The same fields under a subgroup, as ``field_type.restrict`` has them.
+
+    Args:
+        field_type: fields on any gspace.
+        subgroup: id of the subgroup.
+
+    Returns:
+        The restricted type.
+
+    Raises:
+        ArgumentError: if escnn has no such subgroup, or cannot restrict the gspace or a representation to it.
+    """
+    try:
+        return field_type.restrict(subgroup)
+    except _REFUSALS as error:
+        gspace = field_type.gspace
+        expected = f"a subgroup of {gspace} to which escnn can restrict {field_type}"
+        remedy = "See gspace.restrict for the ids; a layer with chain=[subgroup] keeps subgroups that have no gspace."
+        raise ArgumentError("subgroup", subgroup, expected, remedy) from error
+
+
 @lru_cache(maxsize=256)
 def _cached(group: FibreGroup, ids: tuple[SubgroupId, ...]) -> SubgroupChain:
     return SubgroupChain(group, ids)
 
 
 def _subgroup(group: Group, subgroup_id: SubgroupId, ids: tuple[SubgroupId, ...]) -> tuple[Any, Any, Any]:
-    """escnn's (subgroup, inclusion, restriction); its refusals are of every kind."""
+    """escnn's (subgroup, inclusion, restriction)."""
     try:
         sub, lift, lower = group.subgroup(subgroup_id)
-    except (AssertionError, ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+    except _REFUSALS as error:
         expected = f"{_WHAT} (escnn knows no subgroup {subgroup_id!r} of {group})"
         remedy = "See gspace.restrict for the ids; write chain=[id] to keep a single subgroup."
         raise ArgumentError("chain", ids, expected, remedy) from error
