@@ -30,7 +30,7 @@ from escnn_soft.spectrum import (
     WeightSpectrum,
     WeightTransform,
     fibre_transform,
-    subgroup_chain,
+    restricted_type,
 )
 
 __all__ = ["SoftLayer", "check_hard"]
@@ -400,7 +400,7 @@ class SoftLayer(EquivariantModule):
             mode and ``requires_grad``.
 
         Raises:
-            ArgumentError: if there is no such subgroup, or the chain is none.
+            ArgumentError: if escnn cannot restrict the fields to it, or the chain is none.
             SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
 
         Example:
@@ -412,8 +412,8 @@ class SoftLayer(EquivariantModule):
             >>> layer.restrict((None, 4), chain=[4]).in_type.fibergroup
             C4
         """
-        subgroup_chain(self.in_type.gspace, [subgroup])
-        layer: _Soft = self._between(self.in_type.restrict(subgroup), self.out_type.restrict(subgroup), softness, chain)
+        types = restricted_type(self.in_type, subgroup), restricted_type(self.out_type, subgroup)
+        layer: _Soft = self._between(*types, softness, chain)
         layer._become_restricted(self)
         return layer
 
