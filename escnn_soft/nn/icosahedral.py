@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from escnn.group import Icosahedral
 from escnn.nn import EquivariantModule, FieldType
 
 from escnn_soft.errors import ArgumentError, GSpaceError
 
-__all__ = ["check_icosahedral", "refuse_restriction", "stored_samples"]
+__all__ = ["check_icosahedral", "stored_samples"]
 
 
 def check_icosahedral(in_type: FieldType) -> None:
@@ -26,10 +26,3 @@ def stored_samples(arguments: dict[str, Any], layer: EquivariantModule) -> dict[
     if cutoff is not None:
         raise ArgumentError("frequencies_cutoff", cutoff, "None for an icosahedral layer", "It has no cut-off.")
     return {**arguments, "samples": layer._samples}
-
-
-def refuse_restriction(layer: EquivariantModule) -> NoReturn:
-    """escnn has no layer of Gaussians at vertices for subgroups."""
-    expected = "a layer of harmonics: escnn has icosahedral kernels for the icosahedral group alone"
-    remedy = "Use chain=[subgroup], or SoftR3Conv.from_dense(layer.export(), ...) between restricted types."
-    raise ArgumentError("layer", layer, expected, remedy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from escnn.gspaces import GSpace3D
@@ -10,7 +10,7 @@ from escnn.nn import EquivariantModule, FieldType, R3IcoConv
 
 from escnn_soft.nn.arguments import check_geometry
 from escnn_soft.nn.convolution import SoftConvolution
-from escnn_soft.nn.icosahedral import check_icosahedral, refuse_restriction, stored_samples
+from escnn_soft.nn.icosahedral import check_icosahedral, stored_samples
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_shells
 from escnn_soft.policies import Policy
 from escnn_soft.spectrum import Chain
@@ -108,11 +108,6 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
             sigma, rings, recompute, basis_filter, initialize=False,
         )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)
-
-    def _between(
-        self, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
-    ) -> NoReturn:
-        refuse_restriction(self)
 
     @classmethod
     def _stored(cls, layer: EquivariantModule, frequencies_cutoff: FrequenciesCutoff | None) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from escnn.gspaces import GSpace3D
 from escnn.nn import EquivariantModule, FieldType, R3IcoConvTransposed
 
-from escnn_soft.nn.icosahedral import check_icosahedral, refuse_restriction, stored_samples
+from escnn_soft.nn.icosahedral import check_icosahedral, stored_samples
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_shells
 from escnn_soft.nn.transposed import SoftTransposedConvolution
 from escnn_soft.policies import Policy
@@ -107,11 +107,6 @@ class SoftR3IcoConvTransposed(SoftTransposedConvolution, R3IcoConvTransposed):
             sigma, rings, recompute, basis_filter, initialize=False,
         )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)
-
-    def _between(
-        self, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
-    ) -> NoReturn:
-        refuse_restriction(self)
 
     @classmethod
     def _stored(cls, layer: EquivariantModule, frequencies_cutoff: FrequenciesCutoff | None) -> dict[str, Any]:
