@@ -95,10 +95,13 @@ class WeightSpectrum:
 
     def __repr__(self) -> str:
         """A table with a line per level."""
-        lines = [f"{'level':<24}{'sigma':>8}{'dim':>9}{'gain':>8}{'energy':>12}"]
-        for title, levels in (("", self.levels), ("bias ", self.bias)):
-            lines += [
-                f"{title + level.name:<24}{level.sigma:>8.3f}{level.dim:>9}{level.gain:>8.3f}{level.energy:>12.4g}"
-                for level in levels
-            ]
+        rows = [
+            (title + level.name, level) for title, some in (("", self.levels), ("bias ", self.bias)) for level in some
+        ]
+        width = max([24, *(len(name) + 1 for name, _ in rows)])
+        lines = [f"{'level':<{width}}{'sigma':>8}{'dim':>9}{'gain':>8}{'energy':>12}"]
+        lines += [
+            f"{name:<{width}}{level.sigma:>8.3f}{level.dim:>9}{level.gain:>8.3f}{level.energy:>12.4g}"
+            for name, level in rows
+        ]
         return "\n".join(lines)

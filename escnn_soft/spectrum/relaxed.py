@@ -62,28 +62,26 @@ class RelaxedSpace(KernelSpace):
         return PairBasis(embedding @ whole.rows, levels, self.exact, embedding, whole)
 
     def _kept_lawless(self, out_irrep: IrrepId, in_irrep: IrrepId) -> tuple[Matrix, ...]:
-        """As :meth:`SubgroupChain.kept`, of the maps (s, out, in) with a remainder's functions; by averaging."""
+        """As :meth:`SubgroupChain.kept`, of the maps (s, out, in) with a remainder's functions."""
         functions = np.concatenate([copy.functions for copy in self.copies if copy.irrep is None], axis=1)
         size = functions.shape[1] * self.group.size(out_irrep) * self.group.size(in_irrep)
         accepted, stages = list[Matrix](), list[Matrix]()
         for movements in self._movements:
-            new: list[Matrix] = []
-            if movements is not None:
-                total = np.zeros((size, size))
-                for g, image in movements:
-                    fibres = np.kron(self._psi(out_irrep, g), self._psi(in_irrep, g))
-                    total += np.kron(_moved(functions, image), fibres)
-                new = extend_orthonormal(accepted, list((total / len(movements))[:, :, None]))  # symmetric
+            averages = [] if movements is None else self._averages(movements, functions, out_irrep, in_irrep)
+            new = extend_orthonormal(accepted, averages)
             accepted += new
             stages.append(np.concatenate([np.zeros((size, 0)), *new], axis=1))
         return tuple(stages)
 
-    def _psi(self, irrep: IrrepId, element: GroupElement) -> Matrix:
-        return self.group.matrix(irrep, element).numpy()
-
-
-def _moved(functions: Matrix, image: NDArray[np.int64]) -> Matrix:
-    """How a permutation of the points acts on the span of orthonormal functions, which it maps to itself."""
-    moved = np.empty_like(functions)
-    moved[image] = functions
-    return functions.T @ moved
+    def _averages(self, movements: Movements, functions: Matrix, out_irrep: IrrepId, in_irrep: IrrepId) -> list[Matrix]:
+        """The averages over a subgroup of the unit matrices E_ij at a point of each orbit, each (s * out * in, 1)."""
+        # That of E_ij at p is the mean over h of psi_out(h) E_ij psi_in(h)^T at h p. The subgroup maps the span of the
+        # functions to itself, so that averaging commutes with the projection onto it.
+        images = np.stack([image for _, image in movements])
+        first = np.flatnonzero(images.min(axis=0) == np.arange(images.shape[1]))
+        out, in_ = (
+            np.stack([self.group.matrix(psi, g).numpy() for g, _ in movements]) for psi in (out_irrep, in_irrep)
+        )
+        values = functions[images[:, first]]  # shape: (elements, orbits, s)
+        means = np.einsum("gps,gai,gbj->pijsab", values, out, in_, optimize=True) / len(movements)
+        return list(means.reshape(-1, functions.shape[1] * out.shape[1] * in_.shape[1], 1))

@@ -23,6 +23,7 @@ from escnn_soft import (
     project_after_step,
     projected,
     restrict,
+    soft_status,
     soften,
 )
 from escnn_soft.errors import ArgumentError, SoftnessError
@@ -269,6 +270,10 @@ def test_whole_models_relax_to_a_subgroup() -> None:
     soft = soften(model, 0.5, chain=[ROTATIONS], per_layer={"1": {"softness": 0.2, "chain": [MIRROR]}})
     assert [layer.chain for layer in soft] == [(ROTATIONS,), (MIRROR,)]
     assert [layer.softness for layer in soft] == [0.5, 0.2]
+    assert [line.split("  ")[2] for line in str(soft_status(soft)).splitlines()] == [
+        "softness 0.5 chain [(None, 4)]",
+        "softness 0.2 chain [(0, 1)]",
+    ]
     x = image(torch.randn(1, 1, 9, 9))
     assert (soft(x).tensor - model(x).tensor).abs().max() < 1e-5
     with pytest.raises(ArgumentError, match=r"knows no subgroup 3 of D4"):
