@@ -42,9 +42,9 @@ def soften(
     Mode, device, dtype, ``requires_grad``, hooks, names, attributes of yours and modules that are used twice are kept;
     nothing is drawn or initialised anew.
 
-    Classes that have a soft twin: escnn's ``Linear``, ``R2Conv``, ``R3Conv``, their transposed ones, and those of
-    :func:`register_soft`. A
-    cut-off or basis filter that a convolution was built with is read off its basis.
+    Classes that have a soft twin: escnn's ``Linear``, ``TensorProductModule``, ``R2Conv``, ``R3Conv``, ``R3IcoConv``,
+    their transposed ones, and those of :func:`register_soft`. A cut-off or basis filter that a convolution was built
+    with is read off its basis.
 
     Args:
         model: any torch module; an escnn layer itself, perhaps.

@@ -8,6 +8,7 @@ from escnn.nn import (
     R3ConvTransposed,
     R3IcoConv,
     R3IcoConvTransposed,
+    TensorProductModule,
 )
 
 from escnn_soft.convert.band_limit import band_limits
@@ -20,6 +21,7 @@ from escnn_soft.nn import (
     SoftR3ConvTransposed,
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
+    SoftTensorProduct,
 )
 
 __all__: list[str] = []
@@ -31,3 +33,4 @@ register_soft(R3Conv, candidates=band_limits)(SoftR3Conv)
 register_soft(R3ConvTransposed, candidates=band_limits)(SoftR3ConvTransposed)
 register_soft(R3IcoConv)(SoftR3IcoConv)
 register_soft(R3IcoConvTransposed)(SoftR3IcoConvTransposed)
+register_soft(TensorProductModule)(SoftTensorProduct)

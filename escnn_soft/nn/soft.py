@@ -235,7 +235,7 @@ class SoftLayer(EquivariantModule):
     def _expand(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Kernel and bias, and the gains of their levels outside escnn's basis."""
         with torch.autocast(self.weights.device.type, enabled=False):
-            kernel, bias = super().expand_parameters()
+            kernel, bias = self._expand_strict()
             if self._strict:
                 closed = None if self._bias_gains is None or self.soft_bias is None else self._bias_gains.static
                 return kernel, bias, self._gains.static, closed
@@ -246,6 +246,10 @@ class SoftLayer(EquivariantModule):
                 soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
                 bias = soft if bias is None else bias + soft
         return kernel, bias, gains, bias_gains
+
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        """escnn's own kernel and bias."""
+        return super().expand_parameters()
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
         """Apply the layer.
@@ -450,7 +454,9 @@ class SoftLayer(EquivariantModule):
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
         self.to(layer.weights.device, layer.weights.dtype)
-        self.weights, self.bias = layer.weights, getattr(layer, "bias", None)
+        self.weights = layer.weights
+        if self.bias is not None:
+            self.bias = layer.bias
         for soft in (self.soft_weights, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)

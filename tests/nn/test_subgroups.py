@@ -29,7 +29,7 @@ from escnn_soft import (
 from escnn_soft.errors import ArgumentError, SoftnessError
 from tests.cases import planar, point, small_types, spatial
 from tests.certification.checks import check, random_field, shake
-from tests.nn.test_dial import disturb
+from tests.disturbance import disturb
 from tests.reference import fibre_action, pixel_action
 
 D4 = planar("D4")
@@ -55,7 +55,7 @@ LAYERS = {
 
 def make(name, chain=(ROTATIONS,), softness=1.0, **further):
     layer = LAYERS[name](softness=softness, chain=None if chain is None else list(chain), **further)
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 
@@ -144,7 +144,7 @@ def test_a_subgroup_on_the_grid_of_a_group_that_leaves_it(name) -> None:
     space = planar(name)
     field = space.type(space.irrep(1), space.trivial_repr)
     layer = SoftR2Conv(field, field, 3, softness=1.0, chain=[4]).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     cert = certificate(layer)
     group = elements(layer, 4)
     kernel = layer.expand_parameters()[0].reshape(field.size, field.size, -1)
@@ -187,7 +187,7 @@ def test_restriction_keeps_the_function(name, chain, dtype, tolerance) -> None:
     exact = layer.restrict(ROTATIONS, chain=[small.in_type.fibergroup.subgroup_self_id])
     if chain is None:  # nothing to drop: the layer keeps the subgroup
         assert (exact(small.in_type(x)).tensor - expected).abs().max() < tolerance * scale
-    disturb(exact)
+    disturb(exact, 1.0)
     assert certificate(exact).relative.sup < 1e-3
 
 
@@ -212,7 +212,7 @@ def test_restriction_in_space_keeps_the_function(subgroup, kept) -> None:
     field = space.type(space.trivial_repr, space.irrep(1))
     for kind in (SoftR3Conv, SoftR3ConvTransposed):
         layer = kind(field, field, 3, padding=1, softness=1.0, chain=[subgroup]).double()
-        disturb(layer)
+        disturb(layer, 1.0)
         x = torch.randn(1, 4, 5, 5, 5, dtype=torch.float64)
         expected = layer(field(x)).tensor
         for small in (layer.restrict(subgroup), layer.restrict(subgroup, chain=[kept])):
@@ -303,7 +303,7 @@ def test_icosahedral_layers_relax() -> None:
     space = spatial("icosahedral")
     field = space.type(space.trivial_repr, space.irrep(1))
     layer = SoftR3IcoConv(field, field, 3, softness=1.0, chain=[(False, 5)]).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     cert = certificate(layer)
     assert cert.relative.sup > 0.01
     assert max(cert.at(h) for h in elements(layer, (False, 5))) < 1e-7 * cert.norm
