@@ -10,7 +10,16 @@ from escnn_soft.certification import (
     register_action,
     register_lipschitz,
 )
-from escnn_soft.convert import LayerStatus, SoftStatus, harden, register_soft, set_softness, soft_status, soften
+from escnn_soft.convert import (
+    LayerStatus,
+    SoftStatus,
+    harden,
+    register_soft,
+    restrict,
+    set_softness,
+    soft_status,
+    soften,
+)
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -98,6 +107,7 @@ __all__ = [
     "register_action",
     "register_lipschitz",
     "register_soft",
+    "restrict",
     "set_softness",
     "soft_status",
     "soften",

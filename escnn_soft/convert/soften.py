@@ -16,6 +16,7 @@ from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.nn import SoftLayer
 from escnn_soft.policies import Policy, as_policy
+from escnn_soft.spectrum import Chain, subgroup_chain
 
 __all__ = ["soften"]
 
@@ -30,6 +31,7 @@ def soften(
     *,
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy | Options] | None = None,
+    chain: Chain | None = None,
     on_unsupported: str = "warn",
     inplace: bool = False,
 ) -> AnyModule:
@@ -51,6 +53,8 @@ def soften(
         per_layer: softness of single layers by name or shell pattern (``"encoder.*"``; a name goes before patterns, an
             earlier pattern before a later one), or a dictionary with ``softness`` and options of the soft class's
             ``from_hard``, such as ``frequencies_cutoff``.
+        chain: ids of subgroups of the fibre group, from large to small, to relax all layers to: the last stays exact at
+            every softness, and the first comes first on the dial. None to relax altogether.
         on_unsupported: what to do about steerable layers that have no soft twin and stay as they are: ``"warn"`` once,
             ``"ignore"`` or ``"raise"``.
         inplace: whether to change the model itself, where each layer object then turns soft, or to leave it as it is
@@ -61,7 +65,8 @@ def soften(
 
     Raises:
         ArgumentError: if nothing in the model can be softened, a key of ``per_layer`` matches nothing, an option does
-            not fit, or a layer is unsupported and ``on_unsupported`` says so. The model is unchanged then.
+            not fit, the chain is none, or a layer is unsupported and ``on_unsupported`` says so. The model is unchanged
+            then.
         SoftnessError: if a softness is neither a number in [0, 1] nor a policy.
 
     Example:
@@ -79,14 +84,21 @@ def soften(
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
     layers = names_of(model, _can_soften, filter_fn)
-    settings = settings_of(layers, _resolved(per_layer), {"softness": policy})
+    default: Options = {"softness": policy}
+    settings = settings_of(layers, _resolved(per_layer), default)
+    chains = {layer: setting.get("chain", chain) for layer, setting in settings.items()}
+    for layer, ids in chains.items():
+        assert isinstance(layer, EquivariantModule)
+        if ids is not None:  # refused here, it is no reason to leave the layer hard
+            subgroup_chain(layer.in_type.gspace, ids)
     unsupported = {
         names[0]: f"{type(module).__name__} has no soft twin"
         for module, names in names_of(model, _stays_hard, filter_fn).items()
     }
     twins: dict[Module, Module] = {}
     for layer, setting in settings.items():
-        soft = _soft(layer, **{"softness": policy, **setting})
+        options = {name: value for name, value in setting.items() if name not in ("softness", "chain")}
+        soft = _soft(layer, setting.get("softness", policy), chains[layer], options)
         if isinstance(soft, SoftLayer):
             twins[layer] = soft
         else:
@@ -122,16 +134,17 @@ def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:
     }
 
 
-def _soft(layer: Module, softness: Policy, **options: Any) -> SoftLayer | EscnnSoftError:
+def _soft(layer: Module, softness: Policy, chain: Chain | None, options: Options) -> SoftLayer | EscnnSoftError:
     """The soft layer, or why there is none; options that were asked for have to fit."""
     twin = twin_of(layer)
     assert twin is not None
+    relaxation = {} if chain is None else {"chain": chain}
     if options:
-        return _with_options(twin, layer, softness, options)
+        return _with_options(twin, layer, softness, {**options, **relaxation})
     reasons = []
     for candidate in twin.candidates(layer):
         try:
-            return twin.soft.from_hard(layer, softness, **candidate)
+            return twin.soft.from_hard(layer, softness, **candidate, **relaxation)
         except EscnnSoftError as error:
             reasons.append(error)
     return reasons[0]

@@ -11,6 +11,7 @@ from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftLayer
 from escnn_soft.policies import Policy, as_policy
+from escnn_soft.spectrum import SubgroupId
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 
@@ -25,6 +26,7 @@ class LayerStatus:
         softness: its dial; None for a hard layer.
         fields: its types in words.
         breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
+        chain: ids of the subgroups to which it relaxes; None for a hard layer, or one that relaxes altogether.
     """
 
     name: str
@@ -32,11 +34,13 @@ class LayerStatus:
     softness: float | Policy | None
     fields: str
     breaking: float
+    chain: tuple[SubgroupId, ...] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The status in words."""
         softness = "hard" if self.softness is None else f"softness {self.softness}"
+        softness += "" if self.chain is None else f" chain {list(self.chain)}"
         return self.name or "(root)", self.kind, softness, self.fields, f"breaking {self.breaking:.1%}"
 
 
@@ -136,7 +140,7 @@ def _status(name: str, layer: Module) -> LayerStatus:
         return LayerStatus(name, type(layer).__name__, None, fields, 0.0)
     spectrum = layer.spectrum()
     share = spectrum.breaking / spectrum.energy if spectrum.energy > 0 else 0.0
-    return LayerStatus(name, type(layer).__name__, layer.softness, fields, min(max(share, 0.0), 1.0))
+    return LayerStatus(name, type(layer).__name__, layer.softness, fields, min(max(share, 0.0), 1.0), layer.chain)
 
 
 def _fields(field_type: object) -> str:

@@ -1,6 +1,7 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
@@ -24,6 +25,7 @@ from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
+    "Chain",
     "FibreGroup",
     "Grid",
     "Harmonic",
@@ -35,6 +37,7 @@ __all__ = [
     "RingFunctions",
     "SoftKernelBasis",
     "SpatialFunction",
+    "SubgroupId",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -50,6 +53,8 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "restricted_type",
     "ring_functions",
     "stored_axes",
+    "subgroup_chain",
 ]
