@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch.nn import Module
 
+from escnn_soft.convert.filters import dials_of
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftLayer
@@ -115,14 +116,13 @@ def set_softness(
     policy = as_policy(softness)
     if isinstance(per_layer, Mapping):
         per_layer = {key: as_policy(value) for key, value in per_layer.items()}
-    layers = names_of(model, lambda module: isinstance(module, SoftLayer), filter_fn)
-    if not layers:
+    dials = dials_of(model, filter_fn)
+    if not dials:
         raise ArgumentError(
             "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
         )
-    for layer, setting in settings_of(layers, per_layer, policy).items():
-        assert isinstance(layer, SoftLayer)
-        layer.softness = setting
+    for dial, setting in settings_of(dials, per_layer, policy).items():
+        dial.softness = setting  # type: ignore[assignment]
 
 
 def _status(name: str, layer: Module) -> LayerStatus:
