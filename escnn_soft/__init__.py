@@ -11,6 +11,7 @@ from escnn_soft.certification import (
     register_lipschitz,
 )
 from escnn_soft.convert import (
+    GridBreak,
     LayerStatus,
     SoftStatus,
     bake,
@@ -68,6 +69,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "GridBreak",
     "LayerStatus",
     "Learned",
     "Level",

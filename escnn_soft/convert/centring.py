@@ -31,8 +31,8 @@ def centre_strides(model: AnyModule, *, filter_fn: FilterFn | None = None, inpla
     two placements along each axis, which are mirror images of each other; see :class:`CentredLayer`.
 
     **This changes what the model computes**, on sizes where the windows were off-centre, as an average over
-    neighbouring placements does: features move by r / 2 pixels, half a pixel as a rule, and are blurred a little. Names,
-    Parameters and output sizes stay. Expect to fine-tune, or at least to estimate the statistics of batch norms anew.
+    neighbouring placements does: features move by half a pixel as a rule, and are blurred a little. Names, Parameters
+    and output sizes stay. Expect to fine-tune, or at least to estimate the statistics of batch norms anew.
 
     Args:
         model: a model of plain torch layers, with filters or without. Exact classes only: ``Conv2d``, ``MaxPool2d``
@@ -55,8 +55,8 @@ def centre_strides(model: AnyModule, *, filter_fn: FilterFn | None = None, inpla
         >>> strict = soften(conv, 0.0, gspace=gspaces.rot2dOnR2(4))
         >>> x = torch.randn(1, 3, 8, 8)
         >>> def error(model):
-        ...     turned = model(x).rot90(1, (2, 3))
-        ...     return float((model(x.rot90(1, (2, 3))) - turned).norm() / turned.norm())
+        ...     turned = model(x).rot90(1, (2, 3)).detach()
+        ...     return float((model(x.rot90(1, (2, 3))).detach() - turned).norm() / turned.norm())
         >>> error(strict) > 0.5, error(centre_strides(strict)) < 1e-6
         (True, True)
     """
@@ -72,7 +72,7 @@ def centre_strides(model: AnyModule, *, filter_fn: FilterFn | None = None, inpla
         if is_parametrized(layer):
             content = {k: v for k, v in vars(type(layer)).items() if k not in ("__dict__", "__weakref__")}
             centred = type(type(layer).__name__, (centred,), content)
-        layer.__class__ = centred  # type: ignore[assignment]
+        layer.__class__ = centred
     return model
 
 

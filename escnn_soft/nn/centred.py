@@ -110,10 +110,8 @@ class CentredAvgPool2d(CentredLayer, AvgPool2d):
         rests = _rests(input.shape[-2:], kernel, stride, padding, ceil_mode=False)
         if not any(rests):
             return super().forward(input)
-        return _mean(
-            _placements(input, padding, rests, 0.0),
-            lambda x: avg_pool2d(x, kernel, stride, divisor_override=self.divisor_override),
-        )
+        placed = _placements(input, padding, rests, 0.0)
+        return _mean(placed, lambda x: avg_pool2d(x, kernel, stride, divisor_override=self.divisor_override))
 
 
 def _axes(*values: int | Sequence[int]) -> list[tuple[int, ...]]:
