@@ -11,7 +11,7 @@ from escnn_soft.convert.filters import FilteredTensor, dials_of, filtered_tensor
 from escnn_soft.convert.grid_breaks import GridBreak, breaks_on, possible_breaks, unfiltered
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
@@ -145,7 +145,11 @@ def set_softness(
         raise ArgumentError(
             "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
         )
-    for dial, setting in settings_of(dials, per_layer, policy).items():
+    settings = settings_of(dials, per_layer, policy)
+    for dial, setting in settings.items():
+        if isinstance(dial, SoftFilter):
+            dial.accepted(setting)
+    for dial, setting in settings.items():
         dial.softness = setting  # type: ignore[assignment]
 
 
