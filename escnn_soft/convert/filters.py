@@ -42,10 +42,18 @@ class FilteredTensor:
         return parametrizations[self.tensor].original
 
     @property
-    def alone(self) -> bool:
-        """Whether nothing else parametrizes the tensor."""
+    def value(self) -> Tensor:
+        """The tensor as the module uses it, filtered."""
+        with torch.no_grad():
+            return getattr(self.owner, self.tensor)
+
+    def check_alone(self) -> None:
+        """Refuse a tensor that something else parametrizes too."""
         parametrizations: Any = self.owner.parametrizations
-        return len(parametrizations[self.tensor]) == 1
+        if len(parametrizations[self.tensor]) > 1:
+            expected = "a tensor that only its filter parametrizes"
+            remedy = "Take off the other parametrizations first, with torch.nn.utils.parametrize."
+            raise ArgumentError(f"{type(self.owner).__name__}.{self.tensor}", self.owner, expected, remedy)
 
     def name(self, owner: str) -> str:
         """What the dial is called, given the name of its module: that of the layer, or of any other tensor."""
@@ -103,7 +111,7 @@ def attach(owner: Module, tensor: str, soft_filter: SoftFilter) -> None:
 
 
 def detach(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], model: Module, *, keep: bool) -> None:
-    """Take filters off, and leave values in the place of the tensors.
+    """Take filters off tensors that nothing else parametrizes, and leave values in their place.
 
     Args:
         filtered: the tensors.
@@ -111,15 +119,7 @@ def detach(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], model: 
         model: the model that holds them.
         keep: whether to write into the Parameter objects themselves, where no other layer needs their old values, or to
             make new ones.
-
-    Raises:
-        ArgumentError: if something else parametrizes a tensor; nothing is changed then.
     """
-    for each in filtered:
-        if not each.alone:
-            expected = "a tensor that only its filter parametrizes"
-            remedy = "Take off the other parametrizations first, with torch.nn.utils.parametrize."
-            raise ArgumentError(f"{type(each.owner).__name__}.{each.tensor}", each.owner, expected, remedy)
     writable = _writable(filtered, values, model) if keep else set()
     for each, value in zip(filtered, values, strict=True):
         original = each.original

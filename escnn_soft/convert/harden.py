@@ -96,15 +96,16 @@ def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool =
     if not filtered:
         remedy = "Use soften with a gspace, or check filter_fn; soft layers of escnn's have export()."
         raise ArgumentError("model", type(model).__name__, "a model with filters", remedy)
-    with torch.no_grad():
-        values = [each.filter(each.original).clone() for each in filtered]
-    detach(filtered, values, model, keep=inplace)
+    detach(filtered, [each.value.clone() for each in filtered], model, keep=inplace)
     return model
 
 
 def _filtered(model: Module, filter_fn: FilterFn | None) -> list[FilteredTensor]:
     holders = names_of(model, lambda module: bool(filtered_tensors(module)), filter_fn)
-    return [each for holder in holders for each in filtered_tensors(holder)]
+    filtered = [each for holder in holders for each in filtered_tensors(holder)]
+    for each in filtered:
+        each.check_alone()
+    return filtered
 
 
 def _hard(soft: Module) -> EquivariantModule:

@@ -165,7 +165,7 @@ def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
     kind = kind if filtered.tensor == "weight" else f"{kind}.{filtered.tensor}"
     soft_filter, types = filtered.filter, filtered.filter.types
     fields = "" if types is None else f"{_fields(types.in_type)} -> {_fields(types.out_type)}"
-    energies = soft_filter.energies(soft_filter(filtered.original))
+    energies = soft_filter.energies(filtered.value)
     breaking = sum(
         float(energy)
         for energy, level in zip(energies, soft_filter.graded.levels, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from itertools import pairwise
 
 import pytest
 import torch
@@ -127,8 +128,8 @@ def test_monotone_in_softness_without_a_jump_at_either_end(space, fields) -> Non
         energy = soft_filter.energies(conv.weight)
         energies.append(energy)
         shares.append(float(1 - energy[0] / energy.sum()))
-    assert all(later >= earlier - 1e-12 for earlier, later in zip(shares, shares[1:], strict=False))
-    assert all((later >= earlier - 1e-12).all() for earlier, later in zip(energies, energies[1:], strict=False))
+    assert all(later >= earlier - 1e-12 for earlier, later in pairwise(shares))
+    assert all((later >= earlier - 1e-12).all() for earlier, later in pairwise(energies))
     assert shares[1] - shares[0] < 1e-6
     assert shares[-1] - shares[-2] < 1e-6
     assert shares[-1] > 0.1
