@@ -53,7 +53,7 @@ class FilteredTensor:
         if len(parametrizations[self.tensor]) > 1:
             expected = "a tensor that only its filter parametrizes"
             remedy = "Take off the other parametrizations first, with torch.nn.utils.parametrize."
-            raise ArgumentError(f"{type(self.owner).__name__}.{self.tensor}", self.owner, expected, remedy)
+            raise ArgumentError("filtered tensor", f"{type(self.owner).__name__}.{self.tensor}", expected, remedy)
 
     def name(self, owner: str) -> str:
         """What the dial is called, given the name of its module: that of the layer, or of any other tensor."""

@@ -288,7 +288,9 @@ def test_copies_of_a_softened_layer_do_not_share_a_fate() -> None:
 def test_a_weight_that_is_parametrized_already() -> None:
     soft = soften(weight_norm(nn.Conv2d(3, 3, 3, padding=1).double()), 0.0, gspace=D4)
     assert max(errors(soft, IMAGES)) < 1e-12
-    with pytest.raises(ArgumentError, match=r"only its filter parametrizes.*Take off the other parametrizations"):
+    with pytest.raises(
+        ArgumentError, match=r"only its filter parametrizes but got .*Conv2d.weight.*Take off the other"
+    ):
         bake(soft)
     assert soft_status(soft).layers[0].breaking < 1e-12
     assert is_parametrized(soft, "weight")
