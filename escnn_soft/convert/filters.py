@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
+from escnn_soft.convert.exchange import own_class
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftFilter, SoftLayer
@@ -106,7 +107,7 @@ def attach(owner: Module, tensor: str, soft_filter: SoftFilter) -> None:
         tensor: the tensor's name in it.
         soft_filter: the filter.
     """
-    _own_class(owner)
+    own_class(owner)
     register_parametrization(owner, tensor, soft_filter, unsafe=True)  # it keeps shape and dtype: nothing to check
 
 
@@ -123,7 +124,7 @@ def detach(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], model: 
     writable = _writable(filtered, values, model) if keep else set()
     for each, value in zip(filtered, values, strict=True):
         original = each.original
-        _own_class(each.owner)
+        own_class(each.owner)
         remove_parametrizations(each.owner, each.tensor, leave_parametrized=False)
         if id(original) in writable:
             with torch.no_grad():
@@ -146,11 +147,3 @@ def _writable(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], mode
     return {
         key for key, same in results.items() if users[key] == len(same) and all(torch.equal(same[0], v) for v in same)
     }
-
-
-def _own_class(module: Module) -> None:
-    """Give a parametrized module a class of its own: torch's is shared with copies, and changes with each of them."""
-    if is_parametrized(module):
-        cls = type(module)
-        content = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
-        module.__class__ = type(cls.__name__, cls.__bases__, content)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import AvgPool2d, Conv2d, ConvTranspose2d, Flatten, MaxPool2d, Module
-from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from escnn_soft.convert.plain import plain_layers
@@ -84,6 +84,8 @@ def _possible(module: Module) -> str | None:
     if not isinstance(module, Conv2d | MaxPool2d | AvgPool2d):
         return None
     stride = per_axis(module.stride, 2)
+    if max(stride) > 1 and _plain_class(module) not in (Conv2d, MaxPool2d, AvgPool2d):
+        return f"stride {stride[0]} may be off-centre: pass input_shape to see"
     dilation = per_axis(getattr(module, "dilation", 1), 2)
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, per_axis(module.kernel_size, 2), strict=True)]
     if module.padding == "same":
@@ -104,7 +106,10 @@ def _possible(module: Module) -> str | None:
 
 
 def breaks_on(model: Module, input_shape: Sequence[int]) -> tuple[GridBreak, ...]:
-    """What breaks the action on images of a size: every operation is watched while the model runs on zeros.
+    """What breaks the action on images of a size: operations are watched while the model runs on zeros.
+
+    Convolutions, poolings, paddings, nearest-neighbour interpolation, pixel shuffles and flattening are, as modules and
+    as functions. Slices, rolls and constants that depend on the position are not.
 
     Args:
         model: a model that takes one tensor; it runs in evaluation mode, without gradient.
@@ -267,6 +272,10 @@ class _Watch(TorchDispatchMode):
         if rows and image.shape[2:].numel() > 1:
             self._add(f"flattens {_size(image)} positions into channels: what follows tells them apart")
 
+    def shuffling(self, arguments: dict[str, Any], result: Tensor) -> None:
+        """Channels that become positions, or the other way round."""
+        self._add(f"exchanges channels and positions, {_size(arguments['self'])} to {_size(result)}")
+
     def _add(self, reason: str) -> None:
         self._found.append(self.found(reason))
 
@@ -286,8 +295,13 @@ def _size(image: Tensor, before: Sequence[int] = (0, 0), after: Sequence[int] = 
     return " x ".join(str(image.shape[2 + a] - before[a] - after[a]) for a in range(2))
 
 
+def _plain_class(module: Module) -> type:
+    """A module's class before it was parametrized."""
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
 def _class_name(module: Module) -> str:
-    return type(module).__name__.removeprefix("Parametrized")
+    return _plain_class(module).__name__
 
 
 _SKIPPED = (CentredLayer, ParametrizationList)
@@ -303,6 +317,8 @@ _RULES: dict[Any, Callable[[_Watch, dict[str, Any], Any], None]] = {
     _aten.reflection_pad2d: _Watch.padding,
     _aten.replication_pad2d: _Watch.padding,
     _aten.upsample_nearest2d: _Watch.nearest,
+    _aten.pixel_shuffle: _Watch.shuffling,
+    _aten.pixel_unshuffle: _Watch.shuffling,
     _aten.view: _Watch.flattening,
     _aten._unsafe_view: _Watch.flattening,
 }

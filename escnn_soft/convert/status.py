@@ -71,8 +71,8 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
     A model of plain layers may break the symmetry in other ways too: strided convolutions and poolings whose windows
     are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels without a
     filter. Without ``input_shape`` torch's own modules are listed with the sizes on which they do; with it the model is
-    run and every operation is watched, so that only what does break on this size is listed. :func:`centre_strides`
-    mends strides.
+    run and its operations are watched (not slices, rolls and constants that depend on the position), so that only what
+    does break on this size is listed. :func:`centre_strides` mends strides.
 
     Args:
         model: any module.

@@ -14,7 +14,7 @@ from escnn.nn import R2Conv
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from escnn_soft import (
     ArgumentError,
@@ -296,6 +296,27 @@ def test_a_weight_that_is_parametrized_already() -> None:
     assert is_parametrized(soft, "weight")
 
 
+def test_weights_that_cannot_be_parametrized() -> None:
+    lazy = nn.Sequential(nn.LazyConv2d(3, 3), nn.Conv2d(3, 3, 3))
+    with pytest.warns(UserWarning, match="leaves 1 layers hard:\n  0: LazyConv2d: its weight is not initialised"):
+        soften(lazy, 0.0, gspace=D4)
+    hooked = nn.Conv2d(3, 3, 3)
+    parameter = hooked.weight
+    del hooked.weight
+    hooked.weight = parameter.detach()  # as hooks that compute a weight leave it
+    with pytest.raises(ArgumentError, match="Conv2d: its weight is no Parameter"):
+        soften(hooked, 0.0, gspace=D4)
+
+
+def test_torchs_own_removal() -> None:
+    soft = soften(network(), 0.0, gspace=D4)
+    twin = centre_strides(nn.Sequential(soft, nn.MaxPool2d(2, 2)))[0]
+    expected = twin(IMAGES).detach()
+    remove_parametrizations(soft.stem, "weight", leave_parametrized=False)
+    assert type(soft.stem) is nn.Conv2d
+    assert torch.equal(twin(IMAGES), expected)
+
+
 def test_softness_layer_by_layer() -> None:
     model = network()
     soft = soften(model, 0.5, gspace=D4, per_layer={"stem": 0.1, "tied.*": Cutoff(1.0)})
@@ -401,6 +422,8 @@ OPERATIONS = {
     "nearest to 13": lambda: nn.Upsample(size=13),
     "nearest / 2": lambda: Function(lambda x: interpolate(x, scale_factor=0.5)),
     "flatten": lambda: nn.Flatten(),
+    "pixel shuffle": lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2)),
+    "pixel unshuffle": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.PixelUnshuffle(2)),
     "transposed s2": lambda: nn.ConvTranspose2d(3, 3, 1, stride=2),
     "transposed s2, extended": lambda: nn.ConvTranspose2d(3, 3, 1, stride=2, output_padding=1),
 }
@@ -522,6 +545,24 @@ def test_resnet50(build) -> None:
     assert max(errors(lambda x: logits(soft, x), odd)) < 1e-10
     logits(soft.train(), torch.randn(2, 3, 33, 33).double()).square().sum().backward()
     assert all(p.grad is not None for p in soft.parameters())
+
+
+@pytest.mark.parametrize("size", [11, 12])
+@pytest.mark.parametrize(
+    "arguments", [{"kernel_size": 3, "stride": 2}, {"kernel_size": 4}, {"kernel_size": 5, "stride": 3}], ids=str
+)
+def test_the_padding_of_tensorflow(arguments, size) -> None:
+    layers = pytest.importorskip("timm.layers")
+    soft = soften(layers.Conv2dSame(3, 4, **arguments).double(), 0.0, gspace=D4)
+    x = torch.randn(1, 3, size, size).double()
+    centred = centre_strides(soft)
+    assert max(errors(centred, x)) < 1e-12
+    assert not soft_status(centred, x.shape).grid
+    with torch.no_grad():  # the mean over the mirror images of the layer
+        turns = [turned(soft(turned(x, D4, g)), D4, ~g) for g in pixel_elements(D4)]
+        assert (centred(x) - sum(turns) / len(turns)).abs().max() < 1e-12
+    assert bool(soft_status(soft, x.shape).grid) == (max(errors(soft, x)) > 1e-12)
+    assert bool(soft_status(soft).grid) == ("stride" in arguments)
 
 
 def test_efficientnet_lite0() -> None:
