@@ -32,6 +32,7 @@ from escnn_soft.errors import (
     FieldTypeError,
     GridActionError,
     GSpaceError,
+    MissingPackageError,
     RepresentationError,
     ShapeError,
     SoftnessError,
@@ -42,14 +43,16 @@ from escnn_soft.nn import (
     SoftnessScheduler,
     SoftR2Conv,
     SoftR2ConvTransposed,
+    SoftR2PointConv,
     SoftR3Conv,
     SoftR3ConvTransposed,
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
+    SoftR3PointConv,
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -75,6 +78,7 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "LinearSchedule",
+    "MissingPackageError",
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
@@ -82,13 +86,16 @@ __all__ = [
     "RepresentationError",
     "ShapeError",
     "SoftFilter",
+    "SoftKernelBasis",
     "SoftLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
+    "SoftR2PointConv",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
+    "SoftR3PointConv",
     "SoftStatus",
     "SoftTensorProduct",
     "SoftnessError",

@@ -23,6 +23,7 @@ AnyModule = TypeVar("AnyModule", bound=Module)
 _SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
 _SOFT_ATTRIBUTES = frozenset({
     "_transform", "_bias_transform", "_gains", "_bias_gains",
+    "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
     "_in_representations", "_out_representations", "_harmonics", "_policy", "_strict", "_cached", "_precision",
 })  # fmt: skip
 
@@ -116,6 +117,7 @@ def _hard(soft: Module) -> EquivariantModule:
     caches = {soft._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
     left_out = _SOFT_ATTRIBUTES | caches
     vars(hard).update((name, value) for name, value in vars(soft).items() if name not in left_out)
+    vars(hard).update(soft._hard_attributes(cls))
     hard._parameters = {name: p for name, p in soft._parameters.items() if name not in _SOFT_PARAMETERS}
     hard._buffers = {name: buffer for name, buffer in soft._buffers.items() if name not in caches}
     hard._non_persistent_buffers_set = soft._non_persistent_buffers_set.difference(caches)

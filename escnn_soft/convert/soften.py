@@ -43,8 +43,9 @@ def soften(
     **escnn's layers** are exchanged; the model computes the same function until it is trained. The soft layers hold the
     *same* Parameter objects as the hard ones, so that an optimiser or averaged copy that exists goes on working (it
     does not know the new ``soft_weights`` and ``soft_bias``, which start at zero: add them). Classes that have a soft
-    twin: escnn's ``Linear``, ``R2Conv``, ``R3Conv``, their transposed ones, and those of :func:`register_soft`. A
-    cut-off or basis filter that a convolution was built with is read off its basis.
+    twin: escnn's ``Linear``, ``TensorProductModule``, ``R2Conv``, ``R3Conv``, ``R3IcoConv``, their transposed ones,
+    ``R2PointConv``, ``R3PointConv``, and those of :func:`register_soft`. A cut-off or basis filter that a convolution
+    was built with is read off its basis.
 
     **Plain convolutions**, ``torch.nn.Conv2d`` and its subclasses, grouped and dilated ones too, are meant where a
     gspace is given. Each weight goes through a :class:`SoftFilter`, a parametrization of torch's: every channel is a

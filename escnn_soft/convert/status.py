@@ -98,7 +98,7 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
         breaks the action on the pixels:
         0  Conv2d  stride 2 on 32 x 32: the windows reach 1 pixels beyond the first pixel and 0 beyond the last
     """
-    holders = names_of(model, lambda module: hasattr(module, "basisexpansion") or bool(filtered_tensors(module)), None)
+    holders = names_of(model, lambda module: _is_steerable(module) or bool(filtered_tensors(module)), None)
     layers = tuple(status for module, names in holders.items() for status in _statuses(names[0], module))
     plain = any(filtered_tensors(module) for module in holders)
     grid: tuple[GridBreak, ...] = ()
@@ -172,6 +172,11 @@ def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
         if level.irrep_id is None or level.sigma > 0
     )
     return LayerStatus(filtered.name(name), kind, soft_filter.softness, fields, _share(breaking, float(energies.sum())))
+
+
+def _is_steerable(module: Module) -> bool:
+    """Whether escnn expands the module's weights on pixels, or samples their basis at points."""
+    return hasattr(module, "basisexpansion") or hasattr(module, "basissampler")
 
 
 def _status(name: str, layer: Module) -> LayerStatus:

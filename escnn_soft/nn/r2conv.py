@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from escnn.gspaces import GSpace2D
 from escnn.nn import FieldType, R2Conv
 
-from escnn_soft.nn.arguments import check_geometry
+from escnn_soft.nn.arguments import check_geometry, warn_of_maximum_offset
 from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_harmonics
 from escnn_soft.policies import Policy
@@ -108,8 +106,7 @@ class SoftR2Conv(SoftConvolution, R2Conv):
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_geometry(2, padding_mode, padding=padding, stride=stride)
-        if maximum_offset is not None:
-            warnings.warn(f"escnn ignores maximum_offset={maximum_offset}; use frequencies_cutoff.", stacklevel=2)
+        warn_of_maximum_offset(maximum_offset)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness)
         super().__init__(

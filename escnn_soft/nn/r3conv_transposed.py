@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from escnn.gspaces import GSpace3D
 from escnn.nn import FieldType, R3ConvTransposed
 
+from escnn_soft.nn.arguments import warn_of_maximum_offset
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_harmonics
 from escnn_soft.nn.transposed import SoftTransposedConvolution
 from escnn_soft.policies import Policy
@@ -95,8 +94,7 @@ class SoftR3ConvTransposed(SoftTransposedConvolution, R3ConvTransposed):
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         self._check_movement(padding, output_padding, stride, dilation)
-        if maximum_offset is not None:
-            warnings.warn(f"escnn ignores maximum_offset={maximum_offset}; use frequencies_cutoff.", stacklevel=2)
+        warn_of_maximum_offset(maximum_offset)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter, 3)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness)
         super().__init__(

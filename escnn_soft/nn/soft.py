@@ -71,7 +71,7 @@ class SoftLayer(EquivariantModule):
         # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
         out_fields = self.out_type.representations if out_representations is None else out_representations
         self._out_representations = tuple(out_fields)
-        self._basisexpansion = own(self._basisexpansion)
+        self._basisexpansion = self._own_basis()
         self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
         self._bias_transform: WeightTransform | None = None
         self.register_parameter("soft_bias", None)
@@ -96,14 +96,22 @@ class SoftLayer(EquivariantModule):
         dtype, device = self.weights.dtype, self.weights.device
         precision = torch.finfo(dtype).eps
         sharpen_basis = precision < self._precision
-        for pair, block in pair_blocks(self._basisexpansion):
-            basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
-            block.sampled_basis = basis.to(device, dtype)
+        self._set_basis(sharpen_basis)
         if self.bias is not None:
             expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
         self._set_gains()
+
+    def _own_basis(self) -> BlocksBasisExpansion:
+        """The layer's own copy of escnn's basis expansion."""
+        return own(self._basisexpansion)
+
+    def _set_basis(self, sharpen_basis: bool) -> None:
+        """Bring escnn's basis to the dtype and device of the weights."""
+        for pair, block in pair_blocks(self._basisexpansion):
+            basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
+            block.sampled_basis = basis.to(self.weights.device, self.weights.dtype)
 
     def _set_gains(self) -> None:
         """Evaluate the policy on the layer's levels."""
@@ -217,7 +225,7 @@ class SoftLayer(EquivariantModule):
     def _expand(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Kernel and bias, and the gains of their levels outside escnn's basis."""
         with torch.autocast(self.weights.device.type, enabled=False):
-            kernel, bias = super().expand_parameters()
+            kernel, bias = self._expand_strict()
             if self._strict:
                 closed = None if self._bias_gains is None or self.soft_bias is None else self._bias_gains.static
                 return kernel, bias, self._gains.static, closed
@@ -228,6 +236,10 @@ class SoftLayer(EquivariantModule):
                 soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
                 bias = soft if bias is None else bias + soft
         return kernel, bias, gains, bias_gains
+
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        """escnn's own kernel and bias."""
+        return super().expand_parameters()
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
         """Apply the layer.
@@ -242,6 +254,12 @@ class SoftLayer(EquivariantModule):
             FieldTypeError: if the input's type is not ``in_type``.
             DtypeError: if the input's dtype or device is not the layer's.
         """
+        self._check_field(input)
+        kernel, bias = self._current_parameters()
+        return GeometricTensor(self._compute(input.tensor, kernel, bias), self.out_type)
+
+    def _check_field(self, input: object) -> None:
+        """Refuse what is not a field of type ``in_type`` in the layer's dtype and on its device."""
         if not isinstance(input, GeometricTensor) or input.type != self.in_type:
             got = input.type if isinstance(input, GeometricTensor) else type(input).__name__
             remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
@@ -251,17 +269,18 @@ class SoftLayer(EquivariantModule):
             expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"
             remedy = "Cast one of them: input.to(...) or layer.to(...)."
             raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
+
+    def _current_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias for a forward pass: expanded in training, kept in evaluation."""
         if self.training:
-            kernel, bias = self.expand_parameters()
-        elif torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
+            return self.expand_parameters()
+        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
             with torch.no_grad():
-                kernel, bias = self.expand_parameters()
-        elif self._functional():
-            kernel, bias = self.expand_parameters()
-        else:
-            self._refresh()
-            kernel, bias = getattr(self, self._kernel_name), self.expanded_bias
-        return GeometricTensor(self._compute(x, kernel, bias), self.out_type)
+                return self.expand_parameters()
+        if self._functional():
+            return self.expand_parameters()
+        self._refresh()
+        return getattr(self, self._kernel_name), self.expanded_bias
 
     def _functional(self) -> bool:
         """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
@@ -381,15 +400,25 @@ class SoftLayer(EquivariantModule):
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
         self.to(layer.weights.device, layer.weights.dtype)
-        self.weights, self.bias = layer.weights, getattr(layer, "bias", None)
+        self.weights = layer.weights
+        if self.bias is not None:
+            self.bias = layer.bias
         for soft in (self.soft_weights, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)
+        self._share_basis(layer)
+        self.train(layer.training)
+
+    def _share_basis(self, layer: EquivariantModule) -> None:
+        """Take over an escnn layer's basis where it differs."""
         for (_, mine), (_, theirs) in zip(
             pair_blocks(self._basisexpansion), pair_blocks(layer.basisexpansion), strict=True
         ):
             self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
-        self.train(layer.training)
+
+    def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
+        """Attributes in which a layer of escnn's class differs, beside the softness."""
+        return {}
 
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""

@@ -21,15 +21,7 @@ from escnn_soft.spectrum import WeightTransform, fibre_transform
 __all__ = ["SoftTensorProduct"]
 
 
-class _TensorProduct(TensorProductModule):
-    """escnn's layer with the answer that every other layer gives: the matrix, and no bias."""
-
-    def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """The matrix, and None for the bias."""
-        return super().expand_parameters(), None
-
-
-class SoftTensorProduct(SoftLayer, _TensorProduct):
+class SoftTensorProduct(SoftLayer, TensorProductModule):
     r"""The product of each field with itself, projected: from exactly equivariant to any quadratic map of a field.
 
     Field by field, and at each point,
@@ -65,6 +57,7 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
     """
 
     _kernel_name = "matrix"
+    bias: None = None
 
     def __init__(
         self, in_type: FieldType, out_type: FieldType, initialize: bool = True, *, softness: float | Policy = 0.0
@@ -81,7 +74,6 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
             expected = "types with an equivariant product"
             raise EmptyBasisError("(in_type, out_type)", (in_type, out_type), expected, "Choose other types.")
         super().__init__(in_type, out_type, initialize=False)
-        self.register_parameter("bias", None)
         self._add_softness(transform, [hidden], policy, bias=False)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
@@ -90,6 +82,9 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
         self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
     ) -> WeightTransform:
         return fibre_transform(self.gspace, in_representations, out_representations)
+
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        return TensorProductModule.expand_parameters(self), None  # of escnn's layers, this one alone returns no pair
 
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         return square_fields(x, kernel, len(self.in_type))

@@ -1,6 +1,7 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
@@ -9,6 +10,7 @@ from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
+from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
@@ -26,6 +28,8 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "PlanarGroup",
+    "RingFunctions",
+    "SoftKernelBasis",
     "SpatialFunction",
     "SpectralGraded",
     "VertexShell",
@@ -34,6 +38,7 @@ __all__ = [
     "act",
     "act_on_fibres",
     "act_on_rows",
+    "continuous_transform",
     "fibre_group",
     "fibre_transform",
     "grid_action",
@@ -42,5 +47,6 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "ring_functions",
     "without_band_limit",
 ]

@@ -10,11 +10,11 @@ from escnn.group import GroupElement
 from escnn.gspaces import GSpace2D
 from numpy.typing import NDArray
 
-from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.fibregroup import IrrepId, Splitting
 from escnn_soft.spectrum.harmonics import Harmonic, unit_energy
 from escnn_soft.spectrum.planar import PlanarGroup
 
-__all__ = ["circular_functions"]
+__all__ = ["circular_functions", "mirror_axis", "split_frequency"]
 
 Matrix = NDArray[np.float64]
 
@@ -33,13 +33,17 @@ def circular_functions(
     Returns:
         Irreps and functions, each harmonic at unit mean energy.  # each: (points, 1 or 2)
     """
-    axis = _axis(gspace, group)
+    axis = mirror_axis(gspace, group)
     functions = []
     for h in harmonics:
         sampled = unit_energy(_sampled(h, points, axis))
-        split = group.fold(h.frequency) if h.frequency else ((group.trivial, np.ones((1, 1))),)
-        functions += [(irrep, sampled @ a) for irrep, a in split]
+        functions += [(irrep, sampled @ a) for irrep, a in split_frequency(group, h.frequency)]
     return functions
+
+
+def split_frequency(group: PlanarGroup, frequency: int) -> Splitting:
+    """The irreps in the pair (cos, sin) of a frequency; in the constant for frequency 0."""
+    return group.fold(frequency) if frequency else ((group.trivial, np.ones((1, 1))),)
 
 
 def _sampled(harmonic: Harmonic, points: Matrix, axis: float) -> Matrix:
@@ -51,7 +55,7 @@ def _sampled(harmonic: Harmonic, points: Matrix, axis: float) -> Matrix:
     return np.stack([profile * np.cos(angle), profile * np.sin(angle)], axis=1)
 
 
-def _axis(gspace: GSpace2D, group: PlanarGroup) -> float:
+def mirror_axis(gspace: GSpace2D, group: PlanarGroup) -> float:
     """Angle of the mirror line of the group's first reflection, from which even and odd harmonics are counted."""
     if not group.flips:
         return 0.0
