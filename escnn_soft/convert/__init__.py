@@ -5,6 +5,7 @@ from escnn_soft.convert.centring import centre_strides
 from escnn_soft.convert.grid_breaks import GridBreak
 from escnn_soft.convert.harden import bake, harden
 from escnn_soft.convert.registry import register_soft
+from escnn_soft.convert.restrict import restrict
 from escnn_soft.convert.soften import soften
 from escnn_soft.convert.status import LayerStatus, SoftStatus, set_softness, soft_status
 
@@ -16,6 +17,7 @@ __all__ = [
     "centre_strides",
     "harden",
     "register_soft",
+    "restrict",
     "set_softness",
     "soft_status",
     "soften",

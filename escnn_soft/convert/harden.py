@@ -24,7 +24,8 @@ _SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
 _SOFT_ATTRIBUTES = frozenset({
     "_transform", "_bias_transform", "_gains", "_bias_gains",
     "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
-    "_in_representations", "_out_representations", "_harmonics", "_policy", "_strict", "_cached", "_precision",
+    "_in_representations", "_out_representations", "_harmonics", "_policy", "_chain", "_strict", "_cached",
+    "_precision",
 })  # fmt: skip
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from torch.nn import Module
 
 from escnn_soft.convert.filters import FilteredTensor, dials_of, filtered_tensors
-from escnn_soft.convert.grid_breaks import GridBreak, breaks_on, possible_breaks, unfiltered
+from escnn_soft.convert.grid_breaks import GridBreak, possible_breaks, unfiltered
+from escnn_soft.convert.grid_watch import breaks_on
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
+from escnn_soft.spectrum import SubgroupId
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 
@@ -27,6 +29,7 @@ class LayerStatus:
         softness: its dial; None for a hard layer.
         fields: its types in words; empty for a tensor that does not map between fields.
         breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
+        chain: ids of the subgroups to which it relaxes; None for a hard layer, or one that relaxes altogether.
     """
 
     name: str
@@ -34,11 +37,13 @@ class LayerStatus:
     softness: float | Policy | None
     fields: str
     breaking: float
+    chain: tuple[SubgroupId, ...] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The status in words."""
         softness = "hard" if self.softness is None else f"softness {self.softness}"
+        softness += "" if self.chain is None else f" chain {list(self.chain)}"
         return self.name or "(root)", self.kind, softness, self.fields, f"breaking {self.breaking:.1%}"
 
 
@@ -184,7 +189,8 @@ def _status(name: str, layer: Module) -> LayerStatus:
     if not isinstance(layer, SoftLayer):
         return LayerStatus(name, type(layer).__name__, None, fields, 0.0)
     spectrum = layer.spectrum()
-    return LayerStatus(name, type(layer).__name__, layer.softness, fields, _share(spectrum.breaking, spectrum.energy))
+    share = _share(spectrum.breaking, spectrum.energy)
+    return LayerStatus(name, type(layer).__name__, layer.softness, fields, share, layer.chain)
 
 
 def _share(part: float, whole: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from escnn.group import Representation
-from escnn.nn import EquivariantModule, GeometricTensor
+from escnn.nn import EquivariantModule, FieldType, GeometricTensor
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
@@ -22,11 +22,21 @@ from escnn_soft.errors import ArgumentError, DtypeError, FieldTypeError
 from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
 from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Exponential, Learned, Policy, as_policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransform, fibre_transform
+from escnn_soft.spectrum import (
+    Chain,
+    Level,
+    LevelEnergy,
+    SubgroupId,
+    WeightSpectrum,
+    WeightTransform,
+    fibre_transform,
+    restricted_type,
+)
 
 __all__ = ["SoftLayer", "check_hard"]
 
 _Dense = TypeVar("_Dense", bound=Any)
+_Soft = TypeVar("_Soft", bound="SoftLayer")
 
 
 class SoftLayer(EquivariantModule):
@@ -64,9 +74,11 @@ class SoftLayer(EquivariantModule):
         *,
         bias: bool,
         out_representations: Sequence[Representation] | None = None,
+        chain: Chain | None = None,
     ) -> None:
         """Add the soft parameters; called once, after escnn's constructor."""
         self._transform = transform
+        self._chain = None if chain is None else tuple(chain)
         self._in_representations = tuple(in_representations)
         # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
         out_fields = self.out_type.representations if out_representations is None else out_representations
@@ -77,7 +89,8 @@ class SoftLayer(EquivariantModule):
         self.register_parameter("soft_bias", None)
         if bias:
             trivial = self.out_type.gspace.trivial_repr
-            self._bias_transform = fibre_transform(self.out_type.gspace, [trivial], self.out_type.representations)
+            out_type = self.out_type
+            self._bias_transform = fibre_transform(out_type.gspace, [trivial], out_type.representations, chain)
             if self._bias_transform.breaking.dim:
                 self.soft_bias = Parameter(self.weights.new_zeros(self._bias_transform.breaking.dim))
         # escnn registers the expanded kernel as a buffer. Here it is a cache, and no buffer: AveragedModel pairs the
@@ -182,6 +195,11 @@ class SoftLayer(EquivariantModule):
             self.register_parameter("level_logits", None)  # another learned policy starts anew
         self._policy = policy
         self._set_gains()
+
+    @property
+    def chain(self) -> tuple[SubgroupId, ...] | None:
+        """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
+        return self._chain
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels.
@@ -381,13 +399,64 @@ class SoftLayer(EquivariantModule):
                     self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
         self._cached = None
 
+    def restrict(
+        self: _Soft, subgroup: SubgroupId, softness: float | Policy = 1.0, *, chain: Chain | None = None
+    ) -> _Soft:
+        """The layer between its fields restricted to a subgroup: at softness 1 it computes the same function.
+
+        What was soft and keeps the subgroup becomes escnn's own basis there, as far as that reaches: training can go on
+        with the subgroup exact. In a model the types of the neighbours have to follow, see
+        ``escnn.nn.RestrictionModule``.
+
+        Args:
+            subgroup: id of the subgroup, as in ``gspace.restrict``.
+            softness: a float in [0, 1] or a policy.
+            chain: subgroups *of the subgroup* to relax to, as in the constructor; what breaks the last is dropped. The
+                subgroup's own id keeps it exact at every softness, kernels beyond escnn's band limit included.
+
+        Returns:
+            A layer of the same class with Parameters of its own, and this layer's geometry, band limit, device, dtype,
+            mode and ``requires_grad``.
+
+        Raises:
+            ArgumentError: if escnn cannot restrict the fields to it, or the chain is none.
+            SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+
+        Example:
+            >>> from escnn import gspaces
+            >>> from escnn_soft import SoftR2Conv
+            >>> space = gspaces.flipRot2dOnR2(4)
+            >>> field = space.type(space.regular_repr)
+            >>> layer = SoftR2Conv(field, field, kernel_size=3, softness=1.0, chain=[(None, 4)])
+            >>> layer.restrict((None, 4), chain=[4]).in_type.fibergroup
+            C4
+        """
+        types = restricted_type(self.in_type, subgroup), restricted_type(self.out_type, subgroup)
+        layer: _Soft = self._between(*types, softness, chain)
+        layer._become_restricted(self)
+        return layer
+
+    @abstractmethod
+    def _between(
+        self: _Soft, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
+    ) -> _Soft:
+        """An empty layer of the same geometry between other types."""
+
     def _become_dense(self, dense: _ConvNd | torch.nn.Linear) -> None:
         """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
-        self.to(dense.weight.device, dense.weight.dtype)
-        self._set_dense(dense.weight, dense.bias)
+        self._take_over(dense, dense.weight, dense.weight, dense.bias)
+
+    def _become_restricted(self, layer: SoftLayer) -> None:
+        """Likewise what a soft layer between other types of the same sizes computes."""
+        with torch.no_grad():
+            self._take_over(layer, layer.weights, *layer.expand_parameters())
+
+    def _take_over(self, module: Module, like: Tensor, kernel: Tensor, bias: Tensor | None) -> None:
+        self.to(like.device, like.dtype)
+        self._set_dense(kernel, bias)
         for parameter in self.parameters(recurse=False):
-            parameter.requires_grad_(dense.weight.requires_grad)
-        self.train(dense.training)
+            parameter.requires_grad_(like.requires_grad)
+        self.train(module.training)
 
     def _fill(self, dense: _Dense) -> _Dense:
         """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
@@ -422,7 +491,8 @@ class SoftLayer(EquivariantModule):
 
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
-        return f"{super().extra_repr()}, softness={self.softness}"
+        chain = "" if self._chain is None else f", chain={list(self._chain)}"
+        return f"{super().extra_repr()}, softness={self.softness}{chain}"
 
 
 def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:

@@ -1,12 +1,21 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
-from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
+from escnn_soft.spectrum.grid import (
+    Grid,
+    grid_action,
+    grid_exact,
+    moves_pixels,
+    pixel_elements,
+    pixel_permutation,
+    stored_axes,
+)
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
@@ -17,6 +26,7 @@ from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
+    "Chain",
     "FibreGroup",
     "Graded",
     "GradedPixels",
@@ -32,6 +42,7 @@ __all__ = [
     "SoftKernelBasis",
     "SpatialFunction",
     "SpectralGraded",
+    "SubgroupId",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -47,6 +58,9 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "restricted_type",
     "ring_functions",
+    "stored_axes",
+    "subgroup_chain",
     "without_band_limit",
 ]
