@@ -71,7 +71,8 @@ def soften(
             earlier pattern before a later one), or a dictionary with ``softness`` and, for escnn's layers, options of
             the soft class's ``from_hard``, such as ``frequencies_cutoff``.
         chain: ids of subgroups of the fibre group, from large to small, to relax all escnn layers to: the last stays
-            exact at every softness, and the first comes first on the dial. None to relax altogether, as plain layers do.
+            exact at every softness, and the first comes first on the dial. None to relax altogether, as plain layers
+            always do.
         on_unsupported: what to do about layers that cannot be softened and stay as they are: ``"warn"`` once,
             ``"ignore"`` or ``"raise"``.
         inplace: whether to change the model itself, where each layer object then turns soft, or to leave it as it is

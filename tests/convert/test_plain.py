@@ -608,6 +608,7 @@ BAD = {
     "an option of escnn's": (
         lambda m: soften(m, 0.5, gspace=C4, per_layer={"stem": {"frequencies_cutoff": 2.0}}), ArgumentError, "a softness alone, for a plain layer",
     ),
+    "a chain": (lambda m: soften(m, 0.5, gspace=C4, chain=[2]), ArgumentError, r"no chain where plain layers .* but got chain=\[2\].*two calls"),
     "softness": (lambda m: soften(m, -1.0, gspace=C4), SoftnessError, "softness=-1.0"),
     "soft already": (lambda m: soften(soften(m, 0.5, gspace=C4), 0.5, gspace=C4), ArgumentError, "use set_softness"),
     "bake nothing": (lambda m: bake(m), ArgumentError, "a model with filters"),
