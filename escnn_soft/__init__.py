@@ -11,8 +11,11 @@ from escnn_soft.certification import (
     register_lipschitz,
 )
 from escnn_soft.convert import (
+    GridBreak,
     LayerStatus,
     SoftStatus,
+    bake,
+    centre_strides,
     harden,
     register_soft,
     restrict,
@@ -36,6 +39,7 @@ from escnn_soft.errors import (
     SoftnessError,
 )
 from escnn_soft.nn import (
+    SoftFilter,
     SoftLinear,
     SoftnessScheduler,
     SoftR2Conv,
@@ -69,6 +73,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "GridBreak",
     "LayerStatus",
     "Learned",
     "Level",
@@ -81,6 +86,7 @@ __all__ = [
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
+    "SoftFilter",
     "SoftKernelBasis",
     "SoftLinear",
     "SoftR2Conv",
@@ -98,7 +104,9 @@ __all__ = [
     "Term",
     "WeightSpectrum",
     "__version__",
+    "bake",
     "budget",
+    "centre_strides",
     "certificate",
     "certify",
     "harden",

@@ -5,6 +5,7 @@ from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgro
 from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
 from escnn_soft.spectrum.grid import (
     Grid,
@@ -27,6 +28,9 @@ from escnn_soft.spectrum.transform import WeightTransform
 __all__ = [
     "Chain",
     "FibreGroup",
+    "Graded",
+    "GradedPixels",
+    "GradedWeight",
     "Grid",
     "Harmonic",
     "IrrepGrams",
@@ -37,6 +41,7 @@ __all__ = [
     "RingFunctions",
     "SoftKernelBasis",
     "SpatialFunction",
+    "SpectralGraded",
     "SubgroupId",
     "VertexShell",
     "WeightSpectrum",
@@ -57,4 +62,5 @@ __all__ = [
     "ring_functions",
     "stored_axes",
     "subgroup_chain",
+    "without_band_limit",
 ]
