@@ -10,7 +10,19 @@ from escnn_soft.certification import (
     register_action,
     register_lipschitz,
 )
-from escnn_soft.convert import LayerStatus, SoftStatus, harden, register_soft, set_softness, soft_status, soften
+from escnn_soft.convert import (
+    GridBreak,
+    LayerStatus,
+    SoftStatus,
+    bake,
+    centre_strides,
+    harden,
+    register_soft,
+    restrict,
+    set_softness,
+    soft_status,
+    soften,
+)
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -28,6 +40,7 @@ from escnn_soft.errors import (
 )
 from escnn_soft.nn import (
     MatrixGate,
+    SoftFilter,
     SoftLinear,
     SoftMatrixBilinear,
     SoftMatrixLinear,
@@ -83,6 +96,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "GridBreak",
     "LayerStatus",
     "Learned",
     "Level",
@@ -100,6 +114,7 @@ __all__ = [
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
+    "SoftFilter",
     "SoftKernelBasis",
     "SoftLinear",
     "SoftMatrixBilinear",
@@ -119,7 +134,9 @@ __all__ = [
     "Term",
     "WeightSpectrum",
     "__version__",
+    "bake",
     "budget",
+    "centre_strides",
     "certificate",
     "certify",
     "equivariant_maps",
@@ -135,6 +152,7 @@ __all__ = [
     "register_action",
     "register_lipschitz",
     "register_soft",
+    "restrict",
     "scalar",
     "set_softness",
     "soft_status",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from escnn.nn import EquivariantModule
@@ -10,7 +10,7 @@ from escnn.nn import EquivariantModule
 from escnn_soft.convert.registry import Options
 from escnn_soft.nn.escnn_basis import pair_blocks
 from escnn_soft.nn.point_rings import harmonics_at_points
-from escnn_soft.nn.rings import kept_harmonics
+from escnn_soft.nn.rings import exactly, kept_harmonics
 from escnn_soft.spectrum import Harmonic
 
 __all__ = ["band_limits", "band_limits_at_points", "kept_in_basis"]
@@ -71,14 +71,6 @@ def band_limits_at_points(layer: EquivariantModule) -> Iterator[Options]:
 def _guesses(kept: Kept, default: Sequence[Harmonic]) -> Iterator[Options]:
     if kept <= {(h.radius, h.width, h.frequency) for h in default}:  # then as many weights means the same basis
         yield {}
-    cutoff = _cutoff({radius: max(j for r, _, j in kept if r == radius) for radius, _, _ in kept})
+    cutoff, basis_filter = exactly(kept)
     yield {"frequencies_cutoff": cutoff}
-    yield {"frequencies_cutoff": cutoff, "basis_filter": _filter(kept)}
-
-
-def _cutoff(highest: dict[float, int]) -> Callable[[float], float]:
-    return lambda radius: highest.get(radius, 0)
-
-
-def _filter(kept: Kept) -> Callable[[dict[str, Any]], bool]:
-    return lambda attributes: (attributes["radius"], attributes["sigma"], attributes["irrep:frequency"]) in kept
+    yield {"frequencies_cutoff": cutoff, "basis_filter": basis_filter}

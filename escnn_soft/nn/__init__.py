@@ -1,6 +1,7 @@
 """Soft twins of escnn's layers, and their softness over time."""
 
 from escnn_soft.nn.convolution import SoftConvolution
+from escnn_soft.nn.graded_kernel import graded_bias, graded_kernel
 from escnn_soft.nn.linear import SoftLinear
 from escnn_soft.nn.matrix_bilinear import SoftMatrixBilinear
 from escnn_soft.nn.matrix_gate import MatrixGate
@@ -16,11 +17,14 @@ from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
 from escnn_soft.nn.r3pointconv import SoftR3PointConv
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft_filter import FieldTypes, SoftFilter, weight_filter
 from escnn_soft.nn.tensor_product import SoftTensorProduct
 
 __all__ = [
+    "FieldTypes",
     "MatrixGate",
     "SoftConvolution",
+    "SoftFilter",
     "SoftLayer",
     "SoftLinear",
     "SoftMatrixBilinear",
@@ -36,4 +40,7 @@ __all__ = [
     "SoftR3PointConv",
     "SoftTensorProduct",
     "SoftnessScheduler",
+    "graded_bias",
+    "graded_kernel",
+    "weight_filter",
 ]

@@ -97,6 +97,7 @@ def convolution_certificate(
 
 def irrep_terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
     """What each irrep contributes to a weight (out, in, S)."""
+    transform = transform.whole  # whatever the weight may be
     grams = IrrepGrams(transform)
     return tuple(
         Term(irrep, sigma, float(torch.trace(gram)), tuple(tuple(row) for row in gram.tolist()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,14 +40,19 @@ class LevelGains:
         self._work, self._equivariant = work, transform.equivariant.to(device, work)
         levels = self.breaking.levels
         self._symmetric = torch.tensor([level.irrep_id is not None and level.sigma == 0 for level in levels]).to(device)
-        self._grams = IrrepGrams(self.breaking)
+        whole = transform.whole.breaking.to(device, work)
+        self._embeddings = [
+            None if block.basis.embedding is None else block.basis.embedding[block.span, full.span].to(device, work)
+            for block, full in zip(self.breaking.blocks, whole.blocks, strict=True)
+        ]
+        self._grams = IrrepGrams(whole)
         irreps = list(zip(self._grams.irreps, self._grams.sigmas, strict=True))
         self._lawful = [i for i, (irrep, sigma) in enumerate(irreps) if irrep is not None and sigma > 0]
         self._other = {
             "symmetric": [i for i, (irrep, sigma) in enumerate(irreps) if irrep is not None and sigma == 0],
             "lawless": [i for i, (irrep, _) in enumerate(irreps) if irrep is None],
         }
-        orbit = self.breaking.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
+        orbit = whole.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
         self._orbit = orbit.to(device, work)
 
     def __call__(self, soft: Tensor, strict: Tensor, logits: Tensor | None) -> Tensor:
@@ -68,11 +75,30 @@ class LevelGains:
         scale = torch.maximum(soft.detach().abs().max(), strict.detach().abs().max()).to(self._work)
         scale = 1 / torch.where(scale > 0, scale, 1.0)
         soft, strict = soft.to(self._work) * scale, strict.to(self._work) * scale
-        grams = self._grams(self.breaking.pieces(soft))
-        symmetric, lawless = (
-            sum((torch.trace(grams[i]) for i in self._other[kind]), soft.new_zeros(())) for kind in self._other
+        return self.within_budget(self.breaking.pieces(soft), self._energy(strict))
+
+    def within_budget(self, coefficients: Sequence[Tensor], equivariant: Tensor) -> Tensor:
+        """The gains of a budget, differentiably.
+
+        Args:
+            coefficients: of the directions outside escnn's basis, block by block, scaled to values around 1.
+                # each: (pairs of copies, directions)
+            equivariant: squared norm of the weights in escnn's basis, scaled likewise.  # shape: ()
+
+        Returns:
+            The gains.  # shape: (levels,)
+        """
+        assert isinstance(self.policy, Budget)
+        grams = self._grams(
+            [
+                c if embedding is None else c @ embedding
+                for c, embedding in zip(coefficients, self._embeddings, strict=True)
+            ]
         )
-        symmetric = symmetric + self._energy(strict)
+        symmetric, lawless = (
+            sum((torch.trace(grams[i]) for i in self._other[kind]), equivariant.new_zeros(())) for kind in self._other
+        )
+        symmetric = symmetric + equivariant
         eps = torch.finfo(self.static.dtype).eps
         t = self.policy.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit, eps)
         return torch.where(self._symmetric, self.static, t.to(self.static) * self.static)

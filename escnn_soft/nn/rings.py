@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,15 @@ from escnn.nn.modules.conv import r2convolution, r3convolution
 from escnn_soft.errors import ArgumentError, BasisFilterError
 from escnn_soft.spectrum import Harmonic, VertexShell
 
-__all__ = ["BasisFilter", "FrequenciesCutoff", "check_rings", "filtered_harmonics", "kept_harmonics", "kept_shells"]
+__all__ = [
+    "BasisFilter",
+    "FrequenciesCutoff",
+    "check_rings",
+    "exactly",
+    "filtered_harmonics",
+    "kept_harmonics",
+    "kept_shells",
+]
 
 BasisFilter = Callable[[dict[str, Any]], bool]
 FrequenciesCutoff = float | Callable[[float], float]
@@ -101,6 +109,16 @@ def kept_shells(
         expected = f"a filter on rings and irreps (it asks for {error})"
         remedy = 'Decide by "radius", "sigma", "j" and "irrep:frequency" alone.'
         raise BasisFilterError("basis_filter", basis_filter, expected, remedy) from error
+
+
+def exactly(kept: Iterable[tuple[float, float, int]]) -> tuple[Callable[[float], float], BasisFilter]:
+    """The cut-off and basis filter that keep these (radius, width, frequency) and nothing else."""
+    triples = frozenset(kept)
+    highest = {radius: max(j for r, _, j in triples if r == radius) for radius, _, _ in triples}
+    return (
+        lambda radius: highest.get(radius, 0),
+        lambda attributes: (attributes["radius"], attributes["sigma"], attributes["irrep:frequency"]) in triples,
+    )
 
 
 def check_rings(

@@ -1,11 +1,13 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.escnn_generators import escnn_matrix_group, escnn_matrix_representation
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.generators import Generators, MatrixElement
+from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
 from escnn_soft.spectrum.grid import (
     Grid,
@@ -38,8 +40,12 @@ from escnn_soft.spectrum.polyhedral import VertexShell
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
+    "Chain",
     "FibreGroup",
     "Generators",
+    "Graded",
+    "GradedPixels",
+    "GradedWeight",
     "Grid",
     "Harmonic",
     "IrrepGrams",
@@ -54,6 +60,8 @@ __all__ = [
     "RingFunctions",
     "SoftKernelBasis",
     "SpatialFunction",
+    "SpectralGraded",
+    "SubgroupId",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -77,11 +85,14 @@ __all__ = [
     "pixel_elements",
     "pixel_permutation",
     "proper_lorentz_group",
+    "restricted_type",
     "ring_functions",
     "scalar",
     "special_orthogonal_group",
     "special_unitary_group",
     "stored_axes",
+    "subgroup_chain",
     "symplectic_group",
     "vector",
+    "without_band_limit",
 ]
