@@ -48,7 +48,7 @@ class Level:
 
     @property
     def name(self) -> str:
-        """Readable name, e.g. ``irrep_1``, ``irrep_0 remainder``, ``C4: irrep_1,0`` of what C_4 keeps, ``sigma_2.4``."""
+        """Readable name, e.g. ``irrep_1``, ``irrep_0 remainder``, ``C4: irrep_1`` of what C_4 keeps, ``sigma_2.4``."""
         if self.irrep_id is None and not self.remainder:
             return f"sigma_{self.sigma:.4g}"
         irrep = "lawless" if self.irrep_id is None else "irrep_" + ",".join(str(part) for part in self.irrep_id)
