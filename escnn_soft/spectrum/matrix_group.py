@@ -116,10 +116,13 @@ class MatrixGroup:
             The element.
         """
         algebra, discrete = (len(g) for g in (self.generators.algebra, self.generators.discrete))
-        count, length = (_COMPACT_STEPS, torch.pi) if self.orthogonal else (1, reach)
+        count, lengths = 1, torch.full((algebra,), reach)
+        if self.orthogonal:  # half turns or so, whatever the scale of the generators
+            norms = self.generators.algebra.flatten(1).norm(dim=1)
+            count, lengths = _COMPACT_STEPS, torch.where(norms > 0, torch.pi * 2**0.5 / norms, 0.0)
         steps: list[tuple[float, ...] | int] = []
         if algebra:
-            steps += [tuple(row) for row in (length * torch.randn(count, algebra, generator=generator)).tolist()]
+            steps += [tuple(row) for row in (lengths * torch.randn(count, algebra, generator=generator)).tolist()]
         if discrete:
             letters = torch.randint(discrete, (_LETTERS * discrete,), generator=generator).tolist()
             powers = torch.randint(_POWERS, (len(letters),), generator=generator).tolist()

@@ -33,6 +33,12 @@ DENSE_LIMIT = 3000
 SIGMA_TOLERANCE = 1e-6
 """Violations that differ by less, as a fraction of the largest, are one level; 0 is a level of its own."""
 
+STABLE_TOLERANCE = 1e-9
+"""Commutator of L^T L with a generator, as a fraction of the product of their norms, that counts as zero."""
+
+ROUNDING = 1e-13
+"""Rounding of a generator's action, as a fraction of what it acts on."""
+
 INVARIANT_TOLERANCE = 1e-11
 """Entry by which a generator may move an invariant subspace, or an intertwiner fail; rounding stays below 1e-13."""
 
@@ -357,8 +363,9 @@ def _stable(gram: Tensor, out: Generators, into: Generators) -> bool:
         return (maps.flatten(1) @ gram).view(maps.shape)
 
     parts, moved = _constraints(out, into, w), _constraints(out, into, apply(w))
+    floor = float(w.norm()) * ROUNDING  # where a generator moves nothing there is only rounding
     return all(
-        float((apply(part) - other).norm()) <= 1e-9 * (1 + float(gram.norm())) * (1 + float(part.norm()))
+        float((apply(part) - other).norm()) <= float(gram.norm()) * (STABLE_TOLERANCE * float(part.norm()) + floor)
         for part, other in zip(parts, moved, strict=True)
     )
 

@@ -245,6 +245,8 @@ def test_a_tiny_generator_violates_all_the_same() -> None:
     levels = [(level.sigma, level.dim) for level in matrix_transform(V, V).levels]
     assert [dim for _, dim in levels] == [1, 3, 5]
     assert levels[1][0] == pytest.approx(1e-8 * math.sqrt(2), rel=1e-6)
+    two = es.vector(es.MatrixGroup.of("slow", algebra=V.group.generators.algebra[:2]))
+    assert [level.dim for level in matrix_transform(two, two).levels] == [1, 3, 5]  # averaged
     mixed = es.MatrixRepresentation.of(V.group, "one", algebra=torch.zeros(3, 1, 1))
     assert matrix_transform(V + mixed, V + mixed).equivariant.dim == 2
 
