@@ -20,8 +20,8 @@ __all__ = ["GradedShifts", "TokenShifts", "graded_shifts"]
 class TokenShifts:
     """The shifts of a token grid by whole tokens, around its edges: C_rows x C_columns.
 
-    Stands where a gspace stands for rotations and reflections. An image that moves by a multiple of the patch size, around
-    its edges, shifts the tokens.
+    Stands where a gspace stands for rotations and reflections. An image that moves by a multiple of the patch size,
+    around its edges, shifts the tokens.
     """
 
 
@@ -116,9 +116,7 @@ def graded_shifts(
     for i, (sigma, irrep) in enumerate(keys):
         dim = (int(dims[i]) + (before + after if i == 0 else 0)) * lead * trail
         levels.append(Level(group, irrep, sigma, False, sigma, dim))
-    return GradedShifts(
-        tuple(levels), sides, before, after, lead, torch.from_numpy(numbers), torch.from_numpy(share)
-    )
+    return GradedShifts(tuple(levels), sides, before, after, lead, torch.from_numpy(numbers), torch.from_numpy(share))
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 from escnn.gspaces import GSpace, GSpace2D
 from numpy.typing import NDArray
-from torch import Tensor
 
 from escnn_soft.errors import GridActionError, GSpaceError, ShapeError
 from escnn_soft.spectrum.graded import Graded
@@ -34,12 +33,14 @@ class TokenTable:
         axis: axis of the tokens.
         sides: (rows, columns) of the grid.
         before: entries before the grid's along the axis: class and register tokens.
+        offsets: whether the points are offsets between tokens, which no shift changes, and not tokens.
     """
 
     shape: tuple[int, ...]
     axis: int
     sides: tuple[int, int]
     before: int = 0
+    offsets: bool = False
 
     def __post_init__(self) -> None:
         """Check that the grid fits.
@@ -47,10 +48,13 @@ class TokenTable:
         Raises:
             ShapeError: if it does not.
         """
-        two_axes = self.shape[self.axis : self.axis + 2] == self.sides and self.before == 0
-        if not two_axes and (self.axis >= len(self.shape) or self.after < 0):
+        if self.axis >= len(self.shape) or self.after < 0:
             expected = f"{self.before} entries and a {self.sides[0]} x {self.sides[1]} grid along axis {self.axis}"
             raise ShapeError("table.shape", self.shape, expected, "Name the sides of the token grid.")
+
+    @property
+    def _along_two_axes(self) -> bool:
+        return self.before == 0 and self.shape[self.axis : self.axis + 2] == self.sides
 
     @property
     def points(self) -> int:
@@ -60,7 +64,7 @@ class TokenTable:
     @property
     def after(self) -> int:
         """Entries after the grid's."""
-        if self.shape[self.axis : self.axis + 2] == self.sides and self.before == 0:
+        if self._along_two_axes:
             return 0
         return self.shape[self.axis] - self.before - self.points
 
@@ -73,10 +77,6 @@ class TokenTable:
     def trail(self) -> int:
         """Product of the sizes after the tokens."""
         return math.prod(self.shape) // (self.lead * (self.before + self.points + self.after))
-
-    def view(self, weight: Tensor) -> Tensor:
-        """The tensor as (lead, before + points + after, trail)."""
-        return weight.reshape(self.lead, -1, self.trail)
 
 
 def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Graded:
@@ -97,7 +97,8 @@ def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Grade
 
     Raises:
         GSpaceError: if the gspace is not on the plane.
-        GridActionError: if the group turns the grid by quarters and the grid is not square.
+        GridActionError: if the group turns the grid by quarters and the grid is not square, or if shifts are to move
+            offsets.
 
     Example:
         >>> import torch
@@ -110,6 +111,9 @@ def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Grade
         tensor([0., 5., 5., 5., 5.], dtype=torch.float64)
     """
     if isinstance(symmetry, TokenShifts):
+        if table.offsets:
+            remedy = "Offsets do not change under shifts, but for what wraps around the edges."
+            raise GridActionError("symmetry", symmetry, "turns or mirrors for a table of offsets", remedy)
         return graded_shifts(table.sides, table.before, table.after, table.lead, table.trail)
     _check_plane(symmetry)
     if not grid_exact(symmetry):
@@ -138,7 +142,7 @@ def token_maps(gspace: GSpace2D, in_sides: tuple[int, int], out_sides: tuple[int
     Example:
         >>> from escnn import gspaces
         >>> token_maps(gspaces.flipRot2dOnR2(4), (14, 14), (14, 14)).levels[0].dim
-        4900
+        4851
     """
     _check_plane(gspace)
     rows, columns = token_permutations(gspace, out_sides), token_permutations(gspace, in_sides)
