@@ -76,7 +76,8 @@ class GradedRings:
         # what the fit leaves has the last gain: (g_last - 1) (x - B c) + B (g - 1) c
         less = (gains[self.level] - gains[-1])[:, None] * (self.fit @ grid)
         change = (gains[-1] - 1) * grid + self.functions @ less
-        return (x + torch.nn.functional.pad(change, (0, 0, self.before, self.after))).reshape(weight.shape)
+        first, last = x[:, : self.before], x[:, x.shape[1] - self.after :]
+        return (x + torch.cat([(gains[0] - 1) * first, change, (gains[0] - 1) * last], dim=1)).reshape(weight.shape)
 
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's part in each level, (levels,)."""

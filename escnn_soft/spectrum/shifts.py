@@ -68,7 +68,8 @@ class GradedShifts:
         x, image = self._split(weight)
         less = torch.fft.rfft2(image, dim=(1, 2)) * (gains - 1).to(image)[self.level][..., None]
         change = torch.fft.irfft2(less, s=self.sides, dim=(1, 2)).flatten(1, 2).to(x)
-        return (x + torch.nn.functional.pad(change, (0, 0, self.before, self.after))).reshape(weight.shape)
+        first, last = x[:, : self.before], x[:, x.shape[1] - self.after :]
+        return (x + torch.cat([(gains[0] - 1) * first, change, (gains[0] - 1) * last], dim=1)).reshape(weight.shape)
 
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight in each level, (levels,)."""
