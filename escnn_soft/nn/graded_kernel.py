@@ -5,7 +5,7 @@ from __future__ import annotations
 from escnn.nn import FieldType
 from torch.nn import Conv2d
 
-from escnn_soft.nn.arguments import check_groups, dense_geometry
+from escnn_soft.nn.arguments import check_dense, check_groups
 from escnn_soft.nn.rings import kept_harmonics
 from escnn_soft.spectrum import (
     GradedPixels,
@@ -37,7 +37,8 @@ def graded_kernel(conv: Conv2d, in_type: FieldType, out_type: FieldType) -> Grad
         FieldTypeError: if a type has another number of channels, or does not split into the layer's groups.
         ArgumentError: if the kernel is not square.
     """
-    size, _, dilation = dense_geometry(conv, in_type, out_type)
+    check_dense(conv, in_type, out_type)
+    size, dilation = conv.kernel_size[0], conv.dilation[0]
     gspace, (in_fields, _) = in_type.gspace, check_groups(in_type, out_type, conv.groups)
     exact = grid_exact(gspace)
     harmonics = () if exact else kept_harmonics(size, None, None, None, dilation, None)

@@ -201,6 +201,32 @@ class SoftFilter(Module):
         """
         return weight
 
+    @torch.no_grad()
+    def strict(self, weight: Tensor) -> Tensor:
+        """The equivariant part of a weight, at any softness.
+
+        Args:
+            weight: an unfiltered weight.
+
+        Returns:
+            What passes at softness 0.
+        """
+        work = weight.to(self._static.dtype)
+        gains = torch.zeros_like(self._static)
+        gains[: self._equivariant] = 1
+        return self._here.filtered(work, gains).to(weight.dtype)
+
+    def energies(self, weight: Tensor) -> Tensor:
+        """Squared norm of a weight in each level of :attr:`graded`, in float64 on the CPU.
+
+        Args:
+            weight: a weight, filtered or not.
+
+        Returns:
+            One value a level.  # shape: (levels,)
+        """
+        return self.graded.energies(weight.detach().double().cpu())
+
     # ------------------------------------------------------------------ mode, casts, copies
 
     def train(self, mode: bool = True) -> SoftFilter:
