@@ -13,10 +13,13 @@ from escnn_soft.certification import (
 from escnn_soft.convert import (
     GridBreak,
     LayerStatus,
+    Position,
     SoftStatus,
+    Unreachable,
     bake,
     centre_strides,
     harden,
+    register_positions,
     register_soft,
     set_softness,
     soft_status,
@@ -49,7 +52,7 @@ from escnn_soft.nn import (
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, TokenShifts, TokenTable, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -78,6 +81,7 @@ __all__ = [
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
+    "Position",
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
@@ -94,6 +98,9 @@ __all__ = [
     "SoftnessError",
     "SoftnessScheduler",
     "Term",
+    "TokenShifts",
+    "TokenTable",
+    "Unreachable",
     "WeightSpectrum",
     "__version__",
     "bake",
@@ -106,6 +113,7 @@ __all__ = [
     "projected",
     "register_action",
     "register_lipschitz",
+    "register_positions",
     "register_soft",
     "set_softness",
     "soft_status",

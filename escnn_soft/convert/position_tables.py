@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch.nn import Embedding, Linear, Module, Parameter
+from torch.nn import Embedding, LayerNorm, Linear, Module, Parameter
 
 from escnn_soft.convert.positions import Position, Unreachable, register_structure
 from escnn_soft.spectrum import TokenTable
 
-__all__ = ["absolute_tables", "relative_tables"]
+__all__ = ["absolute_tables", "patch_merging", "relative_tables"]
 
 _ABSOLUTE = ("pos_embed", "position_embeddings", "pos_embedding", "position_embedding")
 
@@ -93,11 +93,27 @@ def relative_tables(module: Module) -> Iterator[Position]:
     if shift is not None and window is not None and any(2 * s % w for s, w in zip(shift, window, strict=True)):
         reason = f"windows {window} shifted by half a window, so that a turn maps windows to windows, not by {shift}"
         yield Position(module, "shift_size", "shifted windows", Unreachable(reason))
-    reduction = getattr(module, "reduction", None)
-    if isinstance(reduction, Linear) and reduction.in_features == 4 * getattr(module, "dim", 0):
-        yield Position(
-            module, "reduction", "patch merging", Unreachable("a convolution: it tells the four tokens apart")
-        )
+
+
+@register_structure
+def patch_merging(module: Module) -> Iterator[Position]:
+    """Swin's layers that join 2 x 2 tokens: the four, column by column, are blocks of the input's channels.
+
+    Args:
+        module: any module.
+
+    Yields:
+        The weights of its projection and of its norm.
+    """
+    reduction, norm, dim = (getattr(module, name, None) for name in ("reduction", "norm", "dim"))
+    if not (isinstance(reduction, Linear) and isinstance(dim, int) and reduction.in_features == 4 * dim):
+        return
+    place = TokenTable((reduction.out_features, 4, dim), 1, (2, 2), by_columns=True)
+    yield Position(reduction, "weight", "patch merging", place)
+    for tensor in ("weight", "bias"):
+        values = norm._parameters.get(tensor) if isinstance(norm, LayerNorm) else None
+        if values is not None and values.shape == (4 * dim,):
+            yield Position(norm, tensor, "patch merging", TokenTable((4, dim), 0, (2, 2), by_columns=True))
 
 
 def _window(module: Module) -> tuple[int, int] | None:

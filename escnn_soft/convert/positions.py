@@ -9,13 +9,25 @@ from typing import TypeVar
 from escnn.gspaces import GSpace2D
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.utils.parametrize import is_parametrized
 
+from escnn_soft.convert.grid_breaks import GridBreak
+from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GridActionError
 from escnn_soft.nn import SoftFilter
 from escnn_soft.policies import Policy
 from escnn_soft.spectrum import Graded, RotaryChannels, TokenShifts, TokenTable, token_spectrum
 
-__all__ = ["Position", "PositionReader", "Unreachable", "position_filter", "positions_in", "register_positions"]
+__all__ = [
+    "Position",
+    "PositionReader",
+    "Unreachable",
+    "position_filters",
+    "positions_in",
+    "register_positions",
+    "register_structure",
+    "unfiltered_positions",
+]
 
 Reader = TypeVar("Reader", bound=Callable[..., Iterable["Position"]])
 
@@ -122,33 +134,75 @@ def positions_in(model: Module) -> Iterator[Position]:
                     yield position
 
 
-def position_filter(
-    position: Position, symmetry: GSpace2D | TokenShifts, policy: Policy
-) -> SoftFilter | EscnnSoftError:
-    """The filter of a tensor that knows positions.
+def position_filters(
+    model: Module, symmetry: GSpace2D | TokenShifts, policy: Policy, filter_fn: FilterFn | None
+) -> tuple[dict[Module, dict[str, SoftFilter]], dict[str, str]]:
+    """The filters of everything in a model that knows positions and has none yet.
 
     Args:
-        position: the tensor.
+        model: the model.
         symmetry: gspace on the plane, or shifts of the grid.
         policy: the softness.
+        filter_fn: function of a module that holds such a tensor, and its name; None means all.
 
     Returns:
-        The filter, or the reason why there is none.
+        Filters by module and tensor, and the reasons why there is none by the tensors' names.
     """
-    try:
-        tensor = getattr(position.owner, position.tensor, None)
-        graded = _graded(position, symmetry, tensor)
-    except EscnnSoftError as error:
-        return error
-    assert isinstance(tensor, Tensor)
-    return SoftFilter(graded, policy, tensor)
+    found = _without_filter(model)
+    owners = {id(position.owner) for position in found}
+    names = names_of(model, lambda module: id(module) in owners, filter_fn)
+    filters: dict[Module, dict[str, SoftFilter]] = {}
+    reasons: dict[str, str] = {}
+    for position in found:
+        if position.owner in names:
+            try:
+                soft_filter = _filter(position, symmetry, policy)
+            except EscnnSoftError as error:
+                reasons[_full_name(names[position.owner][0], position)] = str(error)
+            else:
+                filters.setdefault(position.owner, {})[position.tensor] = soft_filter
+    return filters, reasons
 
 
-def _graded(position: Position, symmetry: GSpace2D | TokenShifts, tensor: Tensor | None) -> Graded:
-    if isinstance(position.place, Unreachable):
+def _filter(position: Position, symmetry: GSpace2D | TokenShifts, policy: Policy) -> SoftFilter:
+    owner, place, tensor = position.owner, position.place, getattr(position.owner, position.tensor, None)
+    if isinstance(place, Unreachable):
         remedy = "The rest of the model is softened; leave this out of what you promise."
-        raise GridActionError(position.kind, type(position.owner).__name__, position.place.reason, remedy)
-    assert isinstance(tensor, Tensor)
-    if isinstance(position.place, RotaryChannels):
-        return position.place.graded(symmetry, tuple(tensor.shape))
-    return token_spectrum(symmetry, position.place)
+        raise GridActionError(position.kind, type(owner).__name__, place.reason, remedy)
+    if not isinstance(tensor, Tensor):
+        expected = f"the name of a tensor of {type(owner).__name__}"
+        raise ArgumentError("position.tensor", position.tensor, expected, "Correct the reader of this class.")
+    if isinstance(place, TokenTable):
+        graded: Graded = token_spectrum(symmetry, place)
+    else:
+        graded = place.graded(symmetry, tuple(tensor.shape))
+    return SoftFilter(graded, policy, tensor, what=f"{position.kind}, {place}")
+
+
+def unfiltered_positions(model: Module) -> tuple[GridBreak, ...]:
+    """What in a model knows positions and goes through no filter.
+
+    Args:
+        model: any module.
+
+    Returns:
+        One entry a tensor.
+    """
+    found = _without_filter(model)
+    names = names_of(model, lambda _: True, None)
+    reasons = [
+        f"is not {position.place.reason}" if isinstance(position.place, Unreachable) else "has no filter"
+        for position in found
+    ]
+    return tuple(
+        GridBreak(_full_name(names[position.owner][0], position), position.kind, reason)
+        for position, reason in zip(found, reasons, strict=True)
+    )
+
+
+def _without_filter(model: Module) -> list[Position]:
+    return [position for position in positions_in(model) if not is_parametrized(position.owner, position.tensor)]
+
+
+def _full_name(owner: str, position: Position) -> str:
+    return ".".join(filter(None, (owner, position.tensor)))

@@ -57,6 +57,11 @@ class SignedPermutations:
             return x
         return x * self.sign[element].view(*[1] * dim, -1, *[1] * (x.dim() - dim - 1))
 
+    def reordered(self, order: Tensor) -> SignedPermutations:
+        """The same on entries that are stored in another order: first the entry ``order[0]``, then ``order[1]``, ..."""
+        sign = None if self.sign is None else self.sign[:, order]
+        return SignedPermutations(order.argsort()[self.source[:, order]], sign)
+
     def fixed(self, before: int, after: int) -> SignedPermutations:
         """The same with entries that stay where they are, some before and some after the others."""
         n = self.source.shape[1] + before + after

@@ -109,7 +109,14 @@ class GradedRings:
 
 
 def graded_rings(
-    gspace: GSpace2D, sides: tuple[int, int], before: int = 0, after: int = 0, lead: int = 1, trail: int = 1
+    gspace: GSpace2D,
+    sides: tuple[int, int],
+    before: int = 0,
+    after: int = 0,
+    lead: int = 1,
+    trail: int = 1,
+    *,
+    order: Tensor | None = None,
 ) -> GradedRings:
     """Grade the functions on a grid by the irreps of a group of the plane.
 
@@ -120,6 +127,7 @@ def graded_rings(
         after: entries after the grid's, which are left alone.
         lead: product of the sizes before the tokens.
         trail: product of the sizes after the tokens.
+        order: the points as they are stored, each by its number row by row; None for row by row.
 
     Returns:
         The splitting.
@@ -127,6 +135,8 @@ def graded_rings(
     group = fibre_group(gspace)
     assert isinstance(group, PlanarGroup)
     irreps, functions, fit = _fitted(group, mirror_axis(gspace, group), sides)
+    if order is not None:
+        functions, fit = functions[order], fit[:, order]
     keys = sorted({(group.violation(irrep), irrep) for irrep in irreps})
     number = {irrep: i for i, (_, irrep) in enumerate(keys)}
     width = lead * trail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -45,6 +46,10 @@ class RotaryTable:
     phases: Tensor
     sides: tuple[int, int]
     interleaved: bool
+
+    def __post_init__(self) -> None:
+        """Give each table its own memo: all layers of a model share it."""
+        object.__setattr__(self, "representation", cache(self.representation))
 
     @property
     def centred(self) -> bool:
@@ -106,6 +111,9 @@ class RotaryChannels:
     blocks: int
     others: int = 0
     prefixed: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.blocks} x {2 * self.table.phases.shape[1]} channels"
 
     def graded(self, symmetry: GSpace2D | TokenShifts, shape: tuple[int, ...]) -> GradedPermutation:
         """Grade the rows of a projection, or its bias.

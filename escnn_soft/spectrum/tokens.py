@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from escnn.gspaces import GSpace, GSpace2D
 from numpy.typing import NDArray
+from torch import Tensor
 
 from escnn_soft.errors import GridActionError, GSpaceError, ShapeError
 from escnn_soft.spectrum.graded import Graded
@@ -34,6 +36,7 @@ class TokenTable:
         sides: (rows, columns) of the grid.
         before: entries before the grid's along the axis: class and register tokens.
         offsets: whether the points are offsets between tokens, which no shift changes, and not tokens.
+        by_columns: whether the points are stored column by column.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +44,7 @@ class TokenTable:
     sides: tuple[int, int]
     before: int = 0
     offsets: bool = False
+    by_columns: bool = False
 
     def __post_init__(self) -> None:
         """Check that the grid fits.
@@ -52,6 +56,10 @@ class TokenTable:
             expected = f"{self.before} entries and a {self.sides[0]} x {self.sides[1]} grid along axis {self.axis}"
             raise ShapeError("table.shape", self.shape, expected, "Name the sides of the token grid.")
 
+    def __str__(self) -> str:
+        points = "offsets" if self.offsets else "tokens"
+        return f"{self.sides[0]} x {self.sides[1]} {points}"
+
     @property
     def _along_two_axes(self) -> bool:
         return self.before == 0 and self.shape[self.axis : self.axis + 2] == self.sides
@@ -60,6 +68,12 @@ class TokenTable:
     def points(self) -> int:
         """Number of points of the grid."""
         return self.sides[0] * self.sides[1]
+
+    @property
+    def order(self) -> Tensor:
+        """The points as they are stored, each by its number row by row."""
+        numbers = torch.arange(self.points)
+        return numbers.view(self.sides).T.flatten() if self.by_columns else numbers
 
     @property
     def after(self) -> int:
@@ -117,8 +131,10 @@ def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Grade
         return graded_shifts(table.sides, table.before, table.after, table.lead, table.trail)
     _check_plane(symmetry)
     if not grid_exact(symmetry):
-        return graded_rings(symmetry, table.sides, table.before, table.after, table.lead, table.trail)
-    rows = token_permutations(symmetry, table.sides).fixed(table.before, table.after)
+        return graded_rings(
+            symmetry, table.sides, table.before, table.after, table.lead, table.trail, order=table.order
+        )
+    rows = token_permutations(symmetry, table.sides).reordered(table.order).fixed(table.before, table.after)
     return graded_permutation(fibre_group(symmetry), rows, lead=table.lead, trail=table.trail)
 
 
