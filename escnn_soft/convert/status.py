@@ -12,7 +12,7 @@ from escnn_soft.convert.grid_breaks import GridBreak, breaks_on, possible_breaks
 from escnn_soft.convert.positions import unfiltered_positions
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
 from escnn_soft.spectrum import GradedShifts
 
@@ -150,7 +150,11 @@ def set_softness(
         raise ArgumentError(
             "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
         )
-    for dial, setting in settings_of(dials, per_layer, policy).items():
+    settings = settings_of(dials, per_layer, policy)
+    for dial, setting in settings.items():
+        if isinstance(dial, SoftFilter):
+            dial.accepted(setting)
+    for dial, setting in settings.items():
         dial.softness = setting  # type: ignore[assignment]
 
 
