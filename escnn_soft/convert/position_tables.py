@@ -105,15 +105,16 @@ def patch_merging(module: Module) -> Iterator[Position]:
     Yields:
         The weights of its projection and of its norm.
     """
-    reduction, norm, dim = (getattr(module, name, None) for name in ("reduction", "norm", "dim"))
-    if not (isinstance(reduction, Linear) and isinstance(dim, int) and reduction.in_features == 4 * dim):
+    reduction, norm = getattr(module, "reduction", None), getattr(module, "norm", None)
+    if "PatchMerging" not in type(module).__name__ or not isinstance(reduction, Linear):
         return
-    place = TokenTable((reduction.out_features, 4, dim), 1, (2, 2), by_columns=True)
+    width = reduction.in_features // 4
+    place = TokenTable((reduction.out_features, 4, width), 1, (2, 2), by_columns=True)
     yield Position(reduction, "weight", "patch merging", place)
-    for tensor in ("weight", "bias"):
-        values = norm._parameters.get(tensor) if isinstance(norm, LayerNorm) else None
-        if values is not None and values.shape == (4 * dim,):
-            yield Position(norm, tensor, "patch merging", TokenTable((4, dim), 0, (2, 2), by_columns=True))
+    if isinstance(norm, LayerNorm) and norm.normalized_shape == (4 * width,):  # before the projection
+        for tensor in ("weight", "bias"):
+            if norm._parameters.get(tensor) is not None:
+                yield Position(norm, tensor, "patch merging", TokenTable((4, width), 0, (2, 2), by_columns=True))
 
 
 def _window(module: Module) -> tuple[int, int] | None:
