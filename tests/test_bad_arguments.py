@@ -11,7 +11,7 @@ from escnn.group import directsum
 from escnn.nn import FieldType
 
 import escnn_soft as es
-from escnn_soft.spectrum import fibre_transform, pixel_permutation
+from escnn_soft.spectrum import fibre_transform, pixel_permutation, token_maps, token_spectrum
 
 PLANE = gspaces.rot2dOnR2(4)
 OTHER = gspaces.rot2dOnR2(8)
@@ -48,6 +48,10 @@ def set_softness(value) -> None:
 
 def empty_types() -> dict:
     return {"in_type": PLANE.type(PLANE.trivial_repr), "out_type": PLANE.type(PLANE.irrep(1)), "kernel_size": 1}
+
+
+class Twice(torch.nn.Module):
+    """A class to be registered once."""
 
 
 def skewed() -> FieldType:
@@ -200,6 +204,20 @@ BAD = {
         es.ArgumentError, "which move pixels onto pixels",
     ),
     "angle beyond a half turn": (lambda: conv().certificate().within(4.0), es.ArgumentError, "angle=4.0"),
+    # vision transformers
+    "reader of no module": (lambda: es.register_positions(int), es.ArgumentError, "a subclass of torch.nn.Module but got cls=<class 'int'> .*register_positions\\(YourModel\\)"),
+    "reader of a class twice": (lambda: [es.register_positions(Twice)(iter) for _ in range(2)], es.ArgumentError, "a class without a reader but got cls=.*Register each class once"),
+    "table for another grid": (lambda: es.TokenTable((1, 10, 8), axis=1, sides=(4, 4)), es.ShapeError, r"0 entries and a 4 x 4 grid along axis 1 but got table.shape=\(1, 10, 8\) .*Name the sides"),
+    "table without the axis": (lambda: es.TokenTable((16,), axis=1, sides=(4, 4)), es.ShapeError, "along axis 1"),
+    "oblong grid of tokens": (
+        lambda: token_spectrum(PLANE, es.TokenTable((12, 8), axis=0, sides=(3, 4))), es.GridActionError, r"a square grid for C4.* but got token grid=\(3, 4\) .*half turns and mirrors",
+    ),
+    "tokens in space": (lambda: token_spectrum(SPACE, es.TokenTable((16, 8), axis=0, sides=(4, 4))), es.GSpaceError, "a gspace on the plane but got gspace=.*TokenShifts"),
+    "maps of grids by eighth turns": (lambda: token_maps(OTHER, (4, 4), (4, 4)), es.GridActionError, "a group that maps the grid of tokens to itself but got gspace='C8.*Take C_2, C_4"),
+    "shifts of offsets": (
+        lambda: token_spectrum(es.TokenShifts(), es.TokenTable((9, 8), axis=0, sides=(3, 3), offsets=True)), es.GridActionError, "turns or mirrors for a table of offsets",
+    ),
+    "shifts of nothing": (lambda: es.soften(torch.nn.Linear(3, 3), 0.0, gspace=es.TokenShifts()), es.ArgumentError, "a model with hard steerable layers but got model='Linear'"),
     "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), es.FieldTypeError, "3 and 4 channels"),
 }  # fmt: skip
 
