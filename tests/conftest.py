@@ -7,9 +7,11 @@ import pytest
 import torch
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import _stored_filters
 
+from benchmarks._torchvision import make_torchvision_importable
 from escnn_soft.testing import register_profiles
 
 torch.set_num_threads(1)
+make_torchvision_importable()  # for timm, transformers and lightning
 register_profiles()  # HYPOTHESIS_PROFILE=thorough make test
 
 
