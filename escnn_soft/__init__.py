@@ -11,7 +11,18 @@ from escnn_soft.certification import (
     register_action,
     register_lipschitz,
 )
-from escnn_soft.convert import LayerStatus, SoftStatus, harden, register_soft, set_softness, soft_status, soften
+from escnn_soft.convert import (
+    GridBreak,
+    LayerStatus,
+    SoftStatus,
+    bake,
+    centre_strides,
+    harden,
+    register_soft,
+    set_softness,
+    soft_status,
+    soften,
+)
 from escnn_soft.errors import (
     AliasedBasisError,
     ArgumentError,
@@ -27,6 +38,7 @@ from escnn_soft.errors import (
     SoftnessError,
 )
 from escnn_soft.nn import (
+    SoftFilter,
     SoftLinear,
     SoftnessScheduler,
     SoftR2Conv,
@@ -58,6 +70,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "GridBreak",
     "LayerStatus",
     "Learned",
     "Level",
@@ -69,6 +82,7 @@ __all__ = [
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
+    "SoftFilter",
     "SoftLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
@@ -83,7 +97,9 @@ __all__ = [
     "Term",
     "WeightSpectrum",
     "__version__",
+    "bake",
     "budget",
+    "centre_strides",
     "certificate",
     "certify",
     "harden",

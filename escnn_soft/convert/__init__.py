@@ -1,9 +1,22 @@
 """Whole models: escnn's layers into soft ones and back, and their softness."""
 
 from escnn_soft.convert import twins as twins  # registers this library's own layers
-from escnn_soft.convert.harden import harden
+from escnn_soft.convert.centring import centre_strides
+from escnn_soft.convert.grid_breaks import GridBreak
+from escnn_soft.convert.harden import bake, harden
 from escnn_soft.convert.registry import register_soft
 from escnn_soft.convert.soften import soften
 from escnn_soft.convert.status import LayerStatus, SoftStatus, set_softness, soft_status
 
-__all__ = ["LayerStatus", "SoftStatus", "harden", "register_soft", "set_softness", "soft_status", "soften"]
+__all__ = [
+    "GridBreak",
+    "LayerStatus",
+    "SoftStatus",
+    "bake",
+    "centre_strides",
+    "harden",
+    "register_soft",
+    "set_softness",
+    "soft_status",
+    "soften",
+]

@@ -1,4 +1,4 @@
-"""Back to escnn's own classes."""
+"""Back to escnn's and torch's own classes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch.nn import Module
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, structural_copy
+from escnn_soft.convert.filters import FilteredTensor, detach, filtered_tensors
 from escnn_soft.convert.registry import hard_class
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftLayer
 
-__all__ = ["harden"]
+__all__ = ["bake", "harden"]
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
@@ -27,22 +28,24 @@ _SOFT_ATTRIBUTES = frozenset({
 
 
 def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool = False) -> AnyModule:
-    """Exchange the soft layers of a model for escnn's own, which keep the equivariant part of the kernels.
+    """Make the soft layers of a model strict for good: the result computes what it computes at softness 0.
 
-    What breaks the symmetry is dropped, level by level: the result computes what the soft model computes at softness 0.
-    The equivariant part of the remainder, beyond escnn's band limit, is dropped too, as escnn cannot hold it. The hard
-    layers hold the same Parameter objects; everything else is kept as by :func:`soften`.
+    What breaks the symmetry is dropped, level by level. Soft layers turn into escnn's own, which keep the equivariant
+    part of the kernels and hold the same Parameter objects; the equivariant part of the remainder, beyond escnn's band
+    limit, is dropped too, as escnn cannot hold it. Filtered weights of plain layers turn into plain weights with the
+    equivariant part; the filters are gone. Everything else is kept as by :func:`soften`.
 
     Args:
-        model: a model with soft layers; a soft layer itself, perhaps.
+        model: a model with soft layers or filters; a soft layer itself, perhaps.
         filter_fn: function of a module and its name, whether to harden it; all by default.
-        inplace: whether to change the model itself or to return a copy, which shares its Parameters.
+        inplace: whether to change the model itself or to return a copy, which shares its Parameters, except those of
+            filtered weights, whose values change.
 
     Returns:
-        The model with escnn's layers.
+        The model with escnn's and torch's layers.
 
     Raises:
-        ArgumentError: if the model has no soft layer.
+        ArgumentError: if the model has no soft layer, or something else parametrizes a filtered weight.
 
     Example:
         >>> from escnn import gspaces
@@ -55,11 +58,53 @@ def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
     layers = names_of(model, lambda module: isinstance(module, SoftLayer), filter_fn)
-    if not layers:
+    filtered = _filtered(model, filter_fn)
+    if not layers and not filtered:
         raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Check filter_fn.")
+    detach(filtered, [each.filter.strict(each.original) for each in filtered], model, keep=inplace)
     for layer in layers:
         become(layer, _hard(layer))
     return model
+
+
+def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool = False) -> AnyModule:
+    """Take the filters off a model of plain layers and leave the filtered weights: it computes the same function.
+
+    Args:
+        model: a model with filters. Soft layers of escnn's stay as they are: they have ``export()``.
+        filter_fn: function of a module and its name, whether to bake it; all by default.
+        inplace: whether to change the model itself, where the filtered values are written into the Parameters, or to
+            return a copy, which shares the model's other Parameters.
+
+    Returns:
+        The model with plain weights.
+
+    Raises:
+        ArgumentError: if the model has no filter, or something else parametrizes a filtered weight.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces
+        >>> from escnn_soft import soften
+        >>> soft = soften(torch.nn.Conv2d(3, 8, 3), 0.5, gspace=gspaces.rot2dOnR2(4))
+        >>> bake(soft)
+        Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+    """
+    instance("model", model, Module, "Pass the model that holds the layers.")
+    model = model if inplace else structural_copy(model)
+    filtered = _filtered(model, filter_fn)
+    if not filtered:
+        remedy = "Use soften with a gspace, or check filter_fn; soft layers of escnn's have export()."
+        raise ArgumentError("model", type(model).__name__, "a model with filters", remedy)
+    with torch.no_grad():
+        values = [each.filter(each.original).clone() for each in filtered]
+    detach(filtered, values, model, keep=inplace)
+    return model
+
+
+def _filtered(model: Module, filter_fn: FilterFn | None) -> list[FilteredTensor]:
+    holders = names_of(model, lambda module: bool(filtered_tensors(module)), filter_fn)
+    return [each for holder in holders for each in filtered_tensors(holder)]
 
 
 def _hard(soft: Module) -> EquivariantModule:

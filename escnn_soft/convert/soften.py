@@ -1,4 +1,4 @@
-"""Softening a whole model."""
+"""Softening a whole model: escnn's layers and plain convolutions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule
 from torch.nn import Module, Parameter
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry, structural_copy
+from escnn_soft.convert.filters import attach, filtered_tensors
+from escnn_soft.convert.plain import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
 from escnn_soft.convert.registry import Options, Twin, twin_of
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
 
 __all__ = ["soften"]
@@ -28,30 +31,43 @@ def soften(
     model: AnyModule,
     softness: float | Policy,
     *,
+    gspace: GSpace2D | None = None,
+    field_types: FieldTypesOf | None = None,
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy | Options] | None = None,
     on_unsupported: str = "warn",
     inplace: bool = False,
 ) -> AnyModule:
-    """Exchange the steerable layers of a model for soft ones; it computes the same function until it is trained.
+    """Put a dial on the layers of a model: escnn's turn into soft ones, plain convolutions get a filter.
 
-    The soft layers hold the *same* Parameter objects as the hard ones, so that an optimiser or averaged copy that
-    exists goes on working (it does not know the new ``soft_weights`` and ``soft_bias``, which start at zero: add them).
+    **escnn's layers** are exchanged; the model computes the same function until it is trained. The soft layers hold the
+    *same* Parameter objects as the hard ones, so that an optimiser or averaged copy that exists goes on working (it
+    does not know the new ``soft_weights`` and ``soft_bias``, which start at zero: add them). Classes that have a soft
+    twin: escnn's ``Linear``, ``R2Conv``, ``R3Conv``, their transposed ones, and those of :func:`register_soft`. A
+    cut-off or basis filter that a convolution was built with is read off its basis.
+
+    **Plain convolutions**, ``torch.nn.Conv2d`` and its subclasses, grouped and dilated ones too, are meant where a
+    gspace is given. Each weight goes through a :class:`SoftFilter`, a parametrization of torch's: every channel is a
+    scalar field unless ``field_types`` says otherwise, so that kernels are isotropic at softness 0 and untouched at 1.
+    The function changes, except at softness 1. The Parameter is the unfiltered weight, in the ``state_dict`` as
+    ``<layer>.parametrizations.weight.original``. Kernels of one pixel between scalar fields, norms and pointwise
+    functions need nothing. What strides and poolings do to the grid is another matter: see :func:`soft_status` and
+    :func:`centre_strides`.
+
     Mode, device, dtype, ``requires_grad``, hooks, names, attributes of yours and modules that are used twice are kept;
     nothing is drawn or initialised anew.
 
-    Classes that have a soft twin: escnn's ``Linear``, ``R2Conv``, ``R3Conv``, their transposed ones, and those of
-    :func:`register_soft`. A
-    cut-off or basis filter that a convolution was built with is read off its basis.
-
     Args:
-        model: any torch module; an escnn layer itself, perhaps.
+        model: any torch module; a layer itself, perhaps.
         softness: a float in [0, 1] or a policy.
+        gspace: the group under which plain convolutions are softened, as escnn's gspace on the plane.
+        field_types: input and output types of plain convolutions whose channels are not scalars, by name or shell
+            pattern; their biases go through a filter too.
         filter_fn: function of a module and its name, whether to soften it; all by default.
         per_layer: softness of single layers by name or shell pattern (``"encoder.*"``; a name goes before patterns, an
-            earlier pattern before a later one), or a dictionary with ``softness`` and options of the soft class's
-            ``from_hard``, such as ``frequencies_cutoff``.
-        on_unsupported: what to do about steerable layers that have no soft twin and stay as they are: ``"warn"`` once,
+            earlier pattern before a later one), or a dictionary with ``softness`` and, for escnn's layers, options of
+            the soft class's ``from_hard``, such as ``frequencies_cutoff``.
+        on_unsupported: what to do about layers that cannot be softened and stay as they are: ``"warn"`` once,
             ``"ignore"`` or ``"raise"``.
         inplace: whether to change the model itself, where each layer object then turns soft, or to leave it as it is
             and return a copy, which shares its Parameters (``copy.deepcopy`` the model first if it shall not).
@@ -72,33 +88,73 @@ def soften(
         >>> soft = soften(model, 0.5, per_layer={"2": 0.1})
         >>> soft[0].softness, soft[2].softness, soft[0].weights is model[0].weights
         (0.5, 0.1, True)
+        >>> import torch
+        >>> plain = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3))
+        >>> soft = soften(plain, 0.0, gspace=gspaces.flipRot2dOnR2(4))
+        >>> x = torch.randn(1, 3, 9, 9)
+        >>> bool(torch.allclose(soft(x.mT), soft(x).mT, atol=1e-6))
+        True
     """
     policy = as_policy(softness)
     if on_unsupported not in _ON_UNSUPPORTED:
         raise ArgumentError("on_unsupported", on_unsupported, f"one of {_ON_UNSUPPORTED}", "Choose one of these.")
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
-    layers = names_of(model, _can_soften, filter_fn)
+    types = types_of(model, gspace, field_types, filter_fn)
+    found = {layer: conv_filters(layer, types[layer], policy) for layer in types}
+    needed = {layer: filters for layer, filters in found.items() if filters != {}}
+    layers = names_of(model, lambda module: _can_soften(module) or module in needed, filter_fn)
     settings = settings_of(layers, _resolved(per_layer), {"softness": policy})
-    unsupported = {
-        names[0]: f"{type(module).__name__} has no soft twin"
-        for module, names in names_of(model, _stays_hard, filter_fn).items()
-    }
-    twins: dict[Module, Module] = {}
+    unsupported = _unsupported(model, filter_fn, plain=gspace is not None)
+    twins: dict[Module, SoftLayer] = {}
+    filters: dict[Module, dict[str, SoftFilter]] = {}
     for layer, setting in settings.items():
-        soft = _soft(layer, **{"softness": policy, **setting})
+        setting = {"softness": policy, **setting}
+        soft = _set(needed[layer], **setting) if layer in needed else _soft(layer, **setting)
         if isinstance(soft, SoftLayer):
             twins[layer] = soft
+        elif isinstance(soft, dict):
+            filters[layer] = soft
         else:
             unsupported[layers[layer][0]] = str(soft)
-    if not twins or (unsupported and on_unsupported == "raise"):
+    if not (twins or filters) or (unsupported and on_unsupported == "raise"):
         _refuse(model, unsupported)
     if unsupported and on_unsupported == "warn":
-        warnings.warn(f"soften leaves {len(unsupported)} steerable layers hard:{_lines(unsupported)}", stacklevel=2)
+        words = "steerable layers" if gspace is None else "layers"
+        warnings.warn(f"soften leaves {len(unsupported)} {words} hard:{_lines(unsupported)}", stacklevel=2)
     for layer, soft_layer in twins.items():
         carry(layer, soft_layer)
         become(layer, soft_layer)
+    for layer, by_tensor in filters.items():
+        for tensor, soft_filter in by_tensor.items():
+            attach(layer, tensor, soft_filter)
     return model
+
+
+def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> dict[str, str]:
+    """Layers that no dial can be put on, with the reason."""
+    reasons = {
+        names[0]: f"{type(module).__name__} has no soft twin"
+        for module, names in names_of(model, _stays_hard, filter_fn).items()
+    }
+    if plain:
+        for module, names in plain_layers(model, filter_fn).items():
+            reason = unfilterable(module)
+            if reason is not None:
+                reasons[names[0]] = f"{type(module).__name__}: {reason}"
+    return reasons
+
+
+def _set(
+    filters: dict[str, SoftFilter] | EscnnSoftError, softness: Policy, **options: Any
+) -> dict[str, SoftFilter] | EscnnSoftError:
+    """The filters of a plain convolution at a softness of its own."""
+    if options:
+        raise ArgumentError("per_layer option", options, "a softness alone, for a plain layer", "Remove the option.")
+    if isinstance(filters, dict):
+        for soft_filter in filters.values():
+            soft_filter.softness = softness
+    return filters
 
 
 def _can_soften(module: Module) -> bool:
@@ -147,10 +203,13 @@ def _with_options(twin: Twin, layer: Module, softness: Policy, options: Options)
 
 def _refuse(model: Module, unsupported: Mapping[str, str]) -> None:
     kind = "whose steerable layers all have a soft twin" if unsupported else "with hard steerable layers"
-    remedy = "Check filter_fn, or tell soften about classes of yours with @register_soft(YourLayer)."
+    remedy = (
+        "Check filter_fn, pass gspace for plain convolutions, or tell soften about layers of yours with "
+        "@register_soft(YourLayer)."
+    )
     if unsupported:
         remedy = f"These stay hard:{_lines(unsupported)}\n{remedy}"
-    elif any(isinstance(module, SoftLayer) for module in model.modules()):
+    elif any(isinstance(module, SoftLayer) or filtered_tensors(module) for module in model.modules()):
         remedy = "Its layers are soft already: use set_softness."
     raise ArgumentError("model", type(model).__name__, f"a model {kind}", remedy)
 

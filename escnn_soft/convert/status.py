@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch.nn import Module
 
+from escnn_soft.convert.filters import FilteredTensor, dials_of, filtered_tensors
+from escnn_soft.convert.grid_breaks import GridBreak, breaks_on, possible_breaks, unfiltered
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftLayer
@@ -17,13 +19,13 @@ __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 
 @dataclass(frozen=True)
 class LayerStatus:
-    """One steerable layer of a model.
+    """One steerable layer of a model, or one filtered tensor of a plain layer.
 
     Attributes:
         name: qualified name in the model; of a shared layer, the first.
-        kind: name of its class.
+        kind: name of its class, and of the tensor if it is not the weight.
         softness: its dial; None for a hard layer.
-        fields: its types in words.
+        fields: its types in words; empty for a tensor that does not map between fields.
         breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
     """
 
@@ -45,43 +47,66 @@ class SoftStatus:
     """The steerable layers of a model, in the order of ``named_modules``; prints as one line a layer.
 
     Attributes:
-        layers: one entry a layer.
+        layers: one entry a layer, or a filtered tensor.
+        grid: what else breaks the action on the pixels, whatever the softness: strides, poolings, paddings.
     """
 
     layers: tuple[LayerStatus, ...]
+    grid: tuple[GridBreak, ...] = ()
 
     def __str__(self) -> str:
         if not self.layers:
             return "no steerable layers"
-        rows = [layer.columns for layer in self.layers]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = _table([layer.columns for layer in self.layers])
+        if self.grid:
+            lines += ["breaks the action on the pixels:", *_table([each.columns for each in self.grid])]
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def soft_status(model: Module) -> SoftStatus:
+def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> SoftStatus:
     """How soft each steerable layer of a model is, and how much of it breaks the symmetry by now.
+
+    A model of plain layers may break the symmetry in other ways too: strided convolutions and poolings whose windows
+    are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels without a
+    filter. Without ``input_shape`` torch's own modules are listed with the sizes on which they do; with it the model is
+    run and every operation is watched, so that only what does break on this size is listed. :func:`centre_strides`
+    mends strides.
 
     Args:
         model: any module.
+        input_shape: shape of an input, (batch, channels, height, width), of a model that takes one tensor; the model
+            runs once on zeros, in evaluation mode.
 
     Returns:
         A value with one entry a steerable layer, soft or hard; ``print`` it to see one line a layer.
 
     Raises:
-        ArgumentError: if the model is no module.
+        ArgumentError: if the model is no module, or the shape not that of images.
 
     Example:
         >>> from escnn import gspaces
-        >>> from escnn_soft import SoftR2Conv
+        >>> from escnn_soft import SoftR2Conv, soften
         >>> field = gspaces.rot2dOnR2(4).type(*[gspaces.rot2dOnR2(4).regular_repr] * 2)
         >>> soft_status(SoftR2Conv(field, field, kernel_size=3, softness=0.5))
         (root)  SoftR2Conv  softness 0.5  2 regular -> 2 regular  breaking 0.0%
+        >>> import torch
+        >>> plain = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1))
+        >>> soft_status(soften(plain, 0.0, gspace=gspaces.rot2dOnR2(4)), (1, 3, 32, 32))
+        0  Conv2d  softness 0.0  3 irrep_0 -> 8 irrep_0  breaking 0.0%
+        breaks the action on the pixels:
+        0  Conv2d  stride 2 on 32 x 32: the windows reach 1 pixels beyond the first pixel and 0 beyond the last
     """
-    layers = names_of(model, lambda module: hasattr(module, "basisexpansion"), None)
-    return SoftStatus(tuple(_status(names[0], layer) for layer, names in layers.items()))
+    holders = names_of(model, lambda module: hasattr(module, "basisexpansion") or bool(filtered_tensors(module)), None)
+    layers = tuple(status for module, names in holders.items() for status in _statuses(names[0], module))
+    plain = any(filtered_tensors(module) for module in holders)
+    grid: tuple[GridBreak, ...] = ()
+    if input_shape is not None:
+        grid = breaks_on(model, input_shape)
+    elif plain:
+        grid = possible_breaks(model)
+    return SoftStatus(layers, (unfiltered(model) if plain else ()) + grid)
 
 
 def set_softness(
@@ -91,10 +116,10 @@ def set_softness(
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy] | None = None,
 ) -> None:
-    """Turn the dial of every soft layer of a model.
+    """Turn the dial of every soft layer, and of every filter, of a model.
 
     Args:
-        model: a model with soft layers.
+        model: a model with soft layers or filters.
         softness: a float in [0, 1] or a policy.
         filter_fn: function of a module and its name, whether to set it; all by default.
         per_layer: softness of single layers by name or shell pattern, as in :func:`soften`.
@@ -115,14 +140,34 @@ def set_softness(
     policy = as_policy(softness)
     if isinstance(per_layer, Mapping):
         per_layer = {key: as_policy(value) for key, value in per_layer.items()}
-    layers = names_of(model, lambda module: isinstance(module, SoftLayer), filter_fn)
-    if not layers:
+    dials = dials_of(model, filter_fn)
+    if not dials:
         raise ArgumentError(
             "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
         )
-    for layer, setting in settings_of(layers, per_layer, policy).items():
-        assert isinstance(layer, SoftLayer)
-        layer.softness = setting
+    for dial, setting in settings_of(dials, per_layer, policy).items():
+        dial.softness = setting  # type: ignore[assignment]
+
+
+def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
+    filtered = filtered_tensors(module)
+    yield from (_filtered_status(name, each) for each in filtered)
+    if not filtered:
+        yield _status(name, module)
+
+
+def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
+    kind = type(filtered.owner).__bases__[0].__name__  # the class before it was parametrized
+    kind = kind if filtered.tensor == "weight" else f"{kind}.{filtered.tensor}"
+    soft_filter, types = filtered.filter, filtered.filter.types
+    fields = "" if types is None else f"{_fields(types.in_type)} -> {_fields(types.out_type)}"
+    energies = soft_filter.energies(soft_filter(filtered.original))
+    breaking = sum(
+        float(energy)
+        for energy, level in zip(energies, soft_filter.graded.levels, strict=True)
+        if level.irrep_id is None or level.sigma > 0
+    )
+    return LayerStatus(filtered.name(name), kind, soft_filter.softness, fields, _share(breaking, float(energies.sum())))
 
 
 def _status(name: str, layer: Module) -> LayerStatus:
@@ -130,8 +175,16 @@ def _status(name: str, layer: Module) -> LayerStatus:
     if not isinstance(layer, SoftLayer):
         return LayerStatus(name, type(layer).__name__, None, fields, 0.0)
     spectrum = layer.spectrum()
-    share = spectrum.breaking / spectrum.energy if spectrum.energy > 0 else 0.0
-    return LayerStatus(name, type(layer).__name__, layer.softness, fields, min(max(share, 0.0), 1.0))
+    return LayerStatus(name, type(layer).__name__, layer.softness, fields, _share(spectrum.breaking, spectrum.energy))
+
+
+def _share(part: float, whole: float) -> float:
+    return min(max(part / whole if whole > 0 else 0.0, 0.0), 1.0)
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _fields(field_type: object) -> str:

@@ -1,6 +1,7 @@
 """Soft twins of escnn's layers, and their softness over time."""
 
 from escnn_soft.nn.convolution import SoftConvolution
+from escnn_soft.nn.graded_kernel import graded_bias, graded_kernel
 from escnn_soft.nn.linear import SoftLinear
 from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
@@ -10,10 +11,13 @@ from escnn_soft.nn.r3icoconv import SoftR3IcoConv
 from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft_filter import FieldTypes, SoftFilter
 from escnn_soft.nn.tensor_product import SoftTensorProduct
 
 __all__ = [
+    "FieldTypes",
     "SoftConvolution",
+    "SoftFilter",
     "SoftLayer",
     "SoftLinear",
     "SoftR2Conv",
@@ -24,4 +28,6 @@ __all__ = [
     "SoftR3IcoConvTransposed",
     "SoftTensorProduct",
     "SoftnessScheduler",
+    "graded_bias",
+    "graded_kernel",
 ]

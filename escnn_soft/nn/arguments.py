@@ -9,7 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft.errors import ArgumentError, FieldTypeError, GSpaceError
 
-__all__ = ["check_geometry", "check_groups", "check_output_padding", "check_types", "dense_geometry"]
+__all__ = ["check_dense", "check_geometry", "check_groups", "check_output_padding", "check_types", "dense_geometry"]
 
 
 def check_types(in_type: FieldType, out_type: FieldType, kind: type[GSpace], remedy: str) -> None:
@@ -64,8 +64,8 @@ def check_output_padding(output_padding: tuple[int, ...], stride: tuple[int, ...
             raise ArgumentError("output_padding", output_padding, expected, remedy)
 
 
-def dense_geometry(conv: _ConvNd, in_type: FieldType, out_type: FieldType) -> tuple[int, int | tuple[int, ...], int]:
-    """Kernel size, padding and dilation of a plain convolution, after checking that a soft layer can have them."""
+def check_dense(conv: _ConvNd, in_type: FieldType, out_type: FieldType) -> None:
+    """Refuse types that do not have a plain convolution's channels, and kernels that are not square."""
     for name, field_type, channels in (
         ("in_type", in_type, conv.in_channels),
         ("out_type", out_type, conv.out_channels),
@@ -78,6 +78,11 @@ def dense_geometry(conv: _ConvNd, in_type: FieldType, out_type: FieldType) -> tu
         if len(set(value)) > 1:
             remedy = "Rotations need a square kernel; pad the weight with zeros to a square one."
             raise ArgumentError(f"conv.{name}", tuple(value), "the same value on all axes", remedy)
+
+
+def dense_geometry(conv: _ConvNd, in_type: FieldType, out_type: FieldType) -> tuple[int, int | tuple[int, ...], int]:
+    """Kernel size, padding and dilation of a plain convolution, after checking that a soft layer can have them."""
+    check_dense(conv, in_type, out_type)
     padding = conv.padding
     if isinstance(padding, str):  # "valid" or "same"
         twice = 0 if padding == "valid" else conv.dilation[0] * (conv.kernel_size[0] - 1)

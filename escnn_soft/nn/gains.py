@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -68,11 +70,25 @@ class LevelGains:
         scale = torch.maximum(soft.detach().abs().max(), strict.detach().abs().max()).to(self._work)
         scale = 1 / torch.where(scale > 0, scale, 1.0)
         soft, strict = soft.to(self._work) * scale, strict.to(self._work) * scale
-        grams = self._grams(self.breaking.pieces(soft))
+        return self.within_budget(self.breaking.pieces(soft), self._energy(strict))
+
+    def within_budget(self, coefficients: Sequence[Tensor], equivariant: Tensor) -> Tensor:
+        """The gains of a budget, differentiably.
+
+        Args:
+            coefficients: of the directions outside escnn's basis, block by block, scaled to values around 1.
+                # each: (pairs of copies, directions)
+            equivariant: squared norm of the weights in escnn's basis, scaled likewise.  # shape: ()
+
+        Returns:
+            The gains.  # shape: (levels,)
+        """
+        assert isinstance(self.policy, Budget)
+        grams = self._grams(coefficients)
         symmetric, lawless = (
-            sum((torch.trace(grams[i]) for i in self._other[kind]), soft.new_zeros(())) for kind in self._other
+            sum((torch.trace(grams[i]) for i in self._other[kind]), equivariant.new_zeros(())) for kind in self._other
         )
-        symmetric = symmetric + self._energy(strict)
+        symmetric = symmetric + equivariant
         eps = torch.finfo(self.static.dtype).eps
         t = self.policy.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit, eps)
         return torch.where(self._symmetric, self.static, t.to(self.static) * self.static)

@@ -9,6 +9,7 @@ from torch.nn import Module
 from escnn_soft._checks import integer
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft_filter import SoftFilter
 from escnn_soft.policies import Policy, Schedule, as_policy
 
 __all__ = ["SoftnessScheduler"]
@@ -20,7 +21,7 @@ class SoftnessScheduler:
     The softness of step 0 is set at once; call :meth:`step` after each optimiser step, or each epoch.
 
     Args:
-        model: a model with soft layers.
+        model: a model with soft layers or filters.
         schedule: a function from the step to a softness: a float or a policy.
         last_epoch: the step to resume after; -1 to begin.
 
@@ -42,7 +43,7 @@ class SoftnessScheduler:
     """
 
     def __init__(self, model: Module, schedule: Schedule, last_epoch: int = -1) -> None:
-        self.layers = [module for module in model.modules() if isinstance(module, SoftLayer)]
+        self.layers = [module for module in model.modules() if isinstance(module, SoftLayer | SoftFilter)]
         if not self.layers:
             raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Soften a layer first.")
         self.schedule = schedule

@@ -3,6 +3,7 @@
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
 from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
@@ -15,6 +16,9 @@ from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
     "FibreGroup",
+    "Graded",
+    "GradedPixels",
+    "GradedWeight",
     "Grid",
     "Harmonic",
     "IrrepGrams",
@@ -23,6 +27,7 @@ __all__ = [
     "LevelEnergy",
     "PlanarGroup",
     "SpatialFunction",
+    "SpectralGraded",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -37,4 +42,5 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "without_band_limit",
 ]

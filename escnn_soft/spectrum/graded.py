@@ -1,0 +1,174 @@
+"""What a dial needs of a weight: its parts in each level, whatever the weight is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from escnn_soft.spectrum.levels import Level
+from escnn_soft.spectrum.transform import WeightTransform
+
+__all__ = ["Graded", "GradedPixels", "GradedWeight", "SpectralGraded", "without_band_limit"]
+
+
+@runtime_checkable
+class Graded(Protocol):
+    """A splitting of all weights of a shape into levels: W = sum over levels of the part of W in the level.
+
+    Immutable: :meth:`to` gives another one, and copies of a module share it.
+    """
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels in the order of the dial."""
+
+    @property
+    def dial(self) -> Tensor:
+        """Place of each level on the dial, (levels,) in float64."""
+
+    def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
+        """The weight with its part in each level multiplied by a gain, differentiably in both.
+
+        Args:
+            weight: in the dtype and on the device of the last :meth:`to`.
+            gains: likewise.  # shape: (levels,)
+
+        Returns:
+            The sum of gain * part, in the weight's shape; exactly the weight where all gains are 1.
+        """
+
+    def energies(self, weight: Tensor) -> Tensor:
+        """Squared norm of a weight in each level, (levels,)."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Graded:
+        """The splitting on a device in a dtype, cast from float64."""
+
+
+@runtime_checkable
+class SpectralGraded(Graded, Protocol):
+    """A splitting that comes from the irreps of a group, so that a ``Budget`` can bound the error of a weight."""
+
+    @property
+    def transform(self) -> WeightTransform:
+        """The spectrum that grades the weights."""
+
+    def block_coefficients(self, weight: Tensor) -> list[Tensor]:
+        """Coefficients of a weight, one matrix (pairs of copies, directions) a block of the transform."""
+
+
+@dataclass(frozen=True, eq=False)
+class GradedWeight:
+    """Maps between sums of fields, graded by a transform.
+
+    Attributes:
+        transform: the spectrum; the weights are (out, in, *pixels), or (out,) for a single column.
+    """
+
+    transform: WeightTransform
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels in the order of the dial."""
+        return self.transform.levels
+
+    @property
+    def dial(self) -> Tensor:
+        """Place of each level on the dial, (levels,) in float64."""
+        return self.transform.dial
+
+    def block_coefficients(self, weight: Tensor) -> list[Tensor]:
+        """Coefficients of a weight, one matrix (pairs of copies, directions) a block."""
+        return self.transform.block_coefficients(weight.reshape(self.transform.shape))
+
+    def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
+        """The weight with its part in each level multiplied by a gain."""
+        coefficients = torch.cat([c.reshape(-1) for c in self.block_coefficients(weight)])
+        return weight + self.transform.synthesis(coefficients, gains - 1).reshape(weight.shape)
+
+    def energies(self, weight: Tensor) -> Tensor:
+        """Squared norm of a weight's coefficients in each level, (levels,)."""
+        return self.transform.energies(weight.reshape(self.transform.shape))
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> GradedWeight:
+        """The splitting on a device in a dtype."""
+        return replace(self, transform=self.transform.to(device, dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class GradedPixels:
+    """Functions on pixels whose channels the group leaves alone: one small matrix acts on the pixels of every channel.
+
+    Attributes:
+        transform: the spectrum between one scalar and another, all levels of it, in float64.
+        analysis: from pixels to coefficients.  # shape: (S, S)
+        synthesis: from coefficients to pixels.  # shape: (S, S)
+    """
+
+    transform: WeightTransform
+    analysis: Tensor
+    synthesis: Tensor
+
+    @staticmethod
+    def of(transform: WeightTransform) -> GradedPixels:
+        """The splitting of the functions on a transform's pixels.
+
+        Args:
+            transform: from one scalar field to another, as ``kernel_transform`` makes it, in float64.
+
+        Returns:
+            The splitting; its weights have the pixels as their last dimensions, and any others before them.
+        """
+        (block,) = transform.blocks
+        return GradedPixels(transform, block.basis.dual[:, block.span], block.rows)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels in the order of the dial; ``dim`` is that of one channel."""
+        return self.transform.levels
+
+    @property
+    def dial(self) -> Tensor:
+        """Place of each level on the dial, (levels,) in float64."""
+        return self.transform.dial
+
+    def block_coefficients(self, weight: Tensor) -> list[Tensor]:
+        """Coefficients of a weight, (channels, S)."""
+        return [weight.reshape(-1, len(self.analysis)) @ self.analysis]
+
+    def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
+        """The weight with its part in each level multiplied by a gain."""
+        less = (gains - 1)[self.transform.row_levels]
+        matrix = torch.eye(len(less), device=less.device, dtype=less.dtype) + self.analysis @ (
+            less[:, None] * self.synthesis
+        )
+        return (weight.reshape(-1, len(less)) @ matrix).reshape(weight.shape)
+
+    def energies(self, weight: Tensor) -> Tensor:
+        """Squared norm of a weight's coefficients in each level, (levels,)."""
+        rows = self.block_coefficients(weight)[0].square().sum(0)
+        return weight.new_zeros(len(self.levels)).index_add(0, self.transform.row_levels, rows)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> GradedPixels:
+        """The splitting on a device in a dtype."""
+        transform = replace(self.transform, row_levels=self.transform.row_levels.to(device))
+        return GradedPixels(transform, self.analysis.to(device, dtype), self.synthesis.to(device, dtype))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> GradedPixels:
+        """It never changes, so copies of a module share it."""
+        return self
+
+
+def without_band_limit(transform: WeightTransform) -> WeightTransform:
+    """A transform whose remainder levels are on the dial by their violation alone.
+
+    Args:
+        transform: of a group that acts on the pixels, built without harmonics.
+
+    Returns:
+        The same transform; its equivariant level holds every equivariant weight.
+    """
+    levels = tuple(replace(level, remainder=False, dial=level.sigma) for level in transform.levels)
+    return replace(transform, levels=levels)
