@@ -26,10 +26,8 @@ SPACE = gspaces.no_base_space(so2_group(2))
 ANGLES = [45, 90, 135, 180, 225, 270, 315]
 
 
-def simulate(scenes: int, seed: int, east: float = EAST) -> tuple[Tensor, Tensor]:
+def simulate(scenes: int, seed: int) -> tuple[Tensor, Tensor]:
     """Observed positions with noise, and true future ones, seen from the last observed centre of the scene.
-
-    Velocities relax to the preferred ones, which turn: d angle / dt = -east sin(angle); others repel exponentially.
 
     Returns:
         Shapes (scenes, people, PAST, 2) and (scenes, people, FUTURE, 2).
@@ -39,6 +37,18 @@ def simulate(scenes: int, seed: int, east: float = EAST) -> tuple[Tensor, Tensor
     angle = 2 * torch.pi * torch.rand(scenes, PEOPLE, generator=draw)
     speed = 1.3 + 0.2 * torch.randn(scenes, PEOPLE, generator=draw)
     noise = NOISE * torch.randn(scenes, PEOPLE, PAST, 2, generator=draw)
+    paths = walk(position, angle, speed, EAST)
+    past = paths[:, :, :PAST] + noise
+    centre = past[:, :, -1:].mean(dim=1, keepdim=True)
+    return past - centre, paths[:, :, PAST:] - centre
+
+
+def walk(position: Tensor, angle: Tensor, speed: Tensor, east: float) -> Tensor:
+    """Velocities relax to the preferred ones, which turn: d angle / dt = -east sin(angle); others repel exponentially.
+
+    Returns:
+        Positions, shape (scenes, people, PAST + FUTURE, 2).
+    """
     velocity, path, dt = preferred(angle, speed), [], STEP / INNER
     for _ in range(PAST + FUTURE):
         path.append(position)
@@ -49,10 +59,7 @@ def simulate(scenes: int, seed: int, east: float = EAST) -> tuple[Tensor, Tensor
             velocity = velocity + dt * ((preferred(angle, speed) - velocity) / 0.5 + repulsion)
             position = position + dt * velocity
             angle = angle - dt * east * angle.sin()
-    paths = torch.stack(path, dim=2)
-    past = paths[:, :, :PAST] + noise
-    centre = past[:, :, -1:].mean(dim=1, keepdim=True)
-    return past - centre, paths[:, :, PAST:] - centre
+    return torch.stack(path, dim=2)
 
 
 def preferred(angle: Tensor, speed: Tensor) -> Tensor:

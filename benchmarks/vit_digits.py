@@ -12,6 +12,7 @@ nothing is interpolated.
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import numpy as np
 import torch
@@ -32,10 +33,13 @@ TURNED = 5  # classes below are turned
 
 def digits(seed: int) -> tuple[Tensor, Tensor]:
     """All 5,000 digits in random order, grey values in [-1, 1]."""
-    pixels, labels = mnist_data()
+    pixels, labels = _mnist()
     order = np.random.default_rng(seed).permutation(len(labels))
     images = torch.from_numpy(pixels[order].reshape(-1, 1, 28, 28) / 127.5 - 1).float()
     return images, torch.from_numpy(labels[order]).long()
+
+
+_mnist = cache(mnist_data)  # which is read from a text file
 
 
 def partly_turned(images: Tensor, labels: Tensor, seed: int) -> Tensor:
