@@ -109,7 +109,7 @@ class Comparison:
 
 def main() -> None:
     chosen = options("EfficientNet-lite0 on photographs", __doc__ or "", seeds=1)
-    number, steps = (2, 4) if chosen.quick else (8, 40)
+    number, steps = (2, 4) if chosen.quick else (6, 30)
     stops = [1.0, 0.9, 0.7, 0.0] if chosen.quick else [1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.0]
     tuned = [0.9] if chosen.quick else [0.9, 0.8, 0.7]
     original = pretrained()

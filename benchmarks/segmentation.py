@@ -10,13 +10,15 @@ quarter turns move pixels to pixels and nothing is interpolated; eighth turns ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from _experiments import Table, batched, cross_entropy, dial, options, train
 from escnn import gspaces
 from escnn.nn import FieldType, InnerBatchNorm, PointwiseAvgPool, ReLU, SequentialModule, tensor_directsum
 from torch import Tensor, nn
 
-from escnn_soft import SoftR2Conv, metrics
+from escnn_soft import Budget, SoftR2Conv, metrics
 
 SIDE, CLASSES = 33, 3
 NOISE, FADE = 0.25, 0.2  # of the pixels; how much darker a copy is
@@ -46,7 +48,7 @@ def scenes(images: int, seed: int) -> tuple[Tensor, Tensor]:
 class UNet(nn.Module):
     """Two poolings down and two enlargements up, with a shortcut at each size: 33, 17, 9, 17, 33 pixels."""
 
-    def __init__(self, softness: float, fields: int) -> None:
+    def __init__(self, softness: float | Budget, fields: int) -> None:
         super().__init__()
         image, logits = (FieldType(SPACE, [SPACE.trivial_repr] * size) for size in (1, CLASSES))
         small, large = (FieldType(SPACE, [SPACE.regular_repr] * size) for size in (fields, 2 * fields))
@@ -75,7 +77,9 @@ def _enlarged(x):
     return x.type(nn.functional.interpolate(x.tensor, size=size, mode="bilinear", align_corners=True))
 
 
-def experiment(stops: list[float], seeds: int, *, images: int, tests: int, epochs: int, fields: int) -> Table:
+def experiment(
+    stops: Sequence[float | Budget], seeds: int, *, images: int, tests: int, epochs: int, fields: int
+) -> Table:
     table = Table(mIoU=".1f", rotated_mIoU=".1f", combined=".1f", error=".2g", eighths_error=".3f", floor=".3f")
     turns = metrics.transformations(SPACE, SPACE)
     eighths = metrics.transformations(
@@ -104,7 +108,8 @@ def experiment(stops: list[float], seeds: int, *, images: int, tests: int, epoch
 
 def main() -> None:
     chosen = options("Segmentation of objects above their mirror images", __doc__ or "", seeds=3)
-    stops = [0.0, 0.1, 1.0] if chosen.quick else [0.0, 0.02, 0.05, 0.1, 0.3, 1.0]
+    full = [0.0, Budget(0.02), Budget(0.05), Budget(0.1), Budget(0.2), 0.02, 0.1, 0.5, 1.0]
+    stops = [0.0, Budget(0.1), 0.1, 1.0] if chosen.quick else full
     size = {"images": 60, "tests": 100, "epochs": 15} if chosen.quick else {"images": 100, "tests": 300, "epochs": 30}
     print(f"C4 U-Net of 4 and 8 regular fields, {size['images']} training images of {SIDE} x {SIDE}; mIoU in per cent;")
     print(
