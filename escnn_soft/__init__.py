@@ -14,10 +14,13 @@ from escnn_soft.certification import (
 from escnn_soft.convert import (
     GridBreak,
     LayerStatus,
+    Position,
     SoftStatus,
+    Unreachable,
     bake,
     centre_strides,
     harden,
+    register_positions,
     register_soft,
     set_softness,
     soft_status,
@@ -50,7 +53,7 @@ from escnn_soft.nn import (
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, TokenShifts, TokenTable, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -79,6 +82,7 @@ __all__ = [
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
+    "Position",
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
@@ -95,6 +99,9 @@ __all__ = [
     "SoftnessError",
     "SoftnessScheduler",
     "Term",
+    "TokenShifts",
+    "TokenTable",
+    "Unreachable",
     "WeightSpectrum",
     "__version__",
     "bake",
@@ -108,6 +115,7 @@ __all__ = [
     "projected",
     "register_action",
     "register_lipschitz",
+    "register_positions",
     "register_soft",
     "set_softness",
     "soft_status",

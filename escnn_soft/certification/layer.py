@@ -15,6 +15,7 @@ from escnn_soft.nn.certificate import convolution_certificate, matrix_certificat
 from escnn_soft.nn.geometry import Geometry, Movement, TransposedGeometry, per_axis
 from escnn_soft.nn.rings import kept_harmonics, kept_shells
 from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.nn.soft_filter import weight_filter
 from escnn_soft.spectrum import SpatialFunction, fibre_transform, grid_exact, kernel_transform
 
 __all__ = ["certificate"]
@@ -33,7 +34,7 @@ def certificate(
 
     Args:
         layer: a soft layer, escnn's or torch's linear layer, or a convolution of theirs, also a transposed one.
-        in_type: type of the input of a plain torch layer; escnn's layers have their own.
+        in_type: type of the input of a plain torch layer; escnn's layers and softened convolutions have their own.
         out_type: likewise of the output.
 
     Returns:
@@ -59,6 +60,9 @@ def certificate(
         if isinstance(layer, SoftLayer):
             return layer.certificate()
         in_type, out_type = layer.in_type, layer.out_type
+    soft_filter = weight_filter(layer)
+    if in_type is None and out_type is None and soft_filter is not None and soft_filter.types is not None:
+        in_type, out_type = soft_filter.types.in_type, soft_filter.types.out_type
     for kind, convolutions in _CONVOLUTIONS.items():
         if isinstance(layer, convolutions):
             return _of_convolution(layer, *_checked(in_type, out_type, kind))

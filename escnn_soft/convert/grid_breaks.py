@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import AvgPool2d, Conv2d, ConvTranspose2d, Flatten, MaxPool2d, Module
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from escnn_soft.convert.plain import plain_layers
@@ -183,7 +184,7 @@ class _Watch(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         rule = _RULES.get(func.overloadpacket)
-        if rule is not None and not any(isinstance(module, CentredLayer) for _, module in self.modules):
+        if rule is not None and not any(isinstance(module, _SKIPPED) for _, module in self.modules):
             names = [argument.name for argument in func._schema.arguments]
             defaults = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
             rule(self, {**defaults, **dict(zip(names, args, strict=False)), **kwargs}, result)
@@ -288,6 +289,9 @@ def _size(image: Tensor, before: Sequence[int] = (0, 0), after: Sequence[int] = 
 def _class_name(module: Module) -> str:
     return type(module).__name__.removeprefix("Parametrized")
 
+
+_SKIPPED = (CentredLayer, ParametrizationList)
+"""Modules whose operations are known to be symmetric, or act on no image."""
 
 _aten = torch.ops.aten
 

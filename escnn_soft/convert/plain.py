@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from escnn.gspaces import GSpace2D
@@ -38,7 +39,8 @@ def types_of(
         filter_fn: function of a module and its name, whether it is meant.
 
     Returns:
-        Types by layer, in order, for those that torch's parametrizations can be put on.
+        Types by layer, in order, for those that torch's parametrizations can be put on and that may need one: a kernel
+        of one pixel between scalars is equivariant as it is.
 
     Raises:
         GSpaceError: if the gspace is not that of a group on the plane, or types live on another one.
@@ -54,16 +56,14 @@ def types_of(
         raise GSpaceError("gspace", gspace, "a gspace on the plane", remedy)
     layers = names_of(model, lambda module: _is_plain(module) and unfilterable(module) is None, filter_fn)
     given = settings_of(layers, _checked(gspace, field_types), None)
-    scalars: dict[int, FieldType] = {}
-
-    def scalar(channels: int) -> FieldType:
-        return scalars.setdefault(channels, gspace.type(*[gspace.trivial_repr] * channels))
-
+    scalar = cache(lambda channels: gspace.type(*[gspace.trivial_repr] * channels))  # slow for many channels
     types = {}
     for layer, pair in given.items():
         assert isinstance(layer, Conv2d)
-        pair = (scalar(layer.in_channels), scalar(layer.out_channels)) if pair is None else pair
-        types[layer] = FieldTypes(*pair)
+        if pair is not None:
+            types[layer] = FieldTypes(*pair)
+        elif max(layer.kernel_size) > 1:
+            types[layer] = FieldTypes(scalar(layer.in_channels), scalar(layer.out_channels))
     return types
 
 

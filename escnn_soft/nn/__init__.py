@@ -11,7 +11,7 @@ from escnn_soft.nn.r3icoconv import SoftR3IcoConv
 from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
-from escnn_soft.nn.soft_filter import FieldTypes, SoftFilter
+from escnn_soft.nn.soft_filter import FieldTypes, SoftFilter, weight_filter
 from escnn_soft.nn.tensor_product import SoftTensorProduct
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "SoftnessScheduler",
     "graded_bias",
     "graded_kernel",
+    "weight_filter",
 ]

@@ -11,13 +11,14 @@ from escnn.nn import FieldType
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import Module, Parameter
+from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft.errors import SoftnessError
 from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import Graded, SpectralGraded
 
-__all__ = ["FieldTypes", "SoftFilter"]
+__all__ = ["FieldTypes", "SoftFilter", "weight_filter"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +59,12 @@ class SoftFilter(Module):
         softness: a float in [0, 1] or a policy.
         like: the weight, for its device and dtype.
         types: fields between which the weight maps, where it is that of a layer between fields.
+        what: what the weight is, in words for reports, where it is none between fields.
 
     Attributes:
         graded: the levels, in float64.
         types: as given.
+        what: as given.
         level_logits: parameters of a ``Learned`` softness, one a level outside the equivariant one; else None.
 
     Raises:
@@ -83,14 +86,20 @@ class SoftFilter(Module):
     level_logits: Parameter | None
 
     def __init__(
-        self, graded: Graded, softness: float | Policy, like: Tensor, *, types: FieldTypes | None = None
+        self,
+        graded: Graded,
+        softness: float | Policy,
+        like: Tensor,
+        *,
+        types: FieldTypes | None = None,
+        what: str = "",
     ) -> None:
         super().__init__()
-        self.graded, self.types = graded, types
+        self.graded, self.types, self.what = graded, types, what
         self._like = like.detach().new_empty(0)
         self._kept: tuple[weakref.ref[Tensor], tuple[object, ...], Tensor] | None = None
         self.register_parameter("level_logits", None)
-        self._set(self._checked(softness))
+        self._set(self.accepted(softness))
 
     # ------------------------------------------------------------------ the dial
 
@@ -101,12 +110,23 @@ class SoftFilter(Module):
 
     @softness.setter
     def softness(self, softness: float | Policy) -> None:
-        policy = self._checked(softness)
+        policy = self.accepted(softness)
         if policy != self._policy:
             self.register_parameter("level_logits", None)  # another learned policy starts anew
         self._set(policy)
 
-    def _checked(self, softness: float | Policy) -> Policy:
+    def accepted(self, softness: float | Policy) -> Policy:
+        """The policy that a softness stands for.
+
+        Args:
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The policy; nothing is set.
+
+        Raises:
+            SoftnessError: if it is neither, or a ``Budget`` for a weight that no group grades.
+        """
         policy = as_policy(softness)
         if isinstance(policy, Budget) and not isinstance(self.graded, SpectralGraded):
             remedy = "Use a float, Cutoff or Learned."
@@ -259,3 +279,18 @@ class SoftFilter(Module):
     def extra_repr(self) -> str:
         """The softness and the number of levels."""
         return f"softness={self.softness}, levels={len(self.graded.levels)}"
+
+
+def weight_filter(module: Module) -> SoftFilter | None:
+    """The filter that a layer's weight goes through.
+
+    Args:
+        module: any module.
+
+    Returns:
+        The filter, or None.
+    """
+    if not is_parametrized(module, "weight"):
+        return None
+    parametrizations: Any = module.parametrizations
+    return next((f for f in parametrizations.weight if isinstance(f, SoftFilter)), None)

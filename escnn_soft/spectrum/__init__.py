@@ -10,14 +10,22 @@ from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
+from escnn_soft.spectrum.rings import GradedRings, graded_rings
+from escnn_soft.spectrum.rotary import RotaryChannels, RotaryTable
+from escnn_soft.spectrum.shifts import GradedShifts, TokenShifts, graded_shifts
+from escnn_soft.spectrum.tokens import TokenTable, token_maps, token_permutations, token_spectrum
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
     "FibreGroup",
     "Graded",
+    "GradedPermutation",
     "GradedPixels",
+    "GradedRings",
+    "GradedShifts",
     "GradedWeight",
     "Grid",
     "Harmonic",
@@ -26,8 +34,13 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "PlanarGroup",
+    "RotaryChannels",
+    "RotaryTable",
+    "SignedPermutations",
     "SpatialFunction",
     "SpectralGraded",
+    "TokenShifts",
+    "TokenTable",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -36,11 +49,17 @@ __all__ = [
     "act_on_rows",
     "fibre_group",
     "fibre_transform",
+    "graded_permutation",
+    "graded_rings",
+    "graded_shifts",
     "grid_action",
     "grid_exact",
     "kernel_transform",
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "token_maps",
+    "token_permutations",
+    "token_spectrum",
     "without_band_limit",
 ]

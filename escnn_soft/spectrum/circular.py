@@ -33,7 +33,7 @@ def circular_functions(
     Returns:
         Irreps and functions, each harmonic at unit mean energy.  # each: (points, 1 or 2)
     """
-    axis = _axis(gspace, group)
+    axis = mirror_axis(gspace, group)
     functions = []
     for h in harmonics:
         sampled = unit_energy(_sampled(h, points, axis))
@@ -51,7 +51,7 @@ def _sampled(harmonic: Harmonic, points: Matrix, axis: float) -> Matrix:
     return np.stack([profile * np.cos(angle), profile * np.sin(angle)], axis=1)
 
 
-def _axis(gspace: GSpace2D, group: PlanarGroup) -> float:
+def mirror_axis(gspace: GSpace2D, group: PlanarGroup) -> float:
     """Angle of the mirror line of the group's first reflection, from which even and odd harmonics are counted."""
     if not group.flips:
         return 0.0
