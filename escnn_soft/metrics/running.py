@@ -15,7 +15,7 @@ from escnn_soft.errors import ArgumentError
 from escnn_soft.metrics.transformation import Transformation
 from escnn_soft.nn.evaluation import evaluated
 
-__all__ = ["Batch", "Model", "Run", "checked", "labelled", "nonempty", "running", "single"]
+__all__ = ["Batch", "Model", "Run", "checked", "labelled", "nonempty", "running", "single", "tensor"]
 
 Batch = Any
 """A tensor, a GeometricTensor, or whatever the model takes and the transformations act on."""
@@ -80,7 +80,17 @@ def _framed(y: Any, transformation: Transformation) -> Tensor:
 
 
 def tensor(y: Any) -> Tensor:
-    """The tensor of an output."""
+    """The tensor of an output.
+
+    Args:
+        y: what a model returned.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ArgumentError: if it is none.
+    """
     y = y.tensor if isinstance(y, GeometricTensor) else y
     if not isinstance(y, Tensor):
         remedy = "Wrap the model in a function that returns the tensor to be measured."

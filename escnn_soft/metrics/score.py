@@ -94,10 +94,10 @@ def accuracy(model: Model, batches: Any, transformations: Sequence[Transformatio
         if scores.dim() != 2 or labels.shape != scores.shape[:1]:
             remedy = "Use segmentation_score for dense labels."
             raise ShapeError("labels", tuple(labels.shape), f"one label for each of {tuple(scores.shape)}", remedy)
-        return torch.stack([(scores.argmax(1) == labels).sum(), torch.tensor(len(labels), device=labels.device)])
+        return torch.tensor([int((scores.argmax(1) == labels).sum()), len(labels)])
 
     moves = checked(model, transformations)
-    plain, counts = torch.zeros(2), torch.zeros(len(moves), 2, 2)
+    plain, counts = torch.zeros(2, dtype=torch.long), torch.zeros(len(moves), 2, 2, dtype=torch.long)
     with running(model):
         for x, labels in labelled(batches):
             run = Run(model, x)
@@ -106,9 +106,9 @@ def accuracy(model: Model, batches: Any, transformations: Sequence[Transformatio
                 row[0] += right(run.moved(move), labels)
                 row[1] += right(run.plain() if move.exact else run.there_and_back(move), labels)
     samples = nonempty(int(plain[1]))
-    shares = (counts[..., 0] / counts[..., 1]).double().tolist()
+    shares = (counts[..., 0].double() / counts[..., 1]).tolist()
     return Score(
-        float(plain[0] / plain[1]),
+        int(plain[0]) / samples,
         tuple(ElementScore(move.name, *row) for move, row in zip(moves, shares, strict=True)),
         samples,
     )
