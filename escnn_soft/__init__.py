@@ -1,6 +1,7 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
+from escnn_soft import metrics
 from escnn_soft.bounds import Certificate, PixelErrors, Term
 from escnn_soft.certification import (
     NetworkCertificate,
@@ -109,6 +110,7 @@ __all__ = [
     "certificate",
     "certify",
     "harden",
+    "metrics",
     "project_after_step",
     "projected",
     "register_action",
