@@ -44,6 +44,20 @@ def linear(**arguments) -> es.SoftLinear:
     return es.SoftLinear(**{"in_type": VEC, "out_type": VEC, **arguments})
 
 
+def points(**arguments) -> es.SoftR2PointConv:
+    return es.SoftR2PointConv(**{"in_type": REG, "out_type": REG, "width": 1.0, "n_rings": 2, **arguments})
+
+
+def on_graph(x, edges=((0, 1), (1, 0))) -> None:
+    points(initialize=False)(x, torch.tensor(edges))
+
+
+def kernel_basis(**arguments) -> es.SoftKernelBasis:
+    rho = PLANE.irrep(1)
+    given = {"gspace": PLANE, "in_repr": rho, "out_repr": rho, "sigma": 0.5, "rings": [1.0], "maximum_frequency": 2}
+    return es.SoftKernelBasis(**{**given, **arguments})
+
+
 def set_softness(value) -> None:
     conv().softness = value
 
@@ -82,6 +96,22 @@ BAD = {
     "softness None": (lambda: linear(softness=None), es.SoftnessError, "a policy but got softness=None"),
     "softness set to NaN": (lambda: set_softness(math.nan), es.SoftnessError, "softness=nan"),
     "softness positional": (lambda: es.SoftLinear(VEC, VEC, True, "blocks", False, True, 0.5), TypeError, "positional"),
+    # chain
+    "chain bare": (lambda: conv(chain=2), es.ArgumentError, r"a list of subgroup ids from large to small but got chain=2 .*Write chain=\[id\]"),
+    "chain text": (lambda: conv(chain="octa"), es.ArgumentError, r"chain='octa' \(type=str\)"),
+    "chain empty": (lambda: linear(chain=[]), es.ArgumentError, r"got chain=\[\]"),
+    "chain unhashable": (lambda: conv(chain=[[None, 2]]), es.ArgumentError, "with tuples, not lists"),
+    "chain of no subgroup": (lambda: conv(chain=[3]), es.ArgumentError, r"knows no subgroup 3 of C4\) but got chain=\(3,\)"),
+    "chain of another group": (lambda: transposed(chain=[(None, 2)]), es.ArgumentError, r"knows no subgroup \(None, 2\) of C4"),
+    "chain upside down": (lambda: linear(chain=[1, 2]), es.ArgumentError, "one is not inside 1.*inside the one before"),
+    "chain in space": (lambda: conv3(chain=["dodeca"]), es.ArgumentError, "knows no subgroup 'dodeca' of Octahedral"),
+    "chain transposed in space": (lambda: transposed3(chain=[4]), es.ArgumentError, "knows no subgroup 4 of Octahedral"),
+    "chain of from_hard": (lambda: es.SoftR2Conv.from_hard(nn.R2Conv(REG, REG, 3), chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "chain of from_dense": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(4, 4), VEC, VEC, chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "chain of a product": (lambda: es.SoftTensorProduct(REG, REG, chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "soften to no subgroup": (lambda: es.soften(nn.R2Conv(REG, REG, 3), 0.5, chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "restrict to no subgroup": (lambda: conv().restrict(3), es.ArgumentError, "to which escnn can restrict.*got subgroup=3"),
+    "restrict no layer": (lambda: es.restrict(torch.nn.Conv2d(8, 8, 3), 2), es.ArgumentError, "a EquivariantModule but got layer="),
     "exponential text": (lambda: es.Exponential("0.5"), es.SoftnessError, "softness='0.5'"),
     "cutoff negative": (lambda: es.Cutoff(-1), es.SoftnessError, r"number in \[0, inf\] but got bound=-1 .*largest violation"),
     "cutoff NaN": (lambda: es.Cutoff(math.nan), es.SoftnessError, "bound=nan"),
@@ -174,6 +204,43 @@ BAD = {
     "from_dense uneven same": (
         lambda: es.SoftR2Conv.from_dense(torch.nn.Conv2d(8, 8, 4, padding="same"), REG, REG), es.ArgumentError, "conv.padding='same'",
     ),
+    # points
+    "points softness": (lambda: points(softness=1.5), es.SoftnessError, "softness=1.5"),
+    "points in a volume": (lambda: points(in_type=VOL, out_type=VOL), es.GSpaceError, "a GSpace2D"),
+    "points and groups": (lambda: points(groups=2), es.ArgumentError, "1, as in escnn but got groups=2"),
+    "points without rings": (lambda: points(width=None, n_rings=None), es.ArgumentError, "either rings, or width and n_rings"),
+    "points with rings twice": (lambda: points(rings=[1.0]), es.ArgumentError, "either rings, or width and n_rings"),
+    "points without width": (lambda: points(width=None), es.ArgumentError, "either rings, or width and n_rings"),
+    "points of width 0": (lambda: points(width=0.0), es.ArgumentError, "a number > 0 but got width=0.0"),
+    "points and no ring": (lambda: points(n_rings=0), es.ArgumentError, "n_rings=0"),
+    "points and equal rings": (
+        lambda: points(width=None, n_rings=None, rings=[1.0, 1.0]), es.ArgumentError, r"different radii >= 0 but got rings=\[1.0, 1.0\]",
+    ),
+    "points and widths": (lambda: points(sigma=[0.1]), es.ArgumentError, r"one per ring but got sigma=\[0.1\]"),
+    "points and width of rings": (lambda: points(sigma=-1.0), es.ArgumentError, "sigma=-1.0"),
+    "points cut-off": (lambda: points(frequencies_cutoff=2), es.ArgumentError, "a function of the radius but got frequencies_cutoff=2"),
+    "points filter on irreps": (lambda: points(basis_filter=lambda a: a["in_irrep"] == (0,)), es.BasisFilterError, "asks for 'in_irrep'"),
+    "points without a basis": (
+        lambda: points(in_type=PLANE.type(PLANE.trivial_repr), out_type=PLANE.type(PLANE.irrep(1)), frequencies_cutoff=0.0),
+        es.EmptyBasisError, "Add rings, raise frequencies_cutoff",
+    ),
+    "points from a grid": (lambda: es.SoftR2PointConv.from_hard(nn.R2Conv(REG, REG, 3)), es.ArgumentError, "a R2PointConv"),
+    "points from_hard with another cut-off": (
+        lambda: es.SoftR2PointConv.from_hard(nn.R2PointConv(REG, REG, width=1.0, n_rings=2, frequencies_cutoff=1.0)),
+        es.ArgumentError, "Pass the frequencies_cutoff",
+    ),
+    "points in an image": (lambda: on_graph(REG(torch.zeros(1, 8, 3, 3))), es.ArgumentError, "coordinates of the nodes but got x.coords=None"),
+    "points and edges": (lambda: on_graph(REG(torch.zeros(2, 8), torch.zeros(2, 2)), (0, 1)), es.ShapeError, r"\(2, edges\)"),
+    "points and dtype": (lambda: on_graph(REG(torch.zeros(2, 8).double(), torch.zeros(2, 2))), es.DtypeError, "Cast one of them"),
+    "points of another shape": (lambda: points().evaluate_output_shape((2, 3)), es.ArgumentError, r"\(nodes, 8\)"),
+    "points of negative radius": (lambda: points().certificate(-1.0), es.ArgumentError, "radius=-1.0 .*longest edge"),
+    # bases of kernels
+    "kernels on a point": (lambda: kernel_basis(gspace=POINT), es.GSpaceError, "on the plane or in space"),
+    "kernels without rings": (lambda: kernel_basis(rings=[]), es.ArgumentError, r"rings=\[\]"),
+    "kernels and widths": (lambda: kernel_basis(sigma=[0.1, 0.2]), es.ArgumentError, "one per ring"),
+    "kernels of negative frequency": (lambda: kernel_basis(maximum_frequency=-1), es.ArgumentError, "maximum_frequency=-1"),
+    "kernels that are left out": (lambda: kernel_basis(filter=lambda _: False), es.ArgumentError, "a filter that keeps something"),
+    "kernels at points of space": (lambda: kernel_basis().sample(torch.zeros(4, 3)), es.ShapeError, r"shape \(points, 2\)"),
     # policies
     "budget below 0": (lambda: es.Budget(-0.1), es.SoftnessError, r"number in \[0, 2\] but got eta=-0.1 .*largest relative error"),
     "budget of a word": (lambda: es.Budget("small"), es.SoftnessError, "eta='small'"),
