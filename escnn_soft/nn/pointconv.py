@@ -22,10 +22,10 @@ from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.point_basis import PointExpansion, own_sampler
 from escnn_soft.nn.point_execution import point_certificate
 from escnn_soft.nn.point_rings import harmonics_at_points
-from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff
+from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, exactly
 from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import Harmonic, WeightTransform, continuous_transform, ring_functions
+from escnn_soft.spectrum import Chain, Harmonic, WeightTransform, continuous_transform, ring_functions
 
 __all__ = ["SoftPointConvolution"]
 
@@ -49,7 +49,13 @@ class SoftPointConvolution(SoftLayer):
     # ------------------------------------------------------------------ construction
 
     def _plan(
-        self, in_type: FieldType, out_type: FieldType, groups: int, softness: float | Policy, **rings: Any
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        groups: int,
+        softness: float | Policy,
+        chain: Chain | None,
+        **rings: Any,
     ) -> tuple[Policy, WeightTransform]:
         """The policy and the spectrum, after every check; escnn's constructor has not run yet."""
         name = type(self).__name__
@@ -60,7 +66,7 @@ class SoftPointConvolution(SoftLayer):
         policy = as_policy(softness)
         harmonics = harmonics_at_points(dims=in_type.gspace.dimensionality, **rings)
         fields = in_type.representations, out_type.representations
-        transform = continuous_transform(in_type.gspace, *fields, harmonics) if harmonics else None
+        transform = continuous_transform(in_type.gspace, *fields, harmonics, chain) if harmonics else None
         if transform is None or transform.equivariant.dim == 0:
             raise EmptyBasisError(
                 "(in_type, out_type)", (in_type, out_type), "types with an equivariant kernel",
@@ -70,7 +76,13 @@ class SoftPointConvolution(SoftLayer):
         return policy, transform
 
     def _soften(
-        self, plan: tuple[Policy, WeightTransform], basis_filter: BasisFilter | None, *, bias: bool, initialize: bool
+        self,
+        plan: tuple[Policy, WeightTransform],
+        basis_filter: BasisFilter | None,
+        *,
+        bias: bool,
+        chain: Chain | None,
+        initialize: bool,
     ) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
         policy, transform = plan
@@ -83,7 +95,7 @@ class SoftPointConvolution(SoftLayer):
             )  # fmt: skip
         self._in_representations = tuple(self.in_type.representations)
         self._basissampler = own_sampler(self._basissampler)
-        self._add_softness(transform, self.in_type.representations, policy, bias=bias)
+        self._add_softness(transform, self.in_type.representations, policy, bias=bias, chain=chain)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
 
@@ -104,6 +116,10 @@ class SoftPointConvolution(SoftLayer):
         # points are told apart in single precision at least
         work = torch.promote_types(dtype, torch.float32)
         self._functions = ring_functions(self.space, self._harmonics).to(device, work)
+
+    def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
+        exact: Tensor = dict(self._basisexpansion.blocks())[pair].exact
+        return exact
 
     def _build_transform(
         self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
@@ -275,6 +291,7 @@ class SoftPointConvolution(SoftLayer):
         *,
         frequencies_cutoff: FrequenciesCutoff | None = None,
         basis_filter: BasisFilter | None = None,
+        chain: Chain | None = None,
     ) -> SoftPointConvolution:
         """Soften an escnn layer; it computes the same function until its soft part is trained.
 
@@ -283,12 +300,14 @@ class SoftPointConvolution(SoftLayer):
             softness: a float in [0, 1] or a policy.
             frequencies_cutoff: as passed to the layer's constructor, which does not store it.
             basis_filter: likewise.
+            chain: subgroups to relax to, as in the constructor.
 
         Returns:
             The soft layer.
 
         Raises:
-            ArgumentError: if the layer is not escnn's twin of this class, is soft already, or has another basis.
+            ArgumentError: if the layer is not escnn's twin of this class, is soft already, or has another basis, or if
+                the chain is none.
             MissingPackageError: if torch_geometric is not installed.
         """
         require_point_convolutions(cls.__name__)
@@ -296,6 +315,7 @@ class SoftPointConvolution(SoftLayer):
         soft: Any = cls(
             layer.in_type, layer.out_type, bias=layer.bias is not None, sigma=layer._sigma, rings=layer._rings,
             frequencies_cutoff=frequencies_cutoff, basis_filter=basis_filter, initialize=False, softness=softness,
+            chain=chain,
         )  # fmt: skip
         if soft.weights.shape != layer.weights.shape:
             raise ArgumentError(
@@ -304,3 +324,20 @@ class SoftPointConvolution(SoftLayer):
             )  # fmt: skip
         soft._share_parameters(layer)
         return soft
+
+    def _between(self, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None) -> Any:
+        cutoff, basis_filter = exactly((h.radius, h.width, h.frequency) for h in self._harmonics)
+        make: Any = type(self)
+        return make(
+            in_type, out_type, bias=self._bias_transform is not None, sigma=self._sigma, rings=self._rings,
+            frequencies_cutoff=cutoff, basis_filter=basis_filter, initialize=False, softness=softness, chain=chain,
+        )  # fmt: skip
+
+    def _become_restricted(self, layer: SoftLayer) -> None:
+        assert isinstance(layer, SoftPointConvolution)
+        theirs, mine = (ring_functions(conv.space, conv._harmonics) for conv in (layer, self))
+        assert theirs.harmonics == mine.harmonics
+        with torch.no_grad():
+            kernel, bias = SoftLayer.expand_parameters(layer)
+            turned = kernel.double() @ theirs.counted_from(mine.axis).to(kernel.device)
+            self._take_over(layer, layer.weights, turned, bias)

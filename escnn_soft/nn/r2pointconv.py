@@ -9,6 +9,7 @@ from escnn_soft.nn.escnn_points import R2PointConv
 from escnn_soft.nn.pointconv import SoftPointConvolution
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff
 from escnn_soft.policies import Policy
+from escnn_soft.spectrum import Chain
 
 __all__ = ["SoftR2PointConv"]
 
@@ -44,6 +45,9 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
         recompute: build escnn's basis anew instead of using its cache.
         initialize: whether to draw ``weights`` by generalised He initialisation.
         softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
 
     Raises:
         MissingPackageError: if torch_geometric is not installed.
@@ -51,7 +55,7 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
         SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
         EmptyBasisError: if there is no equivariant kernel between the types.
         BasisFilterError: if the basis filter looks at more than rings and frequencies.
-        ArgumentError: if the rings are not given, or given twice.
+        ArgumentError: if the rings are not given, or given twice, or if the chain is none.
 
     Example:
         >>> import torch
@@ -85,13 +89,14 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
         initialize: bool = True,
         *,
         softness: float | Policy = 0.0,
+        chain: Chain | None = None,
     ) -> None:
         plan = self._plan(
-            in_type, out_type, groups, softness, frequencies_cutoff=frequencies_cutoff, rings=rings, sigma=sigma,
-            width=width, n_rings=n_rings, basis_filter=basis_filter,
+            in_type, out_type, groups, softness, chain, frequencies_cutoff=frequencies_cutoff, rings=rings,
+            sigma=sigma, width=width, n_rings=n_rings, basis_filter=basis_filter,
         )  # fmt: skip
         super().__init__(
             in_type, out_type, groups, bias, sigma, width, n_rings, frequencies_cutoff, rings, basis_filter, recompute,
             initialize=False,
         )  # fmt: skip
-        self._soften(plan, basis_filter, bias=bias, initialize=initialize)
+        self._soften(plan, basis_filter, bias=bias, chain=chain, initialize=initialize)

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 import torch
 from escnn.group import Representation
-from escnn.nn import EquivariantModule, FieldType, GeometricTensor
+from escnn.nn import EquivariantModule, FieldType
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import Module, Parameter
 from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
-from escnn_soft.errors import ArgumentError, DtypeError, FieldTypeError
+from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
+from escnn_soft.nn.expansion import ExpandedLayer
 from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import (
@@ -39,7 +39,7 @@ _Dense = TypeVar("_Dense", bound=Any)
 _Soft = TypeVar("_Soft", bound="SoftLayer")
 
 
-class SoftLayer(EquivariantModule):
+class SoftLayer(ExpandedLayer):
     """An escnn layer whose kernel is escnn's plus sum over levels of gain * (soft coefficients in that level).
 
     Comes before escnn's class in the bases of a concrete layer. In training mode the kernel is expanded at each
@@ -52,16 +52,11 @@ class SoftLayer(EquivariantModule):
         level_logits: parameters of a ``Learned`` softness, the kernel's levels and then the bias's; else None.
     """
 
-    _kernel_name: str
-    """escnn's name of the expanded kernel."""
-
     soft_weights: Parameter
     soft_bias: Parameter | None
-    weights: Parameter
     bias: Parameter | None
     level_logits: Parameter | None
     bias_expansion: Tensor
-    expanded_bias: Tensor | None
     _basisexpansion: BlocksBasisExpansion
 
     # ------------------------------------------------------------------ construction
@@ -93,12 +88,7 @@ class SoftLayer(EquivariantModule):
             self._bias_transform = fibre_transform(out_type.gspace, [trivial], out_type.representations, chain)
             if self._bias_transform.breaking.dim:
                 self.soft_bias = Parameter(self.weights.new_zeros(self._bias_transform.breaking.dim))
-        # escnn registers the expanded kernel as a buffer. Here it is a cache, and no buffer: AveragedModel pairs the
-        # buffers of a model in training with those of its average in evaluation.
-        for name in (self._kernel_name, "expanded_bias"):
-            self._buffers.pop(name, None)
-            self.__dict__[name] = None
-        self._cached: tuple[object, ...] | None = None
+        self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         self._policy = policy
         self.register_parameter("level_logits", None)
@@ -229,7 +219,7 @@ class SoftLayer(EquivariantModule):
     def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
         """The certificate of an expanded kernel and bias."""
 
-    # ------------------------------------------------------------------ expansion and its cache
+    # ------------------------------------------------------------------ expansion
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
         """The kernel and bias that the parameters stand for, differentiably.
@@ -258,92 +248,6 @@ class SoftLayer(EquivariantModule):
     def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
         """escnn's own kernel and bias."""
         return super().expand_parameters()
-
-    def forward(self, input: GeometricTensor) -> GeometricTensor:
-        """Apply the layer.
-
-        Args:
-            input: a field of type ``in_type``, in the layer's dtype unless autocast is on.
-
-        Returns:
-            A field of type ``out_type``.
-
-        Raises:
-            FieldTypeError: if the input's type is not ``in_type``.
-            DtypeError: if the input's dtype or device is not the layer's.
-        """
-        self._check_field(input)
-        kernel, bias = self._current_parameters()
-        return GeometricTensor(self._compute(input.tensor, kernel, bias), self.out_type)
-
-    def _check_field(self, input: object) -> None:
-        """Refuse what is not a field of type ``in_type`` in the layer's dtype and on its device."""
-        if not isinstance(input, GeometricTensor) or input.type != self.in_type:
-            got = input.type if isinstance(input, GeometricTensor) else type(input).__name__
-            remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
-            raise FieldTypeError("input.type", got, f"a GeometricTensor of type {self.in_type}", remedy)
-        x, w = input.tensor, self.weights
-        if x.device != w.device or (x.dtype != w.dtype and not torch.is_autocast_enabled(x.device.type)):
-            expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"
-            remedy = "Cast one of them: input.to(...) or layer.to(...)."
-            raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
-
-    def _current_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias for a forward pass: expanded in training, kept in evaluation."""
-        if self.training:
-            return self.expand_parameters()
-        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
-            with torch.no_grad():
-                return self.expand_parameters()
-        if self._functional():
-            return self.expand_parameters()
-        self._refresh()
-        return getattr(self, self._kernel_name), self.expanded_bias
-
-    def _functional(self) -> bool:
-        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
-        own = self.parameters(recurse=False)
-        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
-
-    def _sharded(self) -> bool:
-        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
-        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
-
-    @abstractmethod
-    def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        """Apply an expanded kernel and bias to a tensor."""
-
-    def train(self, mode: bool = True) -> SoftLayer:
-        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            The layer.
-        """
-        # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
-        Module.train(self, mode)
-        if mode:
-            self._cached = None
-            setattr(self, self._kernel_name, None)
-            self.expanded_bias = None
-        elif not self._sharded():  # else at the first forward pass
-            self._refresh()
-        return self
-
-    def _refresh(self) -> None:
-        signature = self._signature()
-        if self._cached != signature:
-            with torch.inference_mode(False), torch.no_grad():
-                kernel, bias = self.expand_parameters()
-            setattr(self, self._kernel_name, kernel)
-            self.expanded_bias = bias
-            self._cached = signature
-
-    def _signature(self) -> tuple[object, ...]:
-        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
-        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
 
     # ------------------------------------------------------------------ state, casts, conversion
 

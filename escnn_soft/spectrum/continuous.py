@@ -14,6 +14,7 @@ from escnn.gspaces import GSpace
 from torch import Tensor
 
 from escnn_soft.spectrum.basis import KernelSpace
+from escnn_soft.spectrum.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.spectrum.circular import mirror_axis, split_frequency
 from escnn_soft.spectrum.copies import SpatialCopy
 from escnn_soft.spectrum.fibregroup import Splitting
@@ -21,6 +22,7 @@ from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.planar import PlanarGroup
+from escnn_soft.spectrum.relaxed import RelaxedSpace
 from escnn_soft.spectrum.rotations import harmonic_ladder
 from escnn_soft.spectrum.spherical import split_degree
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
@@ -140,6 +142,25 @@ class RingFunctions:
             pair = torch.stack([c * turned[:, 0] - s * turned[:, 1], s * turned[:, 0] + c * turned[:, 1]], dim=1)
         return torch.cat(values, dim=1)
 
+    def counted_from(self, axis: float) -> Tensor:
+        r"""B with phi(x) = B phi'(x), where phi' are the same functions with harmonics counted from another axis.
+
+        Args:
+            axis: angle of the other axis.
+
+        Returns:
+            An orthogonal matrix, in float64: C phi = (C B) phi'.  # shape: (S, S)
+        """
+        blocks = []
+        for h, place in zip(self.harmonics, self.slices, strict=True):
+            block = torch.eye(place.stop - place.start, dtype=torch.float64)
+            if self.dims == 2 and h.frequency:
+                angle = h.frequency * (axis - self.axis)
+                cos, sin = math.cos(angle), math.sin(angle)
+                block = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
+            blocks.append(block)
+        return torch.block_diag(*blocks)
+
     def supremum(self, radius: float = math.inf) -> float:
         r"""Upper bound on |phi(x)| over |x| <= radius.
 
@@ -197,6 +218,7 @@ def continuous_transform(
     in_representations: Sequence[Representation],
     out_representations: Sequence[Representation],
     harmonics: Sequence[Harmonic],
+    chain: Chain | None = None,
 ) -> WeightTransform:
     r"""Grade the kernels K(x) = sum over s of C_s phi_s(x) by the irreps of rho_out(g) K(g^{-1} x) rho_in(g)^{-1}.
 
@@ -205,16 +227,20 @@ def continuous_transform(
         in_representations: fields of the input, n channels in all.
         out_representations: fields of the output, m channels in all.
         harmonics: rings and frequencies of the phi_s, all different.
+        chain: subgroups, from large to small; what breaks the last is left out. None for all kernels.
 
     Returns:
         The transform between C (m, n, S) and coefficients; orthogonal, and exact for every group, as nothing is
         sampled.
 
     Raises:
+        ArgumentError: if the chain is none.
         RepresentationError: if a representation is not orthogonal.
     """
     frames = ChannelFrame.of(out_representations), ChannelFrame.of(in_representations)
-    return weight_transform(*frames, _space(gspace, tuple(harmonics)))
+    limit = gspace, tuple(harmonics)
+    space = _space(*limit) if chain is None else _relaxed_space(*limit, subgroup_chain(gspace, chain))
+    return weight_transform(*frames, space)
 
 
 @lru_cache(maxsize=64)
@@ -234,3 +260,8 @@ def _space(gspace: GSpace, harmonics: tuple[Harmonic, ...]) -> KernelSpace:
             embedded[place] = a
             copies.append(SpatialCopy(irrep, embedded, False))
     return KernelSpace(group, copies, exact=True)
+
+
+@lru_cache(maxsize=64)
+def _relaxed_space(gspace: GSpace, harmonics: tuple[Harmonic, ...], chain: SubgroupChain) -> KernelSpace:
+    return RelaxedSpace(_space(gspace, harmonics), chain)

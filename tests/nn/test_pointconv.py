@@ -14,7 +14,8 @@ import torch
 from escnn import nn
 from escnn.nn import GeometricTensor
 
-from escnn_soft import Budget, Learned, SoftR2PointConv, SoftR3PointConv
+from escnn_soft import Budget, Learned, SoftR2PointConv, SoftR3PointConv, soften
+from escnn_soft.errors import ArgumentError
 from escnn_soft.spectrum import act_on_fibres
 from escnn_soft.spectrum.circular import mirror_axis
 from escnn_soft.spectrum.groups import fibre_group
@@ -23,6 +24,7 @@ from escnn_soft.testing import randomize
 from escnn_soft.testing.conformance import ConformanceSuite, assert_close
 from escnn_soft.testing.samples import random_elements, random_features
 from tests.cases import planar, spatial
+from tests.disturbance import disturb
 from tests.processes import python
 
 NODES, EDGES = 7, 20
@@ -385,3 +387,46 @@ def test_without_torch_geometric_the_package_imports_and_the_layer_says_what_to_
     lines = printed.splitlines()
     assert len(lines) == 5
     assert all('pip install "escnn-soft[pointconv]"' in line for line in lines[:4])
+
+
+# ---------------------------------------------------------------------- subgroups
+
+SUBGROUPS = {
+    "D4 > C4": (lambda: planar("D4"), (None, 4), SoftR2PointConv),
+    "D4 tilted > mirror": (lambda: planar("D4 tilted"), (0, 1), SoftR2PointConv),
+    "D4 tilted > C2": (lambda: planar("D4 tilted"), (None, 2), SoftR2PointConv),
+    "SO(3) > octahedral": (lambda: spatial("SO(3)"), "octa", SoftR3PointConv),
+}
+
+
+@pytest.mark.parametrize("name", SUBGROUPS)
+def test_relaxed_to_a_subgroup_it_stays_exact_there_and_restricts_to_it(name) -> None:
+    make_space, subgroup, kind = SUBGROUPS[name]
+    space = make_space()
+    group = space.fibergroup
+    field = space.type(space.trivial_repr, *group.irreps()[1:3])
+    layer = kind(field, field, rings=[0.0, 1.0], sigma=[0.6, 0.7], softness=1.0, chain=[subgroup]).double()
+    disturb(layer, 1.0)
+    sub, lift, _ = group.subgroup(subgroup)
+    cert = layer.certificate()
+    kept = [lift(h) for h in sub.elements]
+    for g in kept:
+        assert cert.at(g) < 1e-7 * cert.norm  # its square is a difference of numbers of order 1
+    others = [g for g in group.testing_elements() if g not in kept]
+    assert others
+    assert max(cert.at(g) for g in others) > 0.1 * cert.norm
+    x = torch.randn(NODES, field.size, dtype=torch.float64)
+    coords = COORDS[space.dimensionality]
+    expected = layer(field(x, coords), EDGE_INDEX).tensor
+    small = layer.restrict(subgroup)
+    assert small.in_type == field.restrict(subgroup)
+    assert_close(small(small.in_type(x, coords), EDGE_INDEX).tensor, expected, 1e-10, str(subgroup))
+
+
+def test_soften_passes_a_chain_on_to_point_convolutions() -> None:
+    space = planar("D4")
+    field = space.type(space.regular_repr)
+    soft = soften(nn.R2PointConv(field, field, width=1.0, n_rings=2), 0.5, chain=[(None, 4)])
+    assert soft.chain == ((None, 4),)
+    with pytest.raises(ArgumentError, match="chain"):
+        SoftR2PointConv(field, field, width=1.0, n_rings=2, chain=[(None, 3)])
