@@ -214,6 +214,22 @@ def swin_v2() -> Module:
     return models.SwinTransformerV2(img_size=32, patch_size=2, window_size=4, num_classes=5, **WINDOWS)
 
 
+def test_a_table_of_an_unknown_grid_is_named() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    model.pos_embed = torch.nn.Parameter(torch.randn(1, 10, 4))
+    with pytest.warns(UserWarning, match="tells its token grid"):
+        soften(model, 0.0, gspace=D4)
+
+
+def test_a_model_within_another_is_known(images) -> None:
+    outer = torch.nn.Module()
+    outer.encoder = built("timm ViT")
+    outer.forward = outer.encoder.forward
+    assert [layer.name for layer in soft_status(soften(outer, 0.0, gspace=D4, on_unsupported="raise")).layers] == [
+        "encoder.pos_embed", "encoder.patch_embed.proj",
+    ]  # fmt: skip
+
+
 def test_rotary_axes_go_to_no_axes_under_eighth_turns() -> None:
     model = built("transformers DINOv3")
     with pytest.warns(UserWarning, match="permutes the rotary axes"):
@@ -268,6 +284,14 @@ def test_training_reaches_the_table(images) -> None:
     soft.eval()
     with torch.no_grad():
         assert torch.equal(output(clone, images), output(soft, images))
+
+
+@pytest.mark.parametrize("name", ["timm ViT", "timm DINOv3"])
+def test_soft_transformers_compile(name, images) -> None:
+    soft = soften(built(name), 0.5, gspace=D4)
+    with torch.no_grad():
+        compiled = torch.compile(soft, backend="eager", fullgraph=True)
+        assert torch.allclose(output(compiled, images), output(soft, images), atol=1e-5)
 
 
 def test_a_budget_bounds_kernels_only() -> None:
