@@ -1,6 +1,7 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
+from escnn_soft import metrics
 from escnn_soft.bounds import Certificate, PixelErrors, Term
 from escnn_soft.certification import (
     NetworkCertificate,
@@ -13,10 +14,13 @@ from escnn_soft.certification import (
 from escnn_soft.convert import (
     GridBreak,
     LayerStatus,
+    Position,
     SoftStatus,
+    Unreachable,
     bake,
     centre_strides,
     harden,
+    register_positions,
     register_soft,
     restrict,
     set_softness,
@@ -53,7 +57,7 @@ from escnn_soft.nn import (
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, TokenShifts, TokenTable, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -83,6 +87,7 @@ __all__ = [
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
+    "Position",
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
@@ -102,6 +107,9 @@ __all__ = [
     "SoftnessError",
     "SoftnessScheduler",
     "Term",
+    "TokenShifts",
+    "TokenTable",
+    "Unreachable",
     "WeightSpectrum",
     "__version__",
     "bake",
@@ -110,10 +118,12 @@ __all__ = [
     "certificate",
     "certify",
     "harden",
+    "metrics",
     "project_after_step",
     "projected",
     "register_action",
     "register_lipschitz",
+    "register_positions",
     "register_soft",
     "restrict",
     "set_softness",

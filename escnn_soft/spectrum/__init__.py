@@ -21,15 +21,23 @@ from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
+from escnn_soft.spectrum.rings import GradedRings, graded_rings
+from escnn_soft.spectrum.rotary import RotaryChannels, RotaryTable
+from escnn_soft.spectrum.shifts import GradedShifts, TokenShifts, graded_shifts
+from escnn_soft.spectrum.tokens import TokenTable, token_maps, token_permutations, token_spectrum
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
     "Chain",
     "FibreGroup",
     "Graded",
+    "GradedPermutation",
     "GradedPixels",
+    "GradedRings",
+    "GradedShifts",
     "GradedWeight",
     "Grid",
     "Harmonic",
@@ -39,10 +47,15 @@ __all__ = [
     "LevelEnergy",
     "PlanarGroup",
     "RingFunctions",
+    "RotaryChannels",
+    "RotaryTable",
+    "SignedPermutations",
     "SoftKernelBasis",
     "SpatialFunction",
     "SpectralGraded",
     "SubgroupId",
+    "TokenShifts",
+    "TokenTable",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -52,6 +65,9 @@ __all__ = [
     "continuous_transform",
     "fibre_group",
     "fibre_transform",
+    "graded_permutation",
+    "graded_rings",
+    "graded_shifts",
     "grid_action",
     "grid_exact",
     "kernel_transform",
@@ -62,5 +78,8 @@ __all__ = [
     "ring_functions",
     "stored_axes",
     "subgroup_chain",
+    "token_maps",
+    "token_permutations",
+    "token_spectrum",
     "without_band_limit",
 ]
