@@ -1,6 +1,7 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
+from escnn_soft import metrics
 from escnn_soft.bounds import Certificate, MatrixCertificate, PixelErrors, Term
 from escnn_soft.certification import (
     NetworkCertificate,
@@ -13,10 +14,13 @@ from escnn_soft.certification import (
 from escnn_soft.convert import (
     GridBreak,
     LayerStatus,
+    Position,
     SoftStatus,
+    Unreachable,
     bake,
     centre_strides,
     harden,
+    register_positions,
     register_soft,
     restrict,
     set_softness,
@@ -63,6 +67,8 @@ from escnn_soft.spectrum import (
     MatrixGroup,
     MatrixRepresentation,
     SoftKernelBasis,
+    TokenShifts,
+    TokenTable,
     WeightSpectrum,
     equivariant_maps,
     escnn_matrix_group,
@@ -111,6 +117,7 @@ __all__ = [
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
+    "Position",
     "ProjectedLayer",
     "RepresentationError",
     "ShapeError",
@@ -132,6 +139,9 @@ __all__ = [
     "SoftnessError",
     "SoftnessScheduler",
     "Term",
+    "TokenShifts",
+    "TokenTable",
+    "Unreachable",
     "WeightSpectrum",
     "__version__",
     "bake",
@@ -144,6 +154,7 @@ __all__ = [
     "escnn_matrix_representation",
     "harden",
     "lorentz_group",
+    "metrics",
     "orthogonal_group",
     "permutation_group",
     "project_after_step",
@@ -151,6 +162,7 @@ __all__ = [
     "proper_lorentz_group",
     "register_action",
     "register_lipschitz",
+    "register_positions",
     "register_soft",
     "restrict",
     "scalar",

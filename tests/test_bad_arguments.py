@@ -11,16 +11,18 @@ from escnn.group import directsum
 from escnn.nn import FieldType
 
 import escnn_soft as es
-from escnn_soft.spectrum import fibre_transform, pixel_permutation
+from escnn_soft.spectrum import fibre_transform, pixel_permutation, token_maps, token_spectrum
 
 PLANE = gspaces.rot2dOnR2(4)
 OTHER = gspaces.rot2dOnR2(8)
 POINT = gspaces.no_base_space(group.cyclic_group(4))
-SPACE = gspaces.octaOnR3()
+SPACE, BALL = gspaces.octaOnR3(), gspaces.rot3dOnR3()
 REG = PLANE.type(*[PLANE.regular_repr] * 2)
 VOL = SPACE.type(SPACE.trivial_repr, SPACE.irrep(1))
 O3 = es.orthogonal_group(3)
 VEC = POINT.type(POINT.regular_repr)
+IMAGES, SCORES = torch.zeros(2, 1, 5, 5), torch.zeros(2, 3)
+FLIP = es.metrics.Transformation("flip", lambda x: x.flip(-1), lambda y: y.flip(-1), lambda m: m.flip(-1))
 
 
 def conv(**arguments) -> es.SoftR2Conv:
@@ -67,6 +69,10 @@ def set_softness(value) -> None:
 
 def empty_types() -> dict:
     return {"in_type": PLANE.type(PLANE.trivial_repr), "out_type": PLANE.type(PLANE.irrep(1)), "kernel_size": 1}
+
+
+class Twice(torch.nn.Module):
+    """A class to be registered once."""
 
 
 def skewed() -> FieldType:
@@ -272,6 +278,70 @@ BAD = {
         es.ArgumentError, "which move pixels onto pixels",
     ),
     "angle beyond a half turn": (lambda: conv().certificate().within(4.0), es.ArgumentError, "angle=4.0"),
+    # vision transformers
+    "reader of no module": (lambda: es.register_positions(int), es.ArgumentError, "a subclass of torch.nn.Module but got cls=<class 'int'> .*register_positions\\(YourModel\\)"),
+    "reader of a class twice": (lambda: [es.register_positions(Twice)(iter) for _ in range(2)], es.ArgumentError, "a class without a reader but got cls=.*Register each class once"),
+    "table for another grid": (lambda: es.TokenTable((1, 10, 8), axis=1, sides=(4, 4)), es.ShapeError, r"0 entries and a 4 x 4 grid along axis 1 but got table.shape=\(1, 10, 8\) .*Name the sides"),
+    "table without the axis": (lambda: es.TokenTable((16,), axis=1, sides=(4, 4)), es.ShapeError, "along axis 1"),
+    "oblong grid of tokens": (
+        lambda: token_spectrum(PLANE, es.TokenTable((12, 8), axis=0, sides=(3, 4))), es.GridActionError, r"a square grid for C4.* but got token grid=\(3, 4\) .*half turns and mirrors",
+    ),
+    "tokens in space": (lambda: token_spectrum(SPACE, es.TokenTable((16, 8), axis=0, sides=(4, 4))), es.GSpaceError, "a gspace on the plane but got gspace=.*TokenShifts"),
+    "maps of grids by eighth turns": (lambda: token_maps(OTHER, (4, 4), (4, 4)), es.GridActionError, "a group that maps the grid of tokens to itself but got gspace='C8.*Take C_2, C_4"),
+    "shifts of offsets": (
+        lambda: token_spectrum(es.TokenShifts(), es.TokenTable((9, 8), axis=0, sides=(3, 3), offsets=True)), es.GridActionError, "turns or mirrors for a table of offsets",
+    ),
+    "shifts of nothing": (lambda: es.soften(torch.nn.Linear(3, 3), 0.0, gspace=es.TokenShifts()), es.ArgumentError, "a model with hard steerable layers but got model='Linear'"),
+    # metrics
+    "transformations of a shape": (lambda: es.metrics.transformations(4), es.ArgumentError, "a FieldType or a GSpace but got in_type=4"),
+    "transformations of two groups": (lambda: es.metrics.transformations(PLANE, OTHER), es.FieldTypeError, "a type of the group C4"),
+    "transformations by another group": (
+        lambda: es.metrics.transformations(PLANE, elements=[OTHER.fibergroup.element(2)]), es.ArgumentError, "elements of C4",
+    ),
+    "transformations of a Lie group": (
+        lambda: es.metrics.transformations(gspaces.rot2dOnR2(-1), interpolation="bicubic"), es.ArgumentError, r"infinite group SO\(2\) but got elements=None",
+    ),
+    "transformations off the grid": (
+        lambda: es.metrics.transformations(OTHER, elements=[OTHER.fibergroup.element(1)]), es.GridActionError, "Leave the element out, or pass interpolation='bicubic'",
+    ),
+    "transformations of volumes off the grid": (
+        lambda: es.metrics.transformations(BALL, elements=[BALL.fibergroup.element(np.array([0.1, 0.0, 0.0]), "EV")], interpolation="bicubic"),
+        es.GridActionError, "volumes are not resampled",
+    ),
+    "transformations with splines": (lambda: es.metrics.transformations(PLANE, interpolation="spline"), es.ArgumentError, r"one of \('bilinear', 'bicubic'\) or None"),
+    "transformation of tokens": (lambda: es.metrics.transformations(PLANE)[0].on_input(torch.zeros(2, 9, 3)), es.ShapeError, "a batch with 2 axes of pixels"),
+    "error of no model": (lambda: es.metrics.equivariance_error("vit", IMAGES, [FLIP]), es.ArgumentError, "a module or a function"),
+    "error without transformations": (lambda: es.metrics.invariance_error(torch.nn.Identity(), IMAGES, []), es.ArgumentError, "at least one Transformation"),
+    "error of a gspace's elements": (
+        lambda: es.metrics.equivariance_error(torch.nn.Identity(), IMAGES, PLANE.fibergroup.elements), es.ArgumentError, "Make them with metrics.transformations",
+    ),
+    "error of no batches": (lambda: es.metrics.equivariance_error(torch.nn.Identity(), [], [FLIP]), es.ArgumentError, "at least one sample but got batches=0"),
+    "error of a number": (lambda: es.metrics.equivariance_error(torch.nn.Identity(), 3, [FLIP]), es.ArgumentError, "a tensor or an iterable of batches"),
+    "error of two outputs": (lambda: es.metrics.equivariance_error(lambda x: (x, x), IMAGES, [FLIP]), es.ArgumentError, "a model that returns one tensor"),
+    "error of outputs of two shapes": (
+        lambda: es.metrics.equivariance_error(lambda x: x[:, :, 1:], torch.zeros(1, 1, 5, 5), es.metrics.transformations(PLANE, PLANE)), es.ShapeError, "differ in shape if the model",
+    ),
+    "change of no batches": (lambda: es.metrics.prediction_change(torch.nn.Identity(), iter([]), [FLIP]), es.ArgumentError, "a generator that was used before"),
+    "overlap of too few classes": (lambda: es.metrics.top_overlap(SCORES, SCORES), es.ShapeError, "at least k = 5 classes"),
+    "accuracy without labels": (lambda: es.metrics.accuracy(torch.nn.Identity(), SCORES, [FLIP]), es.ArgumentError, r"pairs \(inputs, targets\)"),
+    "accuracy of a single pair": (
+        lambda: es.metrics.accuracy(torch.nn.Identity(), (SCORES, torch.zeros(2)), [FLIP]), es.ArgumentError, r"\[\(x, y\)\] for a single batch",
+    ),
+    "accuracy of masks": (
+        lambda: es.metrics.accuracy(torch.nn.Identity(), [(IMAGES, torch.zeros(2, 5, 5).long())], [FLIP]), es.ShapeError, "Use segmentation_score",
+    ),
+    "segmentation with one class": (
+        lambda: es.metrics.segmentation_score(torch.nn.Identity(), [(IMAGES, torch.zeros(2, 5, 5).long())], [FLIP], classes=1), es.ArgumentError, "classes=1",
+    ),
+    "segmentation with soft masks": (
+        lambda: es.metrics.segmentation_score(torch.nn.Identity(), [(IMAGES, torch.zeros(2, 5, 5))], [FLIP], classes=2), es.ArgumentError, "masks of integers",
+    ),
+    "segmentation at another size": (
+        lambda: es.metrics.segmentation_score(torch.nn.Identity(), [(IMAGES, torch.zeros(2, 4, 5).long())], [FLIP], classes=2), es.ShapeError, "Resize the scores",
+    ),
+    "paths of other lengths": (lambda: es.metrics.displacements(torch.zeros(3, 4, 2), torch.zeros(3, 5, 2)), es.ShapeError, r"shape \(3, 5, 2\)"),
+    "rotation by a word": (lambda: es.metrics.point_rotations(["right"]), es.ArgumentError, "angles='right'"),
+    "rotation of points in space": (lambda: es.metrics.point_rotations([90])[0].on_input(torch.zeros(4, 3)), es.ShapeError, r"coordinates \(..., 2\)"),
     "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), es.FieldTypeError, "3 and 4 channels"),
     # matrix groups
     "matrix group without generators": (lambda: es.MatrixGroup.of("none"), es.ShapeError, r"one size but got sizes of the generators=\[\]"),

@@ -16,7 +16,7 @@ from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftFilter, SoftLayer, SoftMatrixLinear
 
-__all__ = ["FilteredTensor", "attach", "detach", "dials_of", "filtered_tensors"]
+__all__ = ["FilteredTensor", "attach", "detach", "dial_name", "dials_of", "filtered_tensors"]
 
 _OF_THE_LAYER = ("weight", "bias")
 """Tensors whose dial goes by the layer's own name."""
@@ -60,8 +60,21 @@ class FilteredTensor:
             raise ArgumentError("filtered tensor", f"{type(self.owner).__name__}.{self.tensor}", expected, remedy)
 
     def name(self, owner: str) -> str:
-        """What the dial is called, given the name of its module: that of the layer, or of any other tensor."""
-        return owner if self.tensor in _OF_THE_LAYER else ".".join(filter(None, (owner, self.tensor)))
+        """What the dial is called, given the name of its module."""
+        return dial_name(owner, self.tensor)
+
+
+def dial_name(owner: str, tensor: str) -> str:
+    """What a filter's dial is called: as the layer for its weight and bias, as any other tensor by itself.
+
+    Args:
+        owner: name of the module that holds the tensor.
+        tensor: the tensor's name in it.
+
+    Returns:
+        The name.
+    """
+    return owner if tensor in _OF_THE_LAYER else ".".join(filter(None, (owner, tensor)))
 
 
 def filtered_tensors(module: Module) -> tuple[FilteredTensor, ...]:

@@ -1,4 +1,4 @@
-"""Softening a whole model: escnn's layers and plain convolutions."""
+"""Softening a whole model: escnn's layers, plain convolutions, and what knows positions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch.nn import Module, Parameter
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry, structural_copy
-from escnn_soft.convert.filters import attach, filtered_tensors
+from escnn_soft.convert.filters import attach, dial_name, filtered_tensors
 from escnn_soft.convert.plain import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
+from escnn_soft.convert.positions import position_filters
 from escnn_soft.convert.registry import Options, Twin, twin_of
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import Chain, subgroup_chain
+from escnn_soft.spectrum import Chain, TokenShifts, subgroup_chain
 
 __all__ = ["soften"]
 
@@ -32,7 +33,7 @@ def soften(
     model: AnyModule,
     softness: float | Policy,
     *,
-    gspace: GSpace2D | None = None,
+    gspace: GSpace2D | TokenShifts | None = None,
     field_types: FieldTypesOf | None = None,
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy | Options] | None = None,
@@ -57,13 +58,19 @@ def soften(
     functions need nothing. What strides and poolings do to the grid is another matter: see :func:`soft_status` and
     :func:`centre_strides`.
 
+    **Vision transformers** keep positions elsewhere too: tables of the token grid, whose rows of class and register
+    tokens are left alone, tables of offsets, and rotary embeddings, under which a turn permutes the channels of queries
+    and keys. Those of timm, transformers and torchvision are known by their structure, others by
+    :func:`register_positions`. Attention and MLPs commute with permutations of tokens and need nothing. With
+    ``TokenShifts()`` for the gspace only tables of the token grid are softened, under shifts by whole patches.
+
     Mode, device, dtype, ``requires_grad``, hooks, names, attributes of yours and modules that are used twice are kept;
     nothing is drawn or initialised anew.
 
     Args:
         model: any torch module; a layer itself, perhaps.
         softness: a float in [0, 1] or a policy.
-        gspace: the group under which plain convolutions are softened, as escnn's gspace on the plane.
+        gspace: the group under which plain layers are softened, as escnn's gspace on the plane, or ``TokenShifts()``.
         field_types: input and output types of plain convolutions whose channels are not scalars, by name or shell
             pattern; their biases go through a filter too.
         filter_fn: function of a module and its name, whether to soften it; all by default.
@@ -108,18 +115,24 @@ def soften(
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
     _check_chain(chain, gspace)
-    types = types_of(model, gspace, field_types, filter_fn)
-    found = {layer: conv_filters(layer, types[layer], policy) for layer in types}
-    needed = {layer: filters for layer, filters in found.items() if filters != {}}
+    types = types_of(model, None if isinstance(gspace, TokenShifts) else gspace, field_types, filter_fn)
+    needed: dict[Module, dict[str, SoftFilter] | EscnnSoftError] = {}
+    for conv in types:
+        if (found := conv_filters(conv, types[conv], policy)) != {}:
+            needed[conv] = found
+    unsupported = _unsupported(model, filter_fn, plain=isinstance(gspace, GSpace2D))
+    if gspace is not None:
+        positions, reasons = position_filters(model, gspace, policy, filter_fn)
+        needed.update(positions)
+        unsupported.update(reasons)
     layers = names_of(model, lambda module: _can_soften(module) or module in needed, filter_fn)
     default: Options = {"softness": policy}
-    settings = settings_of(layers, _resolved(per_layer), default)
+    settings = settings_of(_dials(layers, needed), _resolved(per_layer), default)
     chains = {layer: setting.get("chain", chain) for layer, setting in settings.items() if layer not in needed}
     for layer, ids in chains.items():
         assert isinstance(layer, EquivariantModule)
         if ids is not None:  # refused here, it is no reason to leave the layer hard
             subgroup_chain(layer.in_type.gspace, ids)
-    unsupported = _unsupported(model, filter_fn, plain=gspace is not None)
     twins: dict[Module, SoftLayer] = {}
     filters: dict[Module, dict[str, SoftFilter]] = {}
     soft: SoftLayer | dict[str, SoftFilter] | EscnnSoftError
@@ -151,6 +164,15 @@ def soften(
     return model
 
 
+def _dials(layers: Mapping[Module, list[str]], filters: Mapping[Module, Any]) -> dict[Module, list[str]]:
+    """The names of the layers, and of the tensors whose dials do not go by the name of their module."""
+    tensors = {layer: found if isinstance(found := filters.get(layer), dict) else {} for layer in layers}
+    return {
+        layer: list(dict.fromkeys([*names, *(dial_name(name, tensor) for name in names for tensor in tensors[layer])]))
+        for layer, names in layers.items()
+    }
+
+
 def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> dict[str, str]:
     """Layers that no dial can be put on, with the reason."""
     reasons = {
@@ -165,7 +187,7 @@ def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> d
     return reasons
 
 
-def _check_chain(chain: Chain | None, gspace: GSpace2D | None) -> None:
+def _check_chain(chain: Chain | None, gspace: GSpace2D | TokenShifts | None) -> None:
     if chain is not None and gspace is not None:
         remedy = "Soften escnn's layers and plain ones in two calls."
         raise ArgumentError("chain", chain, "no chain where plain layers are softened (gspace is given)", remedy)

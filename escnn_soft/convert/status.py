@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch.nn import Module
+from torch.nn import Conv2d, Module
 
 from escnn_soft.convert.filters import FilteredTensor, dials_of, filtered_tensors
 from escnn_soft.convert.grid_breaks import GridBreak, possible_breaks, unfiltered
 from escnn_soft.convert.grid_watch import breaks_on
+from escnn_soft.convert.positions import unfiltered_positions
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import SubgroupId
+from escnn_soft.spectrum import GradedShifts, SubgroupId
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 
@@ -27,7 +28,8 @@ class LayerStatus:
         name: qualified name in the model; of a shared layer, the first.
         kind: name of its class, and of the tensor if it is not the weight.
         softness: its dial; None for a hard layer.
-        fields: its types in words; empty for a tensor that does not map between fields.
+        fields: its types in words; what it is for a tensor that does not map between fields, such as a table of
+            positions.
         breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
         chain: ids of the subgroups to which it relaxes; None for a hard layer, or one that relaxes altogether.
     """
@@ -74,10 +76,10 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
     """How soft each steerable layer of a model is, and how much of it breaks the symmetry by now.
 
     A model of plain layers may break the symmetry in other ways too: strided convolutions and poolings whose windows
-    are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels without a
-    filter. Without ``input_shape`` torch's own modules are listed with the sizes on which they do; with it the model is
-    run and its operations are watched (not slices, rolls and constants that depend on the position), so that only what
-    does break on this size is listed. :func:`centre_strides` mends strides.
+    are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels and tables
+    of positions without a filter. Without ``input_shape`` torch's own modules are listed with the sizes on which they
+    do; with it the model is run and its operations are watched (not slices, rolls and constants that depend on the
+    position), so that only what does break on this size is listed. :func:`centre_strides` mends strides.
 
     Args:
         model: any module.
@@ -105,13 +107,15 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
     """
     holders = names_of(model, lambda module: _is_steerable(module) or bool(filtered_tensors(module)), None)
     layers = tuple(status for module, names in holders.items() for status in _statuses(names[0], module))
-    plain = any(filtered_tensors(module) for module in holders)
+    dials = [each.filter.graded for module in holders for each in filtered_tensors(module)]
+    plain = any(not isinstance(graded, GradedShifts) for graded in dials)  # shifts by whole patches need no kernels
+    missed = (unfiltered(model) if plain else ()) + (unfiltered_positions(model) if dials else ())
     grid: tuple[GridBreak, ...] = ()
     if input_shape is not None:
         grid = breaks_on(model, input_shape)
     elif plain:
         grid = possible_breaks(model)
-    return SoftStatus(layers, (unfiltered(model) if plain else ()) + grid)
+    return SoftStatus(layers, missed + grid)
 
 
 def set_softness(
@@ -166,10 +170,9 @@ def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
 
 
 def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
-    kind = type(filtered.owner).__bases__[0].__name__  # the class before it was parametrized
-    kind = kind if filtered.tensor == "weight" else f"{kind}.{filtered.tensor}"
+    kind = _kind(filtered)
     soft_filter, types = filtered.filter, filtered.filter.types
-    fields = "" if types is None else f"{_fields(types.in_type)} -> {_fields(types.out_type)}"
+    fields = soft_filter.what if types is None else f"{_fields(types.in_type)} -> {_fields(types.out_type)}"
     energies = soft_filter.energies(filtered.value)
     breaking = sum(
         float(energy)
@@ -177,6 +180,14 @@ def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
         if level.irrep_id is None or level.sigma > 0
     )
     return LayerStatus(filtered.name(name), kind, soft_filter.softness, fields, _share(breaking, float(energies.sum())))
+
+
+def _kind(filtered: FilteredTensor) -> str:
+    owner, kind = filtered.owner, type(filtered.owner).__bases__[0].__name__  # the class before it was parametrized
+    if filtered.tensor != "weight":
+        return f"{kind}.{filtered.tensor}"
+    patches = isinstance(owner, Conv2d) and owner.kernel_size == owner.stride and max(owner.kernel_size) > 1
+    return f"{kind} (patches)" if patches else kind
 
 
 def _is_steerable(module: Module) -> bool:

@@ -59,10 +59,12 @@ class SoftFilter(Module):
         softness: a float in [0, 1] or a policy.
         like: the weight, for its device and dtype.
         types: fields between which the weight maps, where it is that of a layer between fields.
+        what: what the weight is, in words for reports, where it is none between fields.
 
     Attributes:
         graded: the levels, in float64.
         types: as given.
+        what: as given.
         level_logits: parameters of a ``Learned`` softness, one a level outside the equivariant one; else None.
 
     Raises:
@@ -84,10 +86,16 @@ class SoftFilter(Module):
     level_logits: Parameter | None
 
     def __init__(
-        self, graded: Graded, softness: float | Policy, like: Tensor, *, types: FieldTypes | None = None
+        self,
+        graded: Graded,
+        softness: float | Policy,
+        like: Tensor,
+        *,
+        types: FieldTypes | None = None,
+        what: str = "",
     ) -> None:
         super().__init__()
-        self.graded, self.types = graded, types
+        self.graded, self.types, self.what = graded, types, what
         self._like = like.detach().new_empty(0)
         self._kept: tuple[weakref.ref[Tensor], tuple[object, ...], Tensor] | None = None
         self.register_parameter("level_logits", None)

@@ -35,8 +35,13 @@ from escnn_soft.spectrum.matrix_groups import (
 )
 from escnn_soft.spectrum.matrix_representation import MatrixField, MatrixRepresentation, scalar, vector
 from escnn_soft.spectrum.matrix_spectrum import equivariant_maps, matrix_transform
+from escnn_soft.spectrum.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
+from escnn_soft.spectrum.rings import GradedRings, graded_rings
+from escnn_soft.spectrum.rotary import RotaryChannels, RotaryTable
+from escnn_soft.spectrum.shifts import GradedShifts, TokenShifts, graded_shifts
+from escnn_soft.spectrum.tokens import TokenTable, token_maps, token_permutations, token_spectrum
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
@@ -44,7 +49,10 @@ __all__ = [
     "FibreGroup",
     "Generators",
     "Graded",
+    "GradedPermutation",
     "GradedPixels",
+    "GradedRings",
+    "GradedShifts",
     "GradedWeight",
     "Grid",
     "Harmonic",
@@ -58,10 +66,15 @@ __all__ = [
     "MatrixRepresentation",
     "PlanarGroup",
     "RingFunctions",
+    "RotaryChannels",
+    "RotaryTable",
+    "SignedPermutations",
     "SoftKernelBasis",
     "SpatialFunction",
     "SpectralGraded",
     "SubgroupId",
+    "TokenShifts",
+    "TokenTable",
     "VertexShell",
     "WeightSpectrum",
     "WeightTransform",
@@ -74,6 +87,9 @@ __all__ = [
     "escnn_matrix_representation",
     "fibre_group",
     "fibre_transform",
+    "graded_permutation",
+    "graded_rings",
+    "graded_shifts",
     "grid_action",
     "grid_exact",
     "kernel_transform",
@@ -93,6 +109,9 @@ __all__ = [
     "stored_axes",
     "subgroup_chain",
     "symplectic_group",
+    "token_maps",
+    "token_permutations",
+    "token_spectrum",
     "vector",
     "without_band_limit",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import permutations, product
 
@@ -25,16 +26,17 @@ class Grid:
 
     Args:
         dims: dimension of the base space.
-        kernel_size: k.
+        kernel_size: k; or the points along each axis in the order of storage, (rows, columns) on the plane.
         dilation: spacing of the points.
 
     Attributes:
         points: coordinates (x, y, ...).  # shape: (k^dims, dims)
     """
 
-    def __init__(self, dims: int, kernel_size: int, dilation: int = 1) -> None:
-        steps = (np.arange(kernel_size) - (kernel_size - 1) / 2) * dilation
-        axes = np.meshgrid(*[-steps] * (dims - 1), steps, indexing="ij")
+    def __init__(self, dims: int, kernel_size: int | Sequence[int], dilation: int = 1) -> None:
+        sides = [kernel_size] * dims if isinstance(kernel_size, int) else kernel_size
+        steps = [(np.arange(k) - (k - 1) / 2) * dilation for k in sides]
+        axes = np.meshgrid(*(-step for step in steps[:-1]), steps[-1], indexing="ij")
         self.points: Matrix = np.stack([axis.ravel() for axis in reversed(axes)], axis=1)
 
     def permutation(self, action: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,26 +19,7 @@ from torch.nn.modules.utils import _ntuple
 from escnn_soft.errors import ArgumentError, FieldTypeError
 from escnn_soft.spectrum import act, act_on_fibres
 
-__all__ = ["Probe", "dense_kernel", "evaluated", "kernel_error", "kernel_geometry", "move_kernels", "worst_input"]
-
-
-@contextmanager
-def evaluated(module: Module) -> Iterator[None]:
-    """Evaluation mode inside, every submodule's own mode again afterwards.
-
-    Args:
-        module: the module.
-
-    Yields:
-        None.
-    """
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:  # parents first, so that the last word is each part's own
-            part.train(mode)
+__all__ = ["Probe", "dense_kernel", "kernel_error", "kernel_geometry", "move_kernels", "worst_input"]
 
 
 class Probe:
