@@ -2,7 +2,7 @@
 
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
 from escnn_soft import metrics
-from escnn_soft.bounds import Certificate, PixelErrors, Term
+from escnn_soft.bounds import Certificate, MatrixCertificate, PixelErrors, Term
 from escnn_soft.certification import (
     NetworkCertificate,
     budget,
@@ -43,8 +43,11 @@ from escnn_soft.errors import (
     SoftnessError,
 )
 from escnn_soft.nn import (
+    MatrixGate,
     SoftFilter,
     SoftLinear,
+    SoftMatrixBilinear,
+    SoftMatrixLinear,
     SoftnessScheduler,
     SoftR2Conv,
     SoftR2ConvTransposed,
@@ -57,7 +60,29 @@ from escnn_soft.nn import (
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, TokenShifts, TokenTable, WeightSpectrum
+from escnn_soft.spectrum import (
+    Level,
+    LevelEnergy,
+    MatrixElement,
+    MatrixGroup,
+    MatrixRepresentation,
+    SoftKernelBasis,
+    TokenShifts,
+    TokenTable,
+    WeightSpectrum,
+    equivariant_maps,
+    escnn_matrix_group,
+    escnn_matrix_representation,
+    lorentz_group,
+    orthogonal_group,
+    permutation_group,
+    proper_lorentz_group,
+    scalar,
+    special_orthogonal_group,
+    special_unitary_group,
+    symplectic_group,
+    vector,
+)
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -83,6 +108,11 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "LinearSchedule",
+    "MatrixCertificate",
+    "MatrixElement",
+    "MatrixGate",
+    "MatrixGroup",
+    "MatrixRepresentation",
     "MissingPackageError",
     "NetworkCertificate",
     "PixelErrors",
@@ -94,6 +124,8 @@ __all__ = [
     "SoftFilter",
     "SoftKernelBasis",
     "SoftLinear",
+    "SoftMatrixBilinear",
+    "SoftMatrixLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
     "SoftR2PointConv",
@@ -117,16 +149,28 @@ __all__ = [
     "centre_strides",
     "certificate",
     "certify",
+    "equivariant_maps",
+    "escnn_matrix_group",
+    "escnn_matrix_representation",
     "harden",
+    "lorentz_group",
     "metrics",
+    "orthogonal_group",
+    "permutation_group",
     "project_after_step",
     "projected",
+    "proper_lorentz_group",
     "register_action",
     "register_lipschitz",
     "register_positions",
     "register_soft",
     "restrict",
+    "scalar",
     "set_softness",
     "soft_status",
     "soften",
+    "special_orthogonal_group",
+    "special_unitary_group",
+    "symplectic_group",
+    "vector",
 ]

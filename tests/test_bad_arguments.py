@@ -19,6 +19,7 @@ POINT = gspaces.no_base_space(group.cyclic_group(4))
 SPACE, BALL = gspaces.octaOnR3(), gspaces.rot3dOnR3()
 REG = PLANE.type(*[PLANE.regular_repr] * 2)
 VOL = SPACE.type(SPACE.trivial_repr, SPACE.irrep(1))
+O3 = es.orthogonal_group(3)
 VEC = POINT.type(POINT.regular_repr)
 IMAGES, SCORES = torch.zeros(2, 1, 5, 5), torch.zeros(2, 3)
 FLIP = es.metrics.Transformation("flip", lambda x: x.flip(-1), lambda y: y.flip(-1), lambda m: m.flip(-1))
@@ -56,6 +57,10 @@ def kernel_basis(**arguments) -> es.SoftKernelBasis:
     rho = PLANE.irrep(1)
     given = {"gspace": PLANE, "in_repr": rho, "out_repr": rho, "sigma": 0.5, "rings": [1.0], "maximum_frequency": 2}
     return es.SoftKernelBasis(**{**given, **arguments})
+
+
+def matrix_linear(**arguments) -> es.SoftMatrixLinear:
+    return es.SoftMatrixLinear(es.vector(O3), es.vector(O3), **arguments)
 
 
 def set_softness(value) -> None:
@@ -338,6 +343,50 @@ BAD = {
     "rotation by a word": (lambda: es.metrics.point_rotations(["right"]), es.ArgumentError, "angles='right'"),
     "rotation of points in space": (lambda: es.metrics.point_rotations([90])[0].on_input(torch.zeros(4, 3)), es.ShapeError, r"coordinates \(..., 2\)"),
     "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), es.FieldTypeError, "3 and 4 channels"),
+    # matrix groups
+    "matrix group without generators": (lambda: es.MatrixGroup.of("none"), es.ShapeError, r"one size but got sizes of the generators=\[\]"),
+    "matrix group of vectors": (lambda: es.MatrixGroup.of("g", algebra=torch.ones(3, 3)), es.ShapeError, r"algebra.shape=\(3, 3\).*stacks of square"),
+    "matrix group of two sizes": (
+        lambda: es.MatrixGroup.of("g", torch.ones(1, 2, 2), torch.eye(3)[None]), es.ShapeError, r"one size but got sizes of the generators=\[2, 3\]",
+    ),
+    "matrix group singular": (lambda: es.MatrixGroup.of("g", discrete=torch.ones(1, 2, 2)), es.RepresentationError, "invertible matrices"),
+    "matrix group of size 0": (lambda: es.orthogonal_group(0), es.ArgumentError, "an integer >= 1 but got n=0"),
+    "matrix representation images": (
+        lambda: es.MatrixRepresentation.of(O3, "r", torch.zeros(2, 4, 4), torch.eye(4)[None]), es.RepresentationError, "3 algebra and 1 discrete images",
+    ),
+    "matrix representation breaks a relation": (
+        lambda: es.MatrixRepresentation.of(O3, "r", 2 * O3.generators.algebra, torch.eye(3)[None]), es.RepresentationError, r"brackets.*drho\(\[X, Y\]\)",
+    ),
+    "sum over two groups": (lambda: es.vector(O3) + es.vector(es.lorentz_group()), es.RepresentationError, r"the group O\(3\) but got other.group"),
+    "sum with a number": (lambda: es.vector(O3) + 1, es.ArgumentError, "a MatrixRepresentation but got other=1"),
+    "half a copy": (lambda: 0.5 * es.vector(O3), es.ArgumentError, "an integer >= 0 but got count=0.5"),
+    "vectors of no group": (lambda: es.vector("O(3)"), es.ArgumentError, r"a MatrixGroup but got group='O\(3\)'"),
+    "coordinates of an element": (lambda: O3.element([1.0]), es.ShapeError, "3 coordinates but got step="),
+    "generator of an element": (lambda: O3.element(1), es.ShapeError, "a number below 1, or 3 coordinates but got step=1"),
+    "matrix layer of two groups": (
+        lambda: es.SoftMatrixLinear(es.vector(O3), es.vector(es.lorentz_group())), es.RepresentationError, "one group but got groups=",
+    ),
+    "matrix layer of types": (lambda: es.SoftMatrixLinear(VEC, VEC), es.RepresentationError, "a MatrixRepresentation but got in_representation="),
+    "matrix layer's softness": (lambda: matrix_linear(softness=2), es.SoftnessError, "softness=2"),
+    "budget without a supremum": (
+        lambda: es.SoftMatrixLinear(*[es.vector(es.lorentz_group())] * 2, softness=es.Budget(0.1)), es.SoftnessError, r"O\(1,3\) has no supremum",
+    ),
+    "matrix layer's input": (lambda: matrix_linear()(torch.zeros(2, 4)), es.ShapeError, r"size 3 in the last dimension but got x.shape=\(2, 4\)"),
+    "gate's input": (lambda: es.MatrixGate(es.vector(O3))(torch.zeros(2, 3)), es.ShapeError, r"size 4 .* but got x.shape=\(2, 3\)"),
+    "gate of a type": (lambda: es.MatrixGate(VEC), es.ArgumentError, "a MatrixRepresentation but got representation="),
+    "matrix from_dense channels": (
+        lambda: es.SoftMatrixLinear.from_dense(torch.nn.Linear(3, 4), *[es.vector(O3)] * 2), es.RepresentationError, "3 and 4 channels",
+    ),
+    "matrix from_dense of escnn": (
+        lambda: es.SoftMatrixLinear.from_dense(linear(), *[es.vector(O3)] * 2), es.ArgumentError, "a Linear but got dense=",
+    ),
+    "parts that do not split": (
+        lambda: es.SoftMatrixLinear(*[es.vector(es.lorentz_group()) ** 3] * 2), es.ShapeError, "at most 3000 entries .*equivariant_maps alone",
+    ),
+    "length below 0": (lambda: matrix_linear().certificate().within(-1), es.ArgumentError, "length=-1"),
+    "conversion of a product": (
+        lambda: es.escnn_matrix_group(group.cylinder_group(1)), es.RepresentationError, r"SO\(2\), O\(2\), SO\(3\) or O\(3\) but got group=",
+    ),
 }  # fmt: skip
 
 

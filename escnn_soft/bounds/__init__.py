@@ -2,8 +2,18 @@
 
 from escnn_soft.bounds.certificate import Certificate
 from escnn_soft.bounds.execution import Execution
+from escnn_soft.bounds.matrix import MatrixCertificate
 from escnn_soft.bounds.orbit import Orbit, largest_squared_error, squared_errors
 from escnn_soft.bounds.pixels import PixelErrors
 from escnn_soft.bounds.term import Term
 
-__all__ = ["Certificate", "Execution", "Orbit", "PixelErrors", "Term", "largest_squared_error", "squared_errors"]
+__all__ = [
+    "Certificate",
+    "Execution",
+    "MatrixCertificate",
+    "Orbit",
+    "PixelErrors",
+    "Term",
+    "largest_squared_error",
+    "squared_errors",
+]

@@ -14,12 +14,15 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from escnn_soft.convert.exchange import own_class
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftFilter, SoftLayer
+from escnn_soft.nn import SoftFilter, SoftLayer, SoftMatrixLinear
 
 __all__ = ["FilteredTensor", "attach", "detach", "dial_name", "dials_of", "filtered_tensors"]
 
 _OF_THE_LAYER = ("weight", "bias")
 """Tensors whose dial goes by the layer's own name."""
+
+_DIALS = (SoftLayer, SoftMatrixLinear)
+"""Layers with a dial of their own."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,10 @@ def dials_of(model: Module, filter_fn: FilterFn | None) -> dict[Module, list[str
     Returns:
         Names by soft layer or filter; the filters of a layer's weight and bias go by the layer's name.
     """
-    holders = names_of(model, lambda m: isinstance(m, SoftLayer) or bool(filtered_tensors(m)), filter_fn)
+    holders = names_of(model, lambda m: isinstance(m, _DIALS) or bool(filtered_tensors(m)), filter_fn)
     dials: dict[Module, list[str]] = {}
     for holder, names in holders.items():
-        if isinstance(holder, SoftLayer):
+        if isinstance(holder, _DIALS):
             dials[holder] = names
         for filtered in filtered_tensors(holder):
             dials[filtered.filter] = [filtered.name(name) for name in names]

@@ -1,13 +1,17 @@
-"""Linear algebra: intertwiners, and norms with certified upper bounds; no escnn."""
+"""Linear algebra: intertwiners, null spaces, and norms with certified upper bounds; no escnn."""
 
 from escnn_soft.linalg.intertwiners import RANK_TOLERANCE, extend_orthonormal, intertwiners
 from escnn_soft.linalg.norms import convolution_norm, oversampling_factor, spectral_norm
+from escnn_soft.linalg.null_space import SINGULAR_TOLERANCE, null_space, singular_levels
 
 __all__ = [
     "RANK_TOLERANCE",
+    "SINGULAR_TOLERANCE",
     "convolution_norm",
     "extend_orthonormal",
     "intertwiners",
+    "null_space",
     "oversampling_factor",
+    "singular_levels",
     "spectral_norm",
 ]

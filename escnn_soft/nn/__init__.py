@@ -3,6 +3,9 @@
 from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.graded_kernel import graded_bias, graded_kernel
 from escnn_soft.nn.linear import SoftLinear
+from escnn_soft.nn.matrix_bilinear import SoftMatrixBilinear
+from escnn_soft.nn.matrix_gate import MatrixGate
+from escnn_soft.nn.matrix_linear import SoftMatrixLinear
 from escnn_soft.nn.pointconv import SoftPointConvolution
 from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
@@ -19,10 +22,13 @@ from escnn_soft.nn.tensor_product import SoftTensorProduct
 
 __all__ = [
     "FieldTypes",
+    "MatrixGate",
     "SoftConvolution",
     "SoftFilter",
     "SoftLayer",
     "SoftLinear",
+    "SoftMatrixBilinear",
+    "SoftMatrixLinear",
     "SoftPointConvolution",
     "SoftR2Conv",
     "SoftR2ConvTransposed",

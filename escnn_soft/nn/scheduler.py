@@ -8,6 +8,7 @@ from torch.nn import Module
 
 from escnn_soft._checks import integer
 from escnn_soft.errors import ArgumentError
+from escnn_soft.nn.matrix_linear import SoftMatrixLinear
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.nn.soft_filter import SoftFilter
 from escnn_soft.policies import Policy, Schedule, as_policy
@@ -43,7 +44,8 @@ class SoftnessScheduler:
     """
 
     def __init__(self, model: Module, schedule: Schedule, last_epoch: int = -1) -> None:
-        self.layers = [module for module in model.modules() if isinstance(module, SoftLayer | SoftFilter)]
+        kinds = SoftLayer | SoftFilter | SoftMatrixLinear
+        self.layers = [module for module in model.modules() if isinstance(module, kinds)]
         if not self.layers:
             raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Soften a layer first.")
         self.schedule = schedule

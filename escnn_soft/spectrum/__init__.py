@@ -3,8 +3,10 @@
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
 from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
+from escnn_soft.spectrum.escnn_generators import escnn_matrix_group, escnn_matrix_representation
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.generators import Generators, MatrixElement
 from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
 from escnn_soft.spectrum.grid import (
@@ -21,6 +23,18 @@ from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.spectrum.matrix_group import MatrixGroup
+from escnn_soft.spectrum.matrix_groups import (
+    lorentz_group,
+    orthogonal_group,
+    permutation_group,
+    proper_lorentz_group,
+    special_orthogonal_group,
+    special_unitary_group,
+    symplectic_group,
+)
+from escnn_soft.spectrum.matrix_representation import MatrixField, MatrixRepresentation, scalar, vector
+from escnn_soft.spectrum.matrix_spectrum import equivariant_maps, matrix_transform
 from escnn_soft.spectrum.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell
@@ -33,6 +47,7 @@ from escnn_soft.spectrum.transform import WeightTransform
 __all__ = [
     "Chain",
     "FibreGroup",
+    "Generators",
     "Graded",
     "GradedPermutation",
     "GradedPixels",
@@ -45,6 +60,10 @@ __all__ = [
     "IrrepId",
     "Level",
     "LevelEnergy",
+    "MatrixElement",
+    "MatrixField",
+    "MatrixGroup",
+    "MatrixRepresentation",
     "PlanarGroup",
     "RingFunctions",
     "RotaryChannels",
@@ -63,6 +82,9 @@ __all__ = [
     "act_on_fibres",
     "act_on_rows",
     "continuous_transform",
+    "equivariant_maps",
+    "escnn_matrix_group",
+    "escnn_matrix_representation",
     "fibre_group",
     "fibre_transform",
     "graded_permutation",
@@ -71,15 +93,25 @@ __all__ = [
     "grid_action",
     "grid_exact",
     "kernel_transform",
+    "lorentz_group",
+    "matrix_transform",
     "moves_pixels",
+    "orthogonal_group",
+    "permutation_group",
     "pixel_elements",
     "pixel_permutation",
+    "proper_lorentz_group",
     "restricted_type",
     "ring_functions",
+    "scalar",
+    "special_orthogonal_group",
+    "special_unitary_group",
     "stored_axes",
     "subgroup_chain",
+    "symplectic_group",
     "token_maps",
     "token_permutations",
     "token_spectrum",
+    "vector",
     "without_band_limit",
 ]

@@ -19,7 +19,8 @@ class Level:
 
     Attributes:
         group: escnn's group; not compared.
-        irrep_id: escnn's id of the irrep, or None for a remainder on which the group has no law.
+        irrep_id: escnn's id of the irrep, or None for a remainder on which the group has no law, and for the levels of
+            matrix groups, which are told by their violation alone.
         sigma: violation of the irrep, sqrt(tr(L^T L) / d) over its stacked generators L; 0 for the trivial irrep only.
         remainder: whether the directions lie beyond the band limit of escnn's harmonics.
         dial: place on the dial, in units of sigma: ``sigma`` itself for harmonics; ``1 + top + sigma`` for a remainder
@@ -47,7 +48,9 @@ class Level:
 
     @property
     def name(self) -> str:
-        """Readable name, e.g. ``irrep_1``, ``irrep_0 remainder``, or ``C4: irrep_1,0`` of what C_4 keeps."""
+        """Readable name, e.g. ``irrep_1``, ``irrep_0 remainder``, ``C4: irrep_1`` of what C_4 keeps, ``sigma_2.4``."""
+        if self.irrep_id is None and not self.remainder:
+            return f"sigma_{self.sigma:.4g}"
         irrep = "lawless" if self.irrep_id is None else "irrep_" + ",".join(str(part) for part in self.irrep_id)
         subgroup = f"{self.keeps}: " if self.keeps is not None and self.sigma > 0 else ""
         return f"{subgroup}{irrep} remainder" if self.remainder else f"{subgroup}{irrep}"

@@ -64,7 +64,8 @@ class Block:
         """Coefficients, (pairs of copies, D), from weights (copies_out * d_out, S, copies_in * d_in)."""
         copies_out, d_out, copies_in, d_in = self.copies
         weight = weight.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
-        return weight.reshape(copies_out * copies_in, -1) @ self.basis.dual[:, self.span].to(weight)
+        dual = self.rows.mT if self.basis.orthogonal else self.basis.dual[:, self.span]
+        return weight.reshape(copies_out * copies_in, -1) @ dual.to(weight)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,380 @@
+"""The spectrum of maps between representations of a matrix group: levels of the stacked generators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, reduce
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from escnn_soft.bounds import Orbit
+from escnn_soft.errors import RepresentationError, ShapeError
+from escnn_soft.linalg import null_space, singular_levels
+from escnn_soft.spectrum.basis import PairBasis
+from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.frame import ChannelFrame
+from escnn_soft.spectrum.generators import Generators, MatrixElement
+from escnn_soft.spectrum.levels import Level
+from escnn_soft.spectrum.matrix_group import MatrixGroup
+from escnn_soft.spectrum.matrix_representation import MatrixFactor, MatrixField, MatrixRepresentation
+from escnn_soft.spectrum.matrix_splitting import STEPS, average, intertwiner, split
+from escnn_soft.spectrum.transform import Block, WeightTransform
+
+__all__ = ["equivariant_maps", "matrix_transform"]
+
+DENSE_LIMIT = 3000
+"""Largest d_out * d_in between two irreps (or fields that are not orthogonal) whose levels are computed."""
+
+SIGMA_TOLERANCE = 1e-6
+"""Violations that differ by less, as a fraction of the largest, are one level; 0 is a level of its own."""
+
+STABLE_TOLERANCE = 1e-9
+"""Commutator of L^T L with a generator, as a fraction of the product of their norms, that counts as zero."""
+
+ROUNDING = 1e-13
+"""Rounding of a generator's action, as a fraction of what it acts on."""
+
+INVARIANT_TOLERANCE = 1e-11
+"""Entry by which a generator may move an invariant subspace, or an intertwiner fail; rounding stays below 1e-13."""
+
+_TRIVIAL: IrrepId = ("trivial",)
+"""What the equivariant level transforms under; other levels are whole eigenspaces and may hold several irreps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """An irrep, or a field that does not split because it is not orthogonal.
+
+    Attributes:
+        generators: images of the group's generators.
+        samples: an irrep's matrices of the spectrum's random elements; None for other fields.  # shape: (k, d, d)
+    """
+
+    generators: Generators
+    samples: Tensor | None
+
+    @property
+    def size(self) -> int:
+        """Its dimension."""
+        return self.generators.size
+
+
+@dataclass(frozen=True, eq=False)
+class SplitField:
+    """What :class:`ChannelFrame` asks of a field.
+
+    Attributes:
+        name: unique in the group.
+        size: number of channels.
+        irreps: ids of its pieces.
+        change_of_basis: from the pieces, one after the other, to the channels.  # shape: (size, size)
+        group: where the ids are looked up.
+    """
+
+    name: str
+    size: int
+    irreps: tuple[IrrepId, ...]
+    change_of_basis: NDArray[np.float64]
+    group: MatrixSpectrum
+
+
+class MatrixSpectrum:
+    """The pieces of a group's representations, and a graded basis of the maps between any two; one object a group.
+
+    Args:
+        group: the group.
+    """
+
+    def __init__(self, group: MatrixGroup) -> None:
+        self.group = group
+        self.pieces: list[Piece] = []
+        self.split = cache(self._split)
+        self.between = cache(self._between)
+        self._samples = cache(self._factor_samples)
+
+    def irrep(self, index: int) -> Piece:
+        """A piece by its id."""
+        return self.pieces[index]
+
+    def orbit(self, irreps: Sequence[IrrepId]) -> Orbit:
+        """No grid: levels count with the worst that an orthogonal action does, twice their norm."""
+        assert not irreps
+        return Orbit((), (), 1.0)
+
+    @cached_property
+    def _elements(self) -> tuple[MatrixElement, ...]:
+        source = torch.Generator().manual_seed(0)
+        return tuple(self.group.sample(source) for _ in range(STEPS))
+
+    def _factor_samples(self, factor: MatrixFactor) -> Tensor:
+        """Matrices of the random elements, (k, n, n)."""
+        return torch.stack([factor.generators.matrix(g) for g in self._elements])
+
+    def _field_samples(self, field: MatrixField) -> Iterator[Tensor]:
+        """Matrices of the random elements, one by one: all of them could be large."""
+        for matrices in zip(*(self._samples(factor) for factor in field.factors), strict=True):
+            yield reduce(torch.kron, matrices)
+
+    def _split(self, field: MatrixField) -> SplitField:
+        if not field.factors:
+            found = [(self._add(Piece(field.generators, torch.ones(STEPS, 1, 1, dtype=torch.float64))), torch.eye(1))]
+        elif not all(factor.generators.orthogonal for factor in field.factors):
+            found = [self._whole(field)]
+        else:
+            source = torch.Generator().manual_seed(0)
+            bases = split(field.size, self._field_samples(field), source)
+            found = [self._whole(field)]
+            if all(_maps_to_itself(field.generators, basis) for basis in bases):
+                found = self._irreps(field, bases, source)
+        found.sort(key=lambda part: part[0])
+        basis = torch.cat([columns.double() for _, columns in found], dim=1)
+        name = f"{field.name}/{self.split.cache_info().currsize}"
+        return SplitField(name, field.size, tuple((index,) for index, _ in found), basis.numpy(), self)
+
+    def _whole(self, field: MatrixField) -> tuple[int, Tensor]:
+        """A field that does not split: it is not orthogonal, or random elements mix too slowly to tell its irreps."""
+        return self._add(Piece(field.generators, None)), torch.eye(field.size)
+
+    def _irreps(self, field: MatrixField, bases: list[Tensor], source: torch.Generator) -> list[tuple[int, Tensor]]:
+        """The irreps on irreducible subspaces, each with a basis in which its matrices are the irrep's."""
+        samples: list[list[Tensor]] = [[] for _ in bases]
+        for g in self._field_samples(field):
+            for basis, own in zip(bases, samples, strict=True):
+                own.append(basis.mT @ g @ basis)
+        pieces = (
+            Piece(field.generators.restricted(b), torch.stack(own)) for b, own in zip(bases, samples, strict=True)
+        )
+        return [self._identify(piece, basis, source) for piece, basis in zip(pieces, bases, strict=True)]
+
+    def _identify(self, own: Piece, basis: Tensor, source: torch.Generator) -> tuple[int, Tensor]:
+        """The irrep that an irreducible subspace is a copy of, and a basis in which the matrices are the irrep's."""
+        assert own.samples is not None
+        for index, piece in enumerate(self.pieces):
+            if piece.size == own.size and piece.samples is not None:
+                turn = intertwiner(own.samples, piece.samples, own.size, source)
+                if turn is not None and _intertwines(own.generators, turn, piece.generators):
+                    return index, basis @ turn
+        return self._add(own), basis
+
+    def _add(self, own: Piece) -> int:
+        for index, piece in enumerate(self.pieces):
+            if piece.generators == own.generators:
+                return index
+        self.pieces.append(own)
+        return len(self.pieces) - 1
+
+    def _between(self, out_id: IrrepId, in_id: IrrepId) -> tuple[Tensor, Tensor]:
+        """Violations, ascending, and orthonormal basis maps in rows, (D,) and (D, d_out * d_in)."""
+        out_piece, in_piece = self.irrep(*out_id), self.irrep(*in_id)
+        out, into = out_piece.generators, in_piece.generators
+        size = out.size * into.size
+        if size > DENSE_LIMIT:
+            expected = f"at most {DENSE_LIMIT} entries between parts that do not split, {out.size} x {into.size} here"
+            raise ShapeError("d_out * d_in", size, expected, "Use lower tensor powers, or equivariant_maps alone.")
+        eye = torch.eye(size, dtype=torch.float64).view(size, out.size, into.size)
+        gram = _gram(out, into, eye).reshape(size, size)
+        irreps = out_piece.samples is not None and in_piece.samples is not None
+        if irreps and not _stable(gram, out, into):
+            gram = self._averaged(gram, out_piece, in_piece)
+
+        def constraint(columns: Tensor) -> Tensor:
+            maps = columns.mT.reshape(-1, out.size, into.size)
+            return torch.cat([part.flatten(1) for part in _constraints(out, into, maps)], dim=1).mT
+
+        sigmas, vectors = singular_levels(gram, constraint)
+        return sigmas, vectors.mT.contiguous()
+
+    @staticmethod
+    def _averaged(gram: Tensor, out: Piece, into: Piece) -> Tensor:
+        """L^T L averaged over the group: on each irrep then sigma^2 = tr(L^T L) / d, and eigenspaces are stable."""
+        assert out.samples is not None
+        assert into.samples is not None
+
+        def act(left: Tensor, right: Tensor) -> Callable[[Tensor], Tensor]:
+            def turn(rows: Tensor) -> Tensor:
+                return (left @ rows.reshape(-1, out.size, into.size) @ right.mT).reshape(rows.shape)
+
+            return lambda y: turn(turn(y).mT).mT
+
+        averaged = average(gram, map(act, out.samples, into.samples))
+        return (averaged + averaged.mT) / 2
+
+
+@cache
+def matrix_spectrum(group: MatrixGroup) -> MatrixSpectrum:
+    """The spectrum of a group; the same object for equal groups."""
+    return MatrixSpectrum(group)
+
+
+@cache
+def matrix_transform(
+    in_representation: MatrixRepresentation, out_representation: MatrixRepresentation
+) -> WeightTransform:
+    r"""Grade the maps W between two representations by the singular values of the stacked generators.
+
+        L W = [drho_out(X_a) W - W drho_in(X_a);  rho_out(h_b) W rho_in(h_b)^-1 - W]
+
+    A level is a whole eigenspace of L^T L, all generators jointly; level 0 is the equivariant maps. Between orthogonal
+    representations both sides split into irreps first, so that the largest problem is that of two irreps, and L^T L
+    is averaged over the group where its generators do not form an invariant set: every level is stable under the
+    group and sigma^2 = tr(L^T L) / d on each irrep. Otherwise only ||L W|| <= sigma ||W|| holds: the dial is one of
+    first order, exact at 0.
+
+    Args:
+        in_representation: of the input, n channels.
+        out_representation: of the output, m channels.
+
+    Returns:
+        The transform between matrices (m, n, 1) and coefficients; orthogonal.
+
+    Raises:
+        RepresentationError: if the representations belong to different groups.
+        ShapeError: if two parts that do not split are too large.
+    """
+    check_groups_agree(in_representation, out_representation)
+    spectrum = matrix_spectrum(in_representation.group)
+    frame_out, frame_in = (_frame(spectrum, rho) for rho in (out_representation, in_representation))
+    pairs = [
+        (spectrum.between(out_id, in_id), (copies_out, d_out, copies_in, d_in))
+        for out_id, copies_out, d_out in frame_out.irreps
+        for in_id, copies_in, d_in in frame_in.irreps
+    ]
+    places = _levels([sigmas for (sigmas, _), _ in pairs])
+    blocks, dims, values = [], torch.zeros(len(places), dtype=torch.long), torch.tensor(places, dtype=torch.float64)
+    for (sigmas, rows), copies in pairs:
+        level = torch.searchsorted(values, sigmas, right=True) - 1
+        blocks.append(Block(PairBasis(rows, (), True), slice(0, len(rows)), rows, level, copies))
+        dims += copies[0] * copies[2] * torch.bincount(level, minlength=len(places))
+    levels = tuple(
+        Level(in_representation.group, _TRIVIAL if sigma == 0 else None, sigma, False, sigma, dim)
+        for sigma, dim in zip(places, dims.tolist(), strict=True)
+    )
+    row_levels = torch.cat([block.level for block in blocks])
+    # of its group a transform hands on what budgets ask of it, an orbit
+    graded = cast("FibreGroup", spectrum)
+    return WeightTransform(graded, frame_out, frame_in, 1, tuple(blocks), row_levels, levels, True)
+
+
+def equivariant_maps(in_representation: MatrixRepresentation, out_representation: MatrixRepresentation) -> Tensor:
+    r"""An orthonormal basis of the equivariant maps, matrix-free: no size limit, no splitting, any group.
+
+    Conjugate gradients with L^T L, which is applied generator by generator, give the joint null space.
+
+    Args:
+        in_representation: of the input, n channels.
+        out_representation: of the output, m channels.
+
+    Returns:
+        Orthonormal maps W with rho_out(g) W = W rho_in(g); float64.  # shape: (dim, m, n)
+
+    Raises:
+        RepresentationError: if the representations belong to different groups.
+
+    Example:
+        >>> from escnn_soft.spectrum.matrix_groups import orthogonal_group
+        >>> from escnn_soft.spectrum.matrix_representation import vector
+        >>> V = vector(orthogonal_group(3))
+        >>> equivariant_maps(V**2, V**2).shape  # traces, identity and transposition
+        torch.Size([3, 9, 9])
+    """
+    check_groups_agree(in_representation, out_representation)
+    bands, n = [], in_representation.size
+    for out_field in out_representation.multiplicities:
+        for in_field in in_representation.multiplicities:
+            shape = out_field.size, in_field.size
+
+            def gram(columns: Tensor, out: MatrixField = out_field, into: MatrixField = in_field) -> Tensor:
+                maps = columns.mT.reshape(-1, out.size, into.size)
+                return _gram(out.generators, into.generators, maps).flatten(1).mT
+
+            maps = null_space(gram, shape[0] * shape[1]).mT.reshape(-1, *shape)
+            bands += [
+                torch.nn.functional.pad(maps, (j, n - j - shape[1], i, out_representation.size - i - shape[0]))
+                for i in _offsets(out_representation, out_field)
+                for j in _offsets(in_representation, in_field)
+            ]
+    return torch.cat(bands)
+
+
+def check_groups_agree(in_representation: MatrixRepresentation, out_representation: MatrixRepresentation) -> None:
+    """Refuse what are not two representations of one group."""
+    for name, rho in (("in_representation", in_representation), ("out_representation", out_representation)):
+        if not isinstance(rho, MatrixRepresentation):
+            raise RepresentationError(name, rho, "a MatrixRepresentation", "Build one, e.g. with vector(group).")
+    if in_representation.group != out_representation.group:
+        names = in_representation.group.name, out_representation.group.name
+        raise RepresentationError("groups", names, "one group", "Build both representations from the same group.")
+
+
+def _frame(spectrum: MatrixSpectrum, rho: MatrixRepresentation) -> ChannelFrame:
+    parts = {field: spectrum.split(field) for field in rho.multiplicities}
+    return ChannelFrame.of([parts[field] for field in rho.fields])
+
+
+def _levels(sigmas: Sequence[Tensor]) -> list[float]:
+    """The distinct violations, ascending; 0 comes first where it occurs."""
+    values = torch.cat(list(sigmas)).unique()
+    apart = values.diff() > SIGMA_TOLERANCE * values[-1]
+    apart |= values[:-1] == 0  # whatever violates anything is not equivariant, however little it is
+    return values[torch.cat([apart.new_ones(1), apart])].tolist()
+
+
+def _constraints(out: Generators, into: Generators, maps: Tensor) -> list[Tensor]:
+    """L W, one stack (k, d_out, d_in) a generator."""
+    parts = [x @ maps - maps @ y for x, y in zip(out.algebra, into.algebra, strict=True)]
+    inverses = torch.linalg.inv(into.discrete)
+    return parts + [h @ maps @ k - maps for h, k in zip(out.discrete, inverses, strict=True)]
+
+
+def _gram(out: Generators, into: Generators, maps: Tensor) -> Tensor:
+    """L^T L W, (k, d_out, d_in)."""
+    total, inverses = torch.zeros_like(maps), torch.linalg.inv(into.discrete)
+    for x, y in zip(out.algebra, into.algebra, strict=True):
+        part = x @ maps - maps @ y
+        total += x.mT @ part - part @ y.mT
+    for h, k in zip(out.discrete, inverses, strict=True):
+        part = h @ maps @ k - maps
+        total += h.mT @ part @ k.mT - part
+    return total
+
+
+def _maps_to_itself(generators: Generators, basis: Tensor) -> bool:
+    """Whether the span of orthonormal columns is stable under all generators, to rounding."""
+    return _intertwines(generators, basis, generators.restricted(basis))
+
+
+def _intertwines(left: Generators, a: Tensor, right: Generators) -> bool:
+    """Whether rho(X) A = A psi(X) for all generators, to rounding."""
+    defects = (left.algebra @ a - a @ right.algebra, left.discrete @ a - a @ right.discrete)
+    return all(bool((defect.abs() <= INVARIANT_TOLERANCE).all()) for defect in defects)
+
+
+def _stable(gram: Tensor, out: Generators, into: Generators) -> bool:
+    """Whether L^T L commutes with the group, tested on random maps rather than with matrices of its size."""
+    source = torch.Generator().manual_seed(0)
+    w = torch.randn(3, out.size, into.size, dtype=torch.float64, generator=source)
+
+    def apply(maps: Tensor) -> Tensor:
+        return (maps.flatten(1) @ gram).view(maps.shape)
+
+    parts, moved = _constraints(out, into, w), _constraints(out, into, apply(w))
+    floor = float(w.norm()) * ROUNDING  # where a generator moves nothing there is only rounding
+    return all(
+        float((apply(part) - other).norm()) <= float(gram.norm()) * (STABLE_TOLERANCE * float(part.norm()) + floor)
+        for part, other in zip(parts, moved, strict=True)
+    )
+
+
+def _offsets(rho: MatrixRepresentation, wanted: MatrixField) -> list[int]:
+    """Where each copy of a field starts."""
+    offsets, position = [], 0
+    for field in rho.fields:
+        if field == wanted:
+            offsets.append(position)
+        position += field.size
+    return offsets
