@@ -22,6 +22,7 @@ from escnn_soft.convert import (
     harden,
     register_positions,
     register_soft,
+    restrict,
     set_softness,
     soft_status,
     soften,
@@ -36,6 +37,7 @@ from escnn_soft.errors import (
     FieldTypeError,
     GridActionError,
     GSpaceError,
+    MissingPackageError,
     RepresentationError,
     ShapeError,
     SoftnessError,
@@ -46,14 +48,16 @@ from escnn_soft.nn import (
     SoftnessScheduler,
     SoftR2Conv,
     SoftR2ConvTransposed,
+    SoftR2PointConv,
     SoftR3Conv,
     SoftR3ConvTransposed,
     SoftR3IcoConv,
     SoftR3IcoConvTransposed,
+    SoftR3PointConv,
     SoftTensorProduct,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import Level, LevelEnergy, TokenShifts, TokenTable, WeightSpectrum
+from escnn_soft.spectrum import Level, LevelEnergy, SoftKernelBasis, TokenShifts, TokenTable, WeightSpectrum
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
@@ -79,6 +83,7 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "LinearSchedule",
+    "MissingPackageError",
     "NetworkCertificate",
     "PixelErrors",
     "Policy",
@@ -87,13 +92,16 @@ __all__ = [
     "RepresentationError",
     "ShapeError",
     "SoftFilter",
+    "SoftKernelBasis",
     "SoftLinear",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
+    "SoftR2PointConv",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
+    "SoftR3PointConv",
     "SoftStatus",
     "SoftTensorProduct",
     "SoftnessError",
@@ -117,6 +125,7 @@ __all__ = [
     "register_lipschitz",
     "register_positions",
     "register_soft",
+    "restrict",
     "set_softness",
     "soft_status",
     "soften",

@@ -10,7 +10,8 @@ escnn finds Clebsch-Gordan coefficients and irrep decompositions numerically, as
   It is seeded for the length of each call and then put back, so that no coefficient depends on what else was drawn or
   computed before.
 
-What escnn has cached on disk before stays as it is.
+escnn keeps on disk what it has found. What it found before it was mended is a matter of chance too, so what it finds
+now goes to a folder of its own beside that.
 
 And ``deepcopy`` of a layer in space raises ``AttributeError``: its gspace holds a dictionary whose keys are group
 elements, and copying one on the way round a cycle asks for its hash before it has its group. Elements never change, so
@@ -21,10 +22,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from escnn.group import GroupElement, _clebsh_gordan, _numerical
+from escnn.group import GroupElement, _clebsh_gordan, _numerical, irrep
 
 _SEED = 0  # of the group elements escnn samples
 
@@ -44,6 +46,8 @@ def _seeded(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+for _memory in (_clebsh_gordan.cache, irrep.cache):
+    _memory.store_backend.location = str(Path(_memory.store_backend.location) / "mended")
 _numerical.randomized_svd = None
 _numerical.compute_irrep_embeddings_general = _seeded(_numerical.compute_irrep_embeddings_general)
 _clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_tensor)

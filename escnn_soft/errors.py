@@ -12,6 +12,7 @@ __all__ = [
     "FieldTypeError",
     "GSpaceError",
     "GridActionError",
+    "MissingPackageError",
     "RepresentationError",
     "ShapeError",
     "SoftnessError",
@@ -77,3 +78,15 @@ class AliasedBasisError(ArgumentError):
 
 class BasisFilterError(ArgumentError):
     """A basis filter does not act on rings and frequencies alone."""
+
+
+class MissingPackageError(EscnnSoftError, RuntimeError):
+    """An optional package is needed that is not installed.
+
+    Args:
+        user: what needs it.
+    """
+
+    def __init__(self, user: str) -> None:
+        remedy = 'Install it: pip install "escnn-soft[pointconv]".'
+        super().__init__("torch_geometric", None, f"torch_geometric, on which {user} is built,", remedy)

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from escnn.group.groups import ico, octa
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import _stored_filters
 
 from benchmarks._torchvision import make_torchvision_importable
@@ -12,6 +13,8 @@ from escnn_soft.testing import register_profiles
 
 torch.set_num_threads(1)
 make_torchvision_importable()  # for timm, transformers and lightning
+for built in (ico._build_ico_irrep_picklable, octa._build_octa_irrep_picklable):
+    built._verbose = 0  # or escnn prints in the middle of a doctest
 register_profiles()  # HYPOTHESIS_PROFILE=thorough make test
 
 

@@ -11,7 +11,7 @@ from escnn.group import directsum
 from escnn.nn import FieldType
 
 import escnn_soft as es
-from escnn_soft.spectrum import fibre_transform, pixel_permutation
+from escnn_soft.spectrum import fibre_transform, pixel_permutation, token_maps, token_spectrum
 
 PLANE = gspaces.rot2dOnR2(4)
 OTHER = gspaces.rot2dOnR2(8)
@@ -44,12 +44,30 @@ def linear(**arguments) -> es.SoftLinear:
     return es.SoftLinear(**{"in_type": VEC, "out_type": VEC, **arguments})
 
 
+def points(**arguments) -> es.SoftR2PointConv:
+    return es.SoftR2PointConv(**{"in_type": REG, "out_type": REG, "width": 1.0, "n_rings": 2, **arguments})
+
+
+def on_graph(x, edges=((0, 1), (1, 0))) -> None:
+    points(initialize=False)(x, torch.tensor(edges))
+
+
+def kernel_basis(**arguments) -> es.SoftKernelBasis:
+    rho = PLANE.irrep(1)
+    given = {"gspace": PLANE, "in_repr": rho, "out_repr": rho, "sigma": 0.5, "rings": [1.0], "maximum_frequency": 2}
+    return es.SoftKernelBasis(**{**given, **arguments})
+
+
 def set_softness(value) -> None:
     conv().softness = value
 
 
 def empty_types() -> dict:
     return {"in_type": PLANE.type(PLANE.trivial_repr), "out_type": PLANE.type(PLANE.irrep(1)), "kernel_size": 1}
+
+
+class Twice(torch.nn.Module):
+    """A class to be registered once."""
 
 
 def skewed() -> FieldType:
@@ -78,6 +96,22 @@ BAD = {
     "softness None": (lambda: linear(softness=None), es.SoftnessError, "a policy but got softness=None"),
     "softness set to NaN": (lambda: set_softness(math.nan), es.SoftnessError, "softness=nan"),
     "softness positional": (lambda: es.SoftLinear(VEC, VEC, True, "blocks", False, True, 0.5), TypeError, "positional"),
+    # chain
+    "chain bare": (lambda: conv(chain=2), es.ArgumentError, r"a list of subgroup ids from large to small but got chain=2 .*Write chain=\[id\]"),
+    "chain text": (lambda: conv(chain="octa"), es.ArgumentError, r"chain='octa' \(type=str\)"),
+    "chain empty": (lambda: linear(chain=[]), es.ArgumentError, r"got chain=\[\]"),
+    "chain unhashable": (lambda: conv(chain=[[None, 2]]), es.ArgumentError, "with tuples, not lists"),
+    "chain of no subgroup": (lambda: conv(chain=[3]), es.ArgumentError, r"knows no subgroup 3 of C4\) but got chain=\(3,\)"),
+    "chain of another group": (lambda: transposed(chain=[(None, 2)]), es.ArgumentError, r"knows no subgroup \(None, 2\) of C4"),
+    "chain upside down": (lambda: linear(chain=[1, 2]), es.ArgumentError, "one is not inside 1.*inside the one before"),
+    "chain in space": (lambda: conv3(chain=["dodeca"]), es.ArgumentError, "knows no subgroup 'dodeca' of Octahedral"),
+    "chain transposed in space": (lambda: transposed3(chain=[4]), es.ArgumentError, "knows no subgroup 4 of Octahedral"),
+    "chain of from_hard": (lambda: es.SoftR2Conv.from_hard(nn.R2Conv(REG, REG, 3), chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "chain of from_dense": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(4, 4), VEC, VEC, chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "chain of a product": (lambda: es.SoftTensorProduct(REG, REG, chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "soften to no subgroup": (lambda: es.soften(nn.R2Conv(REG, REG, 3), 0.5, chain=[3]), es.ArgumentError, "knows no subgroup 3"),
+    "restrict to no subgroup": (lambda: conv().restrict(3), es.ArgumentError, "to which escnn can restrict.*got subgroup=3"),
+    "restrict no layer": (lambda: es.restrict(torch.nn.Conv2d(8, 8, 3), 2), es.ArgumentError, "a EquivariantModule but got layer="),
     "exponential text": (lambda: es.Exponential("0.5"), es.SoftnessError, "softness='0.5'"),
     "cutoff negative": (lambda: es.Cutoff(-1), es.SoftnessError, r"number in \[0, inf\] but got bound=-1 .*largest violation"),
     "cutoff NaN": (lambda: es.Cutoff(math.nan), es.SoftnessError, "bound=nan"),
@@ -170,6 +204,43 @@ BAD = {
     "from_dense uneven same": (
         lambda: es.SoftR2Conv.from_dense(torch.nn.Conv2d(8, 8, 4, padding="same"), REG, REG), es.ArgumentError, "conv.padding='same'",
     ),
+    # points
+    "points softness": (lambda: points(softness=1.5), es.SoftnessError, "softness=1.5"),
+    "points in a volume": (lambda: points(in_type=VOL, out_type=VOL), es.GSpaceError, "a GSpace2D"),
+    "points and groups": (lambda: points(groups=2), es.ArgumentError, "1, as in escnn but got groups=2"),
+    "points without rings": (lambda: points(width=None, n_rings=None), es.ArgumentError, "either rings, or width and n_rings"),
+    "points with rings twice": (lambda: points(rings=[1.0]), es.ArgumentError, "either rings, or width and n_rings"),
+    "points without width": (lambda: points(width=None), es.ArgumentError, "either rings, or width and n_rings"),
+    "points of width 0": (lambda: points(width=0.0), es.ArgumentError, "a number > 0 but got width=0.0"),
+    "points and no ring": (lambda: points(n_rings=0), es.ArgumentError, "n_rings=0"),
+    "points and equal rings": (
+        lambda: points(width=None, n_rings=None, rings=[1.0, 1.0]), es.ArgumentError, r"different radii >= 0 but got rings=\[1.0, 1.0\]",
+    ),
+    "points and widths": (lambda: points(sigma=[0.1]), es.ArgumentError, r"one per ring but got sigma=\[0.1\]"),
+    "points and width of rings": (lambda: points(sigma=-1.0), es.ArgumentError, "sigma=-1.0"),
+    "points cut-off": (lambda: points(frequencies_cutoff=2), es.ArgumentError, "a function of the radius but got frequencies_cutoff=2"),
+    "points filter on irreps": (lambda: points(basis_filter=lambda a: a["in_irrep"] == (0,)), es.BasisFilterError, "asks for 'in_irrep'"),
+    "points without a basis": (
+        lambda: points(in_type=PLANE.type(PLANE.trivial_repr), out_type=PLANE.type(PLANE.irrep(1)), frequencies_cutoff=0.0),
+        es.EmptyBasisError, "Add rings, raise frequencies_cutoff",
+    ),
+    "points from a grid": (lambda: es.SoftR2PointConv.from_hard(nn.R2Conv(REG, REG, 3)), es.ArgumentError, "a R2PointConv"),
+    "points from_hard with another cut-off": (
+        lambda: es.SoftR2PointConv.from_hard(nn.R2PointConv(REG, REG, width=1.0, n_rings=2, frequencies_cutoff=1.0)),
+        es.ArgumentError, "Pass the frequencies_cutoff",
+    ),
+    "points in an image": (lambda: on_graph(REG(torch.zeros(1, 8, 3, 3))), es.ArgumentError, "coordinates of the nodes but got x.coords=None"),
+    "points and edges": (lambda: on_graph(REG(torch.zeros(2, 8), torch.zeros(2, 2)), (0, 1)), es.ShapeError, r"\(2, edges\)"),
+    "points and dtype": (lambda: on_graph(REG(torch.zeros(2, 8).double(), torch.zeros(2, 2))), es.DtypeError, "Cast one of them"),
+    "points of another shape": (lambda: points().evaluate_output_shape((2, 3)), es.ArgumentError, r"\(nodes, 8\)"),
+    "points of negative radius": (lambda: points().certificate(-1.0), es.ArgumentError, "radius=-1.0 .*longest edge"),
+    # bases of kernels
+    "kernels on a point": (lambda: kernel_basis(gspace=POINT), es.GSpaceError, "on the plane or in space"),
+    "kernels without rings": (lambda: kernel_basis(rings=[]), es.ArgumentError, r"rings=\[\]"),
+    "kernels and widths": (lambda: kernel_basis(sigma=[0.1, 0.2]), es.ArgumentError, "one per ring"),
+    "kernels of negative frequency": (lambda: kernel_basis(maximum_frequency=-1), es.ArgumentError, "maximum_frequency=-1"),
+    "kernels that are left out": (lambda: kernel_basis(filter=lambda _: False), es.ArgumentError, "a filter that keeps something"),
+    "kernels at points of space": (lambda: kernel_basis().sample(torch.zeros(4, 3)), es.ShapeError, r"shape \(points, 2\)"),
     # policies
     "budget below 0": (lambda: es.Budget(-0.1), es.SoftnessError, r"number in \[0, 2\] but got eta=-0.1 .*largest relative error"),
     "budget of a word": (lambda: es.Budget("small"), es.SoftnessError, "eta='small'"),
@@ -202,6 +273,20 @@ BAD = {
         es.ArgumentError, "which move pixels onto pixels",
     ),
     "angle beyond a half turn": (lambda: conv().certificate().within(4.0), es.ArgumentError, "angle=4.0"),
+    # vision transformers
+    "reader of no module": (lambda: es.register_positions(int), es.ArgumentError, "a subclass of torch.nn.Module but got cls=<class 'int'> .*register_positions\\(YourModel\\)"),
+    "reader of a class twice": (lambda: [es.register_positions(Twice)(iter) for _ in range(2)], es.ArgumentError, "a class without a reader but got cls=.*Register each class once"),
+    "table for another grid": (lambda: es.TokenTable((1, 10, 8), axis=1, sides=(4, 4)), es.ShapeError, r"0 entries and a 4 x 4 grid along axis 1 but got table.shape=\(1, 10, 8\) .*Name the sides"),
+    "table without the axis": (lambda: es.TokenTable((16,), axis=1, sides=(4, 4)), es.ShapeError, "along axis 1"),
+    "oblong grid of tokens": (
+        lambda: token_spectrum(PLANE, es.TokenTable((12, 8), axis=0, sides=(3, 4))), es.GridActionError, r"a square grid for C4.* but got token grid=\(3, 4\) .*half turns and mirrors",
+    ),
+    "tokens in space": (lambda: token_spectrum(SPACE, es.TokenTable((16, 8), axis=0, sides=(4, 4))), es.GSpaceError, "a gspace on the plane but got gspace=.*TokenShifts"),
+    "maps of grids by eighth turns": (lambda: token_maps(OTHER, (4, 4), (4, 4)), es.GridActionError, "a group that maps the grid of tokens to itself but got gspace='C8.*Take C_2, C_4"),
+    "shifts of offsets": (
+        lambda: token_spectrum(es.TokenShifts(), es.TokenTable((9, 8), axis=0, sides=(3, 3), offsets=True)), es.GridActionError, "turns or mirrors for a table of offsets",
+    ),
+    "shifts of nothing": (lambda: es.soften(torch.nn.Linear(3, 3), 0.0, gspace=es.TokenShifts()), es.ArgumentError, "a model with hard steerable layers but got model='Linear'"),
     # metrics
     "transformations of a shape": (lambda: es.metrics.transformations(4), es.ArgumentError, "a FieldType or a GSpace but got in_type=4"),
     "transformations of two groups": (lambda: es.metrics.transformations(PLANE, OTHER), es.FieldTypeError, "a type of the group C4"),

@@ -68,7 +68,9 @@ def cold_bases(tmp_path_factory):
         _, messages = process.communicate(timeout=300)
         assert process.returncode == 0, messages
     for folder in folders:
-        assert list(folder.rglob("_clebsh_gordan_tensor/*/output.pkl")), "the cache was not redirected, so not cold"
+        found = list(folder.rglob("_clebsh_gordan_tensor/*/output.pkl"))
+        assert found, "the cache was not redirected, so not cold"
+        assert all("mended" in path.parts for path in found), "coefficients found before the mending would be used"
     return [{name: np.load(folder / f"{name}.npy") for name in LAYERS} for folder in folders]
 
 

@@ -1,8 +1,9 @@
 """What is known of a layer's equivariance error: exact values, certified upper bounds, and how they are composed."""
 
-from escnn_soft.bounds.certificate import Certificate, Term
+from escnn_soft.bounds.certificate import Certificate
 from escnn_soft.bounds.execution import Execution
 from escnn_soft.bounds.orbit import Orbit, largest_squared_error, squared_errors
 from escnn_soft.bounds.pixels import PixelErrors
+from escnn_soft.bounds.term import Term
 
 __all__ = ["Certificate", "Execution", "Orbit", "PixelErrors", "Term", "largest_squared_error", "squared_errors"]

@@ -6,70 +6,19 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from escnn_soft._checks import number
 from escnn_soft.bounds.execution import Execution
-from escnn_soft.bounds.orbit import Orbit, largest_squared_error
+from escnn_soft.bounds.orbit import largest_squared_error
 from escnn_soft.bounds.pixels import PixelErrors
+from escnn_soft.bounds.symmetry import Symmetry
+from escnn_soft.bounds.term import Term
 from escnn_soft.errors import ArgumentError
 
-__all__ = ["Certificate", "Symmetry", "Term"]
-
-IrrepId = tuple[Any, ...]
-
-
-class Symmetry(Protocol):
-    """What a certificate asks of a group."""
-
-    @property
-    def curve(self) -> tuple[Any, ...]:
-        """Elements to draw a profile at: all of a finite group."""
-
-    def matrix(self, irrep: IrrepId, element: Any) -> Tensor:
-        """psi(g) in float64, (d, d)."""
-
-    def check(self, element: Any) -> None:
-        """Refuse what is not an element of the group."""
-
-    def is_identity(self, element: Any) -> bool:
-        """Whether the element is the group's identity."""
-
-    def rate(self, irrep: IrrepId) -> float:
-        """Least upper bound of ||psi(g) - I|| / angle over the rotations g."""
-
-    def orbit(self, irreps: Sequence[IrrepId]) -> Orbit:
-        """The irreps on a grid that certifies a supremum."""
-
-
-@dataclass(frozen=True)
-class Term:
-    r"""The part of a certificate that one irrep contributes.
-
-    Attributes:
-        irrep: escnn's id of the irrep; None for a remainder on which the group has no law.
-        sigma: violation of the irrep.
-        energy: ||W_lambda||^2 = tr M_lambda.
-        gram: M_lambda, the sum of w w^T over the coefficient vectors w of the irrep; empty without a law.
-    """
-
-    irrep: IrrepId | None
-    sigma: float
-    energy: float
-    gram: tuple[tuple[float, ...], ...] = field(repr=False)
-
-    @property
-    def matrix(self) -> Tensor:
-        """The Gram matrix, (d, d)."""
-        return torch.tensor(self.gram, dtype=torch.float64)
-
-    @property
-    def name(self) -> str:
-        """Readable name, e.g. ``irrep_1``."""
-        return "lawless" if self.irrep is None else "irrep_" + ",".join(str(part) for part in self.irrep)
+__all__ = ["Certificate"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +40,9 @@ class Certificate:
     Attributes:
         terms: one an irrep that occurs, the trivial one first.
         level: ``grid`` if the statements are exact for the layer as it runs; ``continuous`` if they are those of the
-            continuous kernel that is sampled.
-        reason: why the level is ``continuous``; empty otherwise.
+            continuous kernel that is sampled; ``points`` if they are those of a continuous kernel that is evaluated at
+            points, which move with the group: exact too.
+        reason: why the level is not ``grid``; empty otherwise.
         assumptions: what the numbers rest on.
         bias: certificate of the bias, None without one.
 
@@ -224,7 +174,7 @@ class Certificate:
         elements that move pixels onto pixels are covered, for inputs that :meth:`refusal` accepts.
         """
         worst = self.scale * self.execution.worst_error_norm
-        return min(worst, self.execution.frobenius_factor * self.sup) if self.level == "grid" else worst
+        return min(worst, self.execution.frobenius_factor * self.sup) if self.level != "continuous" else worst
 
     def operator_at(self, element: Any) -> float:
         """As :attr:`operator`, for one element that is covered.

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from escnn.group import GroupElement
 from escnn.nn import FieldType, GeometricTensor
+from numpy.typing import NDArray
 from torch import Tensor
 
-from escnn_soft.spectrum import act, act_on_fibres, grid_action, moves_pixels
+from escnn_soft.spectrum import act, act_on_fibres, moves_pixels, stored_axes
 
 __all__ = ["Action", "is_permutation"]
+
+Matrix = NDArray[np.float64]
 
 TOLERANCE = 1e-6
 """Deviation below which a matrix counts as orthogonal, as the identity or as a permutation: some of escnn's
@@ -48,10 +51,15 @@ class Action:
         """The same elements on fields of another type of the same gspace."""
         return Action(self.elements, field_type, self.pixels and field_type.gspace.dimensionality > 0)
 
-    def matrix(self, row: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    def matrix(self, row: int) -> Matrix:
         """rho(g) on the channels."""
         assert self.type is not None
         return np.asarray(self.type.representation(self.elements[row]))
+
+    def blocks(self, row: int) -> list[Matrix]:
+        """The different blocks of which rho(g) consists, one for each representation that occurs."""
+        assert self.type is not None
+        return [np.asarray(rho(self.elements[row])) for rho in self.type._unique_representations]
 
     def fixes_channels(self) -> bool:
         """Whether every field is trivial, so that channels stay as they are."""
@@ -78,22 +86,20 @@ class Action:
         """
         if self.elements[row] is None or self.fixes_channels():
             return 0.0
-        assert self.type is not None
-        matrix, unit = self.matrix(row), torch.finfo(dtype).eps / 2
-        size = max(rho.size for rho in self.type.representations)
-        if is_permutation(matrix, signed=True):
-            stray = float(np.abs(matrix - np.rint(matrix)).max())
+        blocks, unit = self.blocks(row), torch.finfo(dtype).eps / 2
+        size = max(len(block) for block in blocks)
+        if all(is_permutation(block, signed=True) for block in blocks):
+            stray = max(float(np.abs(block - np.rint(block)).max()) for block in blocks)
             return size * stray + (2 * unit if stray else 0.0)
         return (size + 4) * size**0.5 * unit
 
-    def motion(self, row: int) -> tuple[bool, tuple[int, ...]]:
-        """Whether the axes (height, width) are swapped, and the axes along which windows have to lie symmetrically."""
+    def motion(self, row: int) -> tuple[tuple[int, int], ...]:
+        """Axes of pixels that move, each with the axis that takes its place; windows have to be centred and alike."""
         element = self.elements[row]
         if self.type is None or not self.pixels or element is None:
-            return False, ()
-        matrix = grid_action(self.type.gspace, element)
-        swaps = bool(matrix[0, 0] == 0)
-        return swaps, tuple(axis for axis, sign in ((0, matrix[1, 1]), (1, matrix[0, 0])) if swaps or sign < 0)
+            return ()
+        axes = enumerate(stored_axes(self.type.gspace, element))
+        return tuple((axis, source) for axis, (source, sign) in axes if source != axis or sign < 0)
 
     def agrees(self, field_type: FieldType) -> bool:
         """Whether a field of some type is transformed in the same way."""
@@ -120,10 +126,8 @@ class Action:
             if np.abs(basis.T @ basis - np.eye(rho.size)).max() > TOLERANCE:
                 return f"representation {rho.name!r} is not orthogonal, so lengths are not kept"
         element = self.elements[row]
-        if self.pixels and self.type.gspace.dimensionality != 2:
-            return f"fields on a {self.type.gspace.dimensionality}-dimensional base space are not covered"
         if self.pixels and (element is None or not moves_pixels(self.type.gspace, element)):
-            return "the element does not map the pixel grid to itself: the image would have to be interpolated"
+            return "the element does not map the pixel grid to itself: it would have to be interpolated"
         return None
 
     def concatenated(self, others: Sequence[Action]) -> Action | None:
@@ -141,9 +145,7 @@ class Action:
         )
 
 
-def is_permutation(
-    matrix: np.ndarray[tuple[int, int], np.dtype[np.float64]], *, signed: bool = False, tolerance: float = TOLERANCE
-) -> bool:
+def is_permutation(matrix: Matrix, *, signed: bool = False, tolerance: float = TOLERANCE) -> bool:
     """Whether a square matrix moves coordinates, up to signs if wanted.
 
     Args:

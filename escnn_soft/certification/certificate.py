@@ -120,12 +120,12 @@ class NetworkCertificate:
             "certified": self.certified,
             "relative": _finite(self.relative),
             "lipschitz": _finite(self.lipschitz),
-            "worst": None if self.worst is None else str(self.worst),
+            "worst": None if self.worst is None else name_of(self.worst),
             "terms": [
                 {key: _finite(v) if isinstance(v, float) else v for key, v in asdict(term).items()}
                 for term in self.terms
             ],
-            "covered": {str(g): list(values) for g, values in zip(self.covered, self.samples, strict=True)},
+            "covered": {name_of(g): list(values) for g, values in zip(self.covered, self.samples, strict=True)},
             "not_covered": [list(pair) for pair in self.not_covered],
             "output": self.output,
             "assumptions": list(self.assumptions),
@@ -136,7 +136,9 @@ class NetworkCertificate:
         what = f"{self.bound:.3g}" if self.certified else "none: not covered"
         lines = [f"NetworkCertificate: ||f(g x) - g f(x)|| <= {what}"]
         if self.certified:
-            lines[0] += f" (relative {self.relative:.2g}) at {self.worst}; Lipschitz constant {self.lipschitz:.3g}"
+            lines[0] += (
+                f" (relative {self.relative:.2g}) at {name_of(self.worst)}; Lipschitz constant {self.lipschitz:.3g}"
+            )
         if self.terms:
             width = max(len(term.layer) for term in self.terms)
             lines.append(f"  {'layer':{width}}  {'kind':10} {'from':8} {'own error':>10} {'factor':>9} {'share':>10}")
@@ -151,6 +153,11 @@ class NetworkCertificate:
 
 EVERY = "every element"
 """Stands for all elements of an infinite group at once."""
+
+
+def name_of(element: GroupElement | str | None) -> str:
+    """The name of an element on one line; escnn writes rotations in space as matrices."""
+    return " ".join(str(element).split())
 
 
 def check_elements(elements: object) -> Sequence[GroupElement]:
@@ -168,5 +175,5 @@ def _finite(value: float) -> float | None:
 
 
 def _names(elements: Sequence[GroupElement | str]) -> str:
-    names = [str(g) for g in elements]
+    names = [name_of(g) for g in elements]
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "") if names else "nothing"

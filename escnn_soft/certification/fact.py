@@ -18,14 +18,14 @@ class Linear:
 
     Attributes:
         source: what is known about its input.
-        kernel: in double precision.  # shape: (out, in, height, width)
+        kernel: in double precision.  # shape: (out, in, *sizes)
         stride: per axis.
         fresh: numbers of the terms that it added itself.
     """
 
     source: Fact
     kernel: Tensor
-    stride: tuple[int, int]
+    stride: tuple[int, ...]
     fresh: tuple[int, ...]
 
 

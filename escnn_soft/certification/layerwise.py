@@ -239,7 +239,7 @@ def _spread(rule: Rule, call: Call, fact: Fact, bound: Tensor) -> tuple[dict[int
     if scales is None or fact.linear is None:
         return terms, constant
     linear = fact.linear
-    joint = convolution_norm(linear.kernel * scales[:, None, None, None], linear.stride)
+    joint = convolution_norm(linear.kernel * scales.view(-1, *[1] * (linear.kernel.ndim - 1)), linear.stride)
     for key in terms.keys() - set(linear.fresh):
         # a term may be smaller than what the linear map makes of it at worst: it was measured
         folded = amplified(linear.source.terms[key], joint)

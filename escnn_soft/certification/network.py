@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from escnn_soft._checks import instance
 from escnn_soft.certification.action import Action
 from escnn_soft.certification.assembly import assembled, void
-from escnn_soft.certification.certificate import EVERY, NetworkCertificate, check_elements
+from escnn_soft.certification.certificate import EVERY, NetworkCertificate, check_elements, name_of
 from escnn_soft.certification.fact import Fact
 from escnn_soft.certification.guard import Run, compare, preserved, unrepeated
 from escnn_soft.certification.layerwise import ROUNDING
@@ -52,14 +52,14 @@ def certify(
     only refuses and changes no bound, whatever ``lookahead`` is; where all elements of an infinite group are bounded at
     once, no single one is run.
 
-    Covered are escnn's modules on planes and feature vectors, soft layers, residual sums, concatenations, and plain
-    torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
+    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and
+    plain torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
 
     Args:
         model: the network, its batch norms and dropouts in evaluation mode.
         x: a batch of inputs; for a plain tensor the model needs an ``in_type``.
-        elements: the group elements asked for. By default all of a finite group; on the plane those that move pixels
-            onto pixels; for infinite groups without a base space every element at once.
+        elements: the group elements asked for. By default all of a finite group; on the plane and in space those that
+            move pixels onto pixels; for infinite groups without a base space every element at once.
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
             weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
             Every step costs a call of the layers concerned for each element. None: nothing is measured, so that the
@@ -86,7 +86,7 @@ def certify(
     _check_mode(model)
     asked = None if elements is None else check_elements(elements)
     rows, notes = _rows(field.type, asked)
-    ledger = Ledger(tuple(EVERY if g is None else str(g) for g in rows), len(field.tensor))
+    ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor))
     tensor = field.tensor.detach().clone()
     action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
     with torch.inference_mode(False), torch.no_grad():
@@ -145,12 +145,12 @@ def _rows(
                 remedy = "Take elements of x.type.fibergroup."
                 raise ArgumentError("elements", str(element), f"elements of {space.fibergroup}", remedy)
         return tuple(asked), []
-    if space.dimensionality == 2:
+    if space.dimensionality > 0:
         elements = tuple(pixel_elements(space))
         everything = space.fibergroup.elements
         if everything is not None and len(everything) == len(elements):
             return elements, []
-        why = f"elements of {space.fibergroup} that do not move pixels onto pixels: images would be interpolated"
+        why = f"elements of {space.fibergroup} that do not move pixels onto pixels: they would be interpolated"
         return elements, [("input", why)]
     return (None,) if space.fibergroup.elements is None else tuple(space.fibergroup.elements), []
 

@@ -123,8 +123,9 @@ def _reduced(operation: Operation) -> Outcome | str:
 
 def _pooled_to_points(operation: Operation) -> Outcome | str:
     size = operation.argument(1, "output_size")
-    if size not in (1, (1, 1), [1, 1]) or operation.tracked[0].ndim != 4:
-        return "torch.adaptive_avg_pool2d as a function to more than one pixel: use escnn's module"
+    dims = int(operation.name[-2])
+    if size not in (1, (1,) * dims, [1] * dims) or operation.tracked[0].ndim != dims + 2:
+        return f"torch.{operation.name} as a function to more than one pixel: use escnn's module"
     count = operation.tracked[0][0, 0].numel()
     return Outcome((1 / math.sqrt(count),), operation.action, 2.0 * count + 4.0)
 
@@ -242,4 +243,5 @@ _RULES: dict[str, Callable[[Operation], Outcome | str]] = {
     "__getitem__": _selected,
     "linear": _linear,
     "adaptive_avg_pool2d": _pooled_to_points,
+    "adaptive_avg_pool3d": _pooled_to_points,
 }

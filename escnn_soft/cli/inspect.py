@@ -6,13 +6,12 @@ import argparse
 import math
 from fnmatch import fnmatchcase
 
-import torch
 from escnn.nn import EquivariantModule, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.certification import certificate, certify
-from escnn_soft.cli.models import UsageError, add_model, built
+from escnn_soft.cli.models import UsageError, add_model, built, parse_shape, random_input
 from escnn_soft.convert import soft_status
 from escnn_soft.nn import SoftLayer
 
@@ -37,7 +36,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         --at-most is exceeded.""",
     )
     add_model(check)
-    check.add_argument("--shape", type=_shape, metavar="N,C,H,W", help="shape of a random input of the network")
+    check.add_argument("--shape", type=parse_shape, metavar="N,C,H,W", help="shape of a random input of the network")
     check.add_argument("--seed", type=int, default=0, metavar="N", help="of the random input (default: %(default)s)")
     limit = "largest relative error that passes (default: any that is covered)"
     check.add_argument("--at-most", type=_limit, default=math.inf, metavar="E", help=limit)
@@ -77,24 +76,12 @@ def _certify(options: argparse.Namespace) -> int:
 
 def _input(model: Module, shape: tuple[int, ...], seed: int) -> Tensor | GeometricTensor:
     """A random input of the network, with its field type if it has one."""
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    if not isinstance(model, EquivariantModule):
-        return x
-    if len(shape) < 2 or shape[1] != model.in_type.size:
-        raise UsageError(f"the network's inputs have {model.in_type.size} channels: --shape N,{model.in_type.size},...")
-    return model.in_type(x)
+    x = random_input(model, shape, seed)
+    return model.in_type(x) if isinstance(model, EquivariantModule) else x
 
 
 def _soft_layers(model: Module) -> dict[str, SoftLayer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, SoftLayer)}
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    """An argparse type: positive whole numbers with commas between."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"expected positive whole numbers such as 1,3,33,33 but got {text!r}")
-    return tuple(int(part) for part in parts)
 
 
 def _limit(text: str) -> float:

@@ -23,6 +23,9 @@ __all__ = ["build_parser", "main"]
 _EXTRAS = ("matplotlib", "mlxtend", "tqdm")
 """What the demo needs beyond the library's own dependencies."""
 
+_PACKAGES = ("safetensors", "onnx", "onnxscript", "onnxruntime")
+"""What some formats need beyond them."""
+
 _DEMO = """Train one small steerable digit classifier strict (softness 0), soft and unconstrained (softness 1), on real
 MNIST digits whose rotation symmetry is partly broken, and write a page that compares them. The full run takes about
 three minutes on two cores, --quick well under one."""
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         does not exist, 130 after Ctrl-C. A wrong command line exits with 2 by itself, ``--help`` with 0.
 
     Raises:
-        ModuleNotFoundError: if something is missing that is not one of the demo's extras.
+        ModuleNotFoundError: if something is missing that is neither one of the demo's extras nor a format's package.
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
@@ -50,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except ModuleNotFoundError as error:
-        if error.name == "safetensors":
-            return _fail("this checkpoint needs safetensors, which is not installed: pip install safetensors")
+        if error.name in _PACKAGES:
+            return _fail(f"this format needs {error.name}, which is not installed: pip install {error.name}")
         if options.command != "demo" or (error.name or "").partition(".")[0] not in _EXTRAS:
             raise
         return _fail(f'the demo needs {error.name}, which is not installed: pip install "escnn-soft[demo]"')

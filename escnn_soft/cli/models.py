@@ -10,6 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from escnn.nn import EquivariantModule
 from torch import Tensor
 from torch.nn import Module
 
@@ -18,7 +19,18 @@ from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.nn import SoftLayer
 from escnn_soft.policies import Budget, Cutoff, Policy, as_policy
 
-__all__ = ["UsageError", "add_model", "built", "parse_factory", "parse_setting", "parse_softness", "read", "write"]
+__all__ = [
+    "UsageError",
+    "add_model",
+    "built",
+    "parse_factory",
+    "parse_setting",
+    "parse_shape",
+    "parse_softness",
+    "random_input",
+    "read",
+    "write",
+]
 
 _REMEDY = "Write it with safetensors.torch.save_file, or torch.save(model.state_dict(), file)."
 
@@ -65,6 +77,14 @@ def parse_setting(text: str) -> tuple[str, Policy]:
     return name, parse_softness(softness)
 
 
+def parse_shape(text: str) -> tuple[int, ...]:
+    """An argparse type: positive whole numbers with commas between."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected positive whole numbers such as 1,3,33,33 but got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
 def built(options: argparse.Namespace) -> Module:
     """The network that the command line names, in evaluation mode.
 
@@ -100,7 +120,29 @@ def built(options: argparse.Namespace) -> Module:
         model = soften(model, softness)
     if options.checkpoint is not None:
         _load(model, options.checkpoint)
-    return model.eval()
+    with torch.no_grad():  # escnn's own layers would keep their expanded kernels with the graph
+        return model.eval()
+
+
+def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """A random input of a network, in the dtype of its parameters.
+
+    Args:
+        model: the network.
+        shape: of the input, batch and channels first.
+        seed: of the input.
+
+    Returns:
+        Standard normal numbers.
+
+    Raises:
+        UsageError: if the network's field type has another number of channels.
+    """
+    if isinstance(model, EquivariantModule) and (len(shape) < 2 or shape[1] != model.in_type.size):
+        size = model.in_type.size
+        raise UsageError(f"the network's inputs have {size} channels: --shape N,{size},...")
+    dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def read(path: Path) -> dict[str, Tensor]:

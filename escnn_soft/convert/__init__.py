@@ -8,6 +8,7 @@ from escnn_soft.convert.grid_breaks import GridBreak
 from escnn_soft.convert.harden import bake, harden
 from escnn_soft.convert.positions import Position, Unreachable, register_positions
 from escnn_soft.convert.registry import register_soft
+from escnn_soft.convert.restrict import restrict
 from escnn_soft.convert.soften import soften
 from escnn_soft.convert.status import LayerStatus, SoftStatus, set_softness, soft_status
 
@@ -22,6 +23,7 @@ __all__ = [
     "harden",
     "register_positions",
     "register_soft",
+    "restrict",
     "set_softness",
     "soft_status",
     "soften",

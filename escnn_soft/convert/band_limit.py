@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from escnn.nn import EquivariantModule
 
 from escnn_soft.convert.registry import Options
 from escnn_soft.nn.escnn_basis import pair_blocks
-from escnn_soft.nn.rings import kept_harmonics
+from escnn_soft.nn.point_rings import harmonics_at_points
+from escnn_soft.nn.rings import exactly, kept_harmonics
+from escnn_soft.spectrum import Harmonic
 
-__all__ = ["band_limits", "kept_in_basis"]
+__all__ = ["band_limits", "band_limits_at_points", "kept_in_basis"]
 
 Kept = frozenset[tuple[float, float, int]]
 """Radius, width and frequency of harmonics."""
@@ -27,6 +29,10 @@ def kept_in_basis(layer: EquivariantModule) -> Kept:
         The triples.
     """
     elements = (attributes for _, block in pair_blocks(layer.basisexpansion) for attributes in block.get_basis_info())
+    return _triples(elements)
+
+
+def _triples(elements: Iterable[dict[str, Any]]) -> Kept:
     return frozenset((a["radius"], a["sigma"], a["irrep:frequency"]) for a in elements)
 
 
@@ -42,18 +48,29 @@ def band_limits(layer: EquivariantModule) -> Iterator[Options]:
     Yields:
         ``frequencies_cutoff`` and ``basis_filter``, as far as they are not the defaults.
     """
-    kept = kept_in_basis(layer)
     default = kept_harmonics(layer.kernel_size, None, layer._rings, layer._sigma, layer.dilation, None, layer.d)
+    yield from _guesses(kept_in_basis(layer), default)
+
+
+def band_limits_at_points(layer: EquivariantModule) -> Iterator[Options]:
+    """As :func:`band_limits`, for convolutions over points.
+
+    Args:
+        layer: a convolution of escnn's over points.
+
+    Yields:
+        ``frequencies_cutoff`` and ``basis_filter``, as far as they are not the defaults.
+    """
+    default = harmonics_at_points(
+        frequencies_cutoff=None, rings=layer._rings, sigma=layer._sigma, width=None, n_rings=None, basis_filter=None,
+        dims=layer.d,
+    )  # fmt: skip
+    yield from _guesses(_triples(layer.basissampler.get_basis_info()), default)
+
+
+def _guesses(kept: Kept, default: Sequence[Harmonic]) -> Iterator[Options]:
     if kept <= {(h.radius, h.width, h.frequency) for h in default}:  # then as many weights means the same basis
         yield {}
-    cutoff = _cutoff({radius: max(j for r, _, j in kept if r == radius) for radius, _, _ in kept})
+    cutoff, basis_filter = exactly(kept)
     yield {"frequencies_cutoff": cutoff}
-    yield {"frequencies_cutoff": cutoff, "basis_filter": _filter(kept)}
-
-
-def _cutoff(highest: dict[float, int]) -> Callable[[float], float]:
-    return lambda radius: highest.get(radius, 0)
-
-
-def _filter(kept: Kept) -> Callable[[dict[str, Any]], bool]:
-    return lambda attributes: (attributes["radius"], attributes["sigma"], attributes["irrep:frequency"]) in kept
+    yield {"frequencies_cutoff": cutoff, "basis_filter": basis_filter}

@@ -8,7 +8,7 @@ from torch.nn import AvgPool2d, Conv2d, MaxPool2d, Module
 from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._checks import instance
-from escnn_soft.convert.exchange import structural_copy
+from escnn_soft.convert.exchange import own_class, structural_copy
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.centred import CentredAvgPool2d, CentredConv2d, CentredMaxPool2d, CentredSameConv2d
@@ -70,9 +70,9 @@ def centre_strides(model: AnyModule, *, filter_fn: FilterFn | None = None, inpla
         centred = _centred_class(layer)
         assert centred is not None
         if is_parametrized(layer):
-            content = {k: v for k, v in vars(type(layer)).items() if k not in ("__dict__", "__weakref__")}
-            centred = type(type(layer).__name__, (centred,), content)
-        layer.__class__ = centred
+            own_class(layer, centred)
+        else:
+            layer.__class__ = centred
     return model
 
 

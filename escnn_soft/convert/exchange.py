@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from escnn.kernels import KernelBasis
 from escnn.nn import FieldType
 from torch.nn import Module
+from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["become", "carry", "structural_copy"]
+__all__ = ["become", "carry", "own_class", "structural_copy"]
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
@@ -30,7 +31,23 @@ def structural_copy(model: AnyModule) -> AnyModule:
     memo: dict[int, Any] = {id(kept): kept for kept in _shared(model)}
     # escnn's own layers keep kernels with their graph in evaluation mode
     memo.update((id(b), b.detach().clone()) for b in model.buffers() if not b.is_leaf)
-    return copy.deepcopy(model, memo)
+    replica = copy.deepcopy(model, memo)
+    for module in replica.modules():
+        own_class(module)
+    return replica
+
+
+def own_class(module: Module, base: type[Module] | None = None) -> None:
+    """Give a parametrized module a class of its own: torch's is shared with copies, and changes with each of them.
+
+    Args:
+        module: any module; nothing happens to one that is not parametrized.
+        base: another class to extend than before; None for the same.
+    """
+    if is_parametrized(module):
+        cls = type(module)
+        content = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+        module.__class__ = type(cls.__name__, cls.__bases__ if base is None else (base,), content)
 
 
 def become(old: Module, new: Module) -> None:

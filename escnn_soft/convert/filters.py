@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
+from escnn_soft.convert.exchange import own_class
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftFilter, SoftLayer
@@ -42,10 +43,18 @@ class FilteredTensor:
         return parametrizations[self.tensor].original
 
     @property
-    def alone(self) -> bool:
-        """Whether nothing else parametrizes the tensor."""
+    def value(self) -> Tensor:
+        """The tensor as the module uses it, filtered."""
+        with torch.no_grad():
+            return getattr(self.owner, self.tensor)
+
+    def check_alone(self) -> None:
+        """Refuse a tensor that something else parametrizes too."""
         parametrizations: Any = self.owner.parametrizations
-        return len(parametrizations[self.tensor]) == 1
+        if len(parametrizations[self.tensor]) > 1:
+            expected = "a tensor that only its filter parametrizes"
+            remedy = "Take off the other parametrizations first, with torch.nn.utils.parametrize."
+            raise ArgumentError("filtered tensor", f"{type(self.owner).__name__}.{self.tensor}", expected, remedy)
 
     def name(self, owner: str) -> str:
         """What the dial is called, given the name of its module."""
@@ -111,12 +120,12 @@ def attach(owner: Module, tensor: str, soft_filter: SoftFilter) -> None:
         tensor: the tensor's name in it.
         soft_filter: the filter.
     """
-    _own_class(owner)
+    own_class(owner)
     register_parametrization(owner, tensor, soft_filter, unsafe=True)  # it keeps shape and dtype: nothing to check
 
 
 def detach(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], model: Module, *, keep: bool) -> None:
-    """Take filters off, and leave values in the place of the tensors.
+    """Take filters off tensors that nothing else parametrizes, and leave values in their place.
 
     Args:
         filtered: the tensors.
@@ -124,19 +133,11 @@ def detach(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], model: 
         model: the model that holds them.
         keep: whether to write into the Parameter objects themselves, where no other layer needs their old values, or to
             make new ones.
-
-    Raises:
-        ArgumentError: if something else parametrizes a tensor; nothing is changed then.
     """
-    for each in filtered:
-        if not each.alone:
-            expected = "a tensor that only its filter parametrizes"
-            remedy = "Take off the other parametrizations first, with torch.nn.utils.parametrize."
-            raise ArgumentError(f"{type(each.owner).__name__}.{each.tensor}", each.owner, expected, remedy)
     writable = _writable(filtered, values, model) if keep else set()
     for each, value in zip(filtered, values, strict=True):
         original = each.original
-        _own_class(each.owner)
+        own_class(each.owner)
         remove_parametrizations(each.owner, each.tensor, leave_parametrized=False)
         if id(original) in writable:
             with torch.no_grad():
@@ -159,11 +160,3 @@ def _writable(filtered: Sequence[FilteredTensor], values: Sequence[Tensor], mode
     return {
         key for key, same in results.items() if users[key] == len(same) and all(torch.equal(same[0], v) for v in same)
     }
-
-
-def _own_class(module: Module) -> None:
-    """Give a parametrized module a class of its own: torch's is shared with copies, and changes with each of them."""
-    if is_parametrized(module):
-        cls = type(module)
-        content = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
-        module.__class__ = type(cls.__name__, cls.__bases__, content)

@@ -23,7 +23,9 @@ AnyModule = TypeVar("AnyModule", bound=Module)
 _SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
 _SOFT_ATTRIBUTES = frozenset({
     "_transform", "_bias_transform", "_gains", "_bias_gains",
-    "_in_representations", "_out_representations", "_harmonics", "_policy", "_strict", "_cached", "_precision",
+    "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
+    "_in_representations", "_out_representations", "_harmonics", "_policy", "_chain", "_strict", "_cached",
+    "_precision",
 })  # fmt: skip
 
 
@@ -96,15 +98,16 @@ def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool =
     if not filtered:
         remedy = "Use soften with a gspace, or check filter_fn; soft layers of escnn's have export()."
         raise ArgumentError("model", type(model).__name__, "a model with filters", remedy)
-    with torch.no_grad():
-        values = [each.filter(each.original).clone() for each in filtered]
-    detach(filtered, values, model, keep=inplace)
+    detach(filtered, [each.value.clone() for each in filtered], model, keep=inplace)
     return model
 
 
 def _filtered(model: Module, filter_fn: FilterFn | None) -> list[FilteredTensor]:
     holders = names_of(model, lambda module: bool(filtered_tensors(module)), filter_fn)
-    return [each for holder in holders for each in filtered_tensors(holder)]
+    filtered = [each for holder in holders for each in filtered_tensors(holder)]
+    for each in filtered:
+        each.check_alone()
+    return filtered
 
 
 def _hard(soft: Module) -> EquivariantModule:
@@ -115,6 +118,7 @@ def _hard(soft: Module) -> EquivariantModule:
     caches = {soft._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
     left_out = _SOFT_ATTRIBUTES | caches
     vars(hard).update((name, value) for name, value in vars(soft).items() if name not in left_out)
+    vars(hard).update(soft._hard_attributes(cls))
     hard._parameters = {name: p for name, p in soft._parameters.items() if name not in _SOFT_PARAMETERS}
     hard._buffers = {name: buffer for name, buffer in soft._buffers.items() if name not in caches}
     hard._non_persistent_buffers_set = soft._non_persistent_buffers_set.difference(caches)

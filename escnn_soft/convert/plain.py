@@ -55,7 +55,7 @@ def types_of(
         remedy = "Use gspaces.rot2dOnR2, flipRot2dOnR2, ..."
         raise GSpaceError("gspace", gspace, "a gspace on the plane", remedy)
     layers = names_of(model, lambda module: _is_plain(module) and unfilterable(module) is None, filter_fn)
-    given = settings_of(layers, _checked(gspace, field_types), None)
+    given = settings_of(layers, _checked(gspace, field_types), None, "field_types")
     scalar = cache(lambda channels: gspace.type(*[gspace.trivial_repr] * channels))  # slow for many channels
     types = {}
     for layer, pair in given.items():

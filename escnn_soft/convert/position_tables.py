@@ -28,12 +28,11 @@ def absolute_tables(module: Module) -> Iterator[Position]:
         The tables that it holds, or whose grid it knows.
     """
     sides = _sides(module)
-    if sides is None:
-        return
-    for holder in (module, getattr(module, "encoder", None)):  # torchvision's knows its grid, its encoder has the table
+    # torchvision's model knows its grid, its encoder has the table
+    for holder in (module,) if sides is None else (module, getattr(module, "encoder", None)):
         for name in _ABSOLUTE:
             table = getattr(holder, name, None)
-            if isinstance(table, Embedding):
+            if isinstance(table, Embedding) and sides is not None:
                 yield Position(table, "weight", "position table", _table(tuple(table.weight.shape), sides))
             elif isinstance(table, Parameter) and isinstance(holder, Module):
                 yield Position(holder, name, "position table", _table(tuple(table.shape), sides))
@@ -60,7 +59,9 @@ def _pair(size: object) -> tuple[int, int] | None:
     return (int(size[0]), int(size[1])) if isinstance(size, tuple | list) and len(size) == 2 else None
 
 
-def _table(shape: tuple[int, ...], sides: tuple[int, int]) -> TokenTable | Unreachable:
+def _table(shape: tuple[int, ...], sides: tuple[int, int] | None) -> TokenTable | Unreachable:
+    if sides is None or len(shape) < 2:
+        return Unreachable("a table of a module that tells its token grid; tell it with register_positions")
     if len(shape) == 4 and shape[1:3] == sides:  # one axis for rows, one for columns
         return TokenTable(shape, 1, sides)
     axis, before = len(shape) - 2, shape[-2] - sides[0] * sides[1]
@@ -105,15 +106,16 @@ def patch_merging(module: Module) -> Iterator[Position]:
     Yields:
         The weights of its projection and of its norm.
     """
-    reduction, norm, dim = (getattr(module, name, None) for name in ("reduction", "norm", "dim"))
-    if not (isinstance(reduction, Linear) and isinstance(dim, int) and reduction.in_features == 4 * dim):
+    reduction, norm = getattr(module, "reduction", None), getattr(module, "norm", None)
+    if "PatchMerging" not in type(module).__name__ or not isinstance(reduction, Linear):
         return
-    place = TokenTable((reduction.out_features, 4, dim), 1, (2, 2), by_columns=True)
+    width = reduction.in_features // 4
+    place = TokenTable((reduction.out_features, 4, width), 1, (2, 2), by_columns=True)
     yield Position(reduction, "weight", "patch merging", place)
-    for tensor in ("weight", "bias"):
-        values = norm._parameters.get(tensor) if isinstance(norm, LayerNorm) else None
-        if values is not None and values.shape == (4 * dim,):
-            yield Position(norm, tensor, "patch merging", TokenTable((4, dim), 0, (2, 2), by_columns=True))
+    if isinstance(norm, LayerNorm) and norm.normalized_shape == (4 * width,):  # before the projection
+        for tensor in ("weight", "bias"):
+            if norm._parameters.get(tensor) is not None:
+                yield Position(norm, tensor, "patch merging", TokenTable((4, width), 0, (2, 2), by_columns=True))
 
 
 def _window(module: Module) -> tuple[int, int] | None:

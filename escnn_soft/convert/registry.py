@@ -46,8 +46,8 @@ def register_soft(
 
     The soft class is a :class:`SoftLayer` that is also a subclass of the hard one, so that ``isinstance`` and type
     checks go on holding, and has a class method ``from_hard(layer, softness, **options)`` that computes the same
-    function as the layer and holds its Parameter objects. Subclasses of the hard class are not covered: they may
-    compute something else.
+    function as the layer and holds its Parameter objects; ``chain`` is among its options if :func:`soften` is given
+    one. Subclasses of the hard class are not covered: they may compute something else.
 
     Args:
         cls: the hard class, a subclass of ``escnn.nn.EquivariantModule``.

@@ -40,15 +40,18 @@ def rotary_channels(module: Module) -> Iterator[Position]:
 
 
 def _is_attention(module: Module) -> bool:
-    return any(isinstance(getattr(module, name, None), Linear) for name in ("q_proj", "qkv"))
+    fused, *apart = (isinstance(getattr(module, name, None), Linear) for name in ("qkv", "q_proj", "k_proj"))
+    return fused or all(apart)
 
 
 def _projections(attention: Module, table: RotaryTable | Unreachable) -> Iterator[Position]:
-    heads, size = _heads(attention)
+    heads, size = (int(getattr(attention, name, 0)) for name in ("num_heads", "head_dim"))
     norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
     place: Any = table
     if any(norm is not None and not isinstance(norm, Identity) for norm in norms):
         place = Unreachable("queries and keys without a norm of their own, whose mean and scales mix the rotary pairs")
+    elif heads == 0 or size == 0:
+        place = Unreachable("an attention that tells its num_heads and head_dim")
     elif isinstance(table, RotaryTable) and 2 * table.phases.shape[1] != size:
         place = Unreachable(f"a rotation of all {size} channels of a head, not {2 * table.phases.shape[1]}")
     rotated = getattr(attention, "qkv", None)
@@ -65,18 +68,13 @@ def _projections(attention: Module, table: RotaryTable | Unreachable) -> Iterato
     else:
         for projection in (attention.q_proj, attention.k_proj):
             assert isinstance(projection, Linear)
-            yield site(projection, "weight", projection.out_features // size)
+            blocks = projection.out_features // max(size, 1)  # grouped queries have more heads than keys
+            yield site(projection, "weight", blocks)
             if projection.bias is not None:
-                yield site(projection, "bias", projection.out_features // size)
+                yield site(projection, "bias", blocks)
     for name in ("q_bias", "k_bias"):
         if isinstance(attention._parameters.get(name), Tensor):
             yield site(attention, name, heads)
-
-
-def _heads(attention: Module) -> tuple[int, int]:
-    """Number of heads and channels of a head."""
-    size: Any = attention.head_dim
-    return int(getattr(attention, "num_heads", 0)), int(size)
 
 
 def _table(embedding: Module) -> RotaryTable | Unreachable:

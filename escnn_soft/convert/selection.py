@@ -48,7 +48,10 @@ def names_of(model: Module, wanted: Callable[[Module], bool], filter_fn: FilterF
 
 
 def settings_of(
-    layers: Mapping[Module, list[str]], per_layer: Mapping[str, Any] | None, default: Setting
+    layers: Mapping[Module, list[str]],
+    per_layer: Mapping[str, Any] | None,
+    default: Setting,
+    argument: str = "per_layer",
 ) -> dict[Module, Setting]:
     """The setting of each layer: that of its name, else of the first pattern that its name matches, else the default.
 
@@ -56,6 +59,7 @@ def settings_of(
         layers: names by layer.
         per_layer: settings by name or shell pattern, such as ``encoder.*``.
         default: for all other layers.
+        argument: what the caller calls ``per_layer``.
 
     Returns:
         One setting a layer.
@@ -64,20 +68,21 @@ def settings_of(
         ArgumentError: if a key matches no layer, or two names of a shared layer want different things.
     """
     per_layer = {} if per_layer is None else per_layer
-    instance("per_layer", per_layer, Mapping, "Pass a dictionary from layer names to softnesses.")
+    remedy = {"per_layer": "softnesses", "field_types": "pairs of field types"}[argument]
+    instance(argument, per_layer, Mapping, f"Pass a dictionary from layer names to {remedy}.")
     everything = [name for aliases in layers.values() for name in aliases]
     for key in per_layer:
         if not isinstance(key, str) or not any(_matches(name, key) for name in everything):
             expected = f"names or patterns of layers to change, of {_listed(everything)}"
-            raise ArgumentError("per_layer key", key, expected, "Correct or remove this key.")
-    return {layer: _setting(aliases, per_layer, default) for layer, aliases in layers.items()}
+            raise ArgumentError(f"{argument} key", key, expected, "Correct or remove this key.")
+    return {layer: _setting(aliases, per_layer, default, argument) for layer, aliases in layers.items()}
 
 
-def _setting(aliases: list[str], per_layer: Mapping[str, Any], default: Any) -> Any:
+def _setting(aliases: list[str], per_layer: Mapping[str, Any], default: Any, argument: str) -> Any:
     named = [per_layer[name] for name in aliases if name in per_layer]
     if any(setting != named[0] for setting in named):
         expected = f"one setting for the layer that is shared under the names {_listed(aliases)}"
-        raise ArgumentError("per_layer", dict(per_layer), expected, "Give it under one of these names only.")
+        raise ArgumentError(argument, dict(per_layer), expected, "Give it under one of these names only.")
     matching = (per_layer[key] for key in per_layer if any(_matches(name, key) for name in aliases))
     return next(iter(named), next(matching, default))
 

@@ -20,7 +20,7 @@ from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import TokenShifts
+from escnn_soft.spectrum import Chain, TokenShifts, subgroup_chain
 
 __all__ = ["soften"]
 
@@ -37,6 +37,7 @@ def soften(
     field_types: FieldTypesOf | None = None,
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy | Options] | None = None,
+    chain: Chain | None = None,
     on_unsupported: str = "warn",
     inplace: bool = False,
 ) -> AnyModule:
@@ -45,8 +46,9 @@ def soften(
     **escnn's layers** are exchanged; the model computes the same function until it is trained. The soft layers hold the
     *same* Parameter objects as the hard ones, so that an optimiser or averaged copy that exists goes on working (it
     does not know the new ``soft_weights`` and ``soft_bias``, which start at zero: add them). Classes that have a soft
-    twin: escnn's ``Linear``, ``R2Conv``, ``R3Conv``, their transposed ones, and those of :func:`register_soft`. A
-    cut-off or basis filter that a convolution was built with is read off its basis.
+    twin: escnn's ``Linear``, ``TensorProductModule``, ``R2Conv``, ``R3Conv``, ``R3IcoConv``, their transposed ones,
+    ``R2PointConv``, ``R3PointConv``, and those of :func:`register_soft`. A cut-off or basis filter that a convolution
+    was built with is read off its basis.
 
     **Plain convolutions**, ``torch.nn.Conv2d`` and its subclasses, grouped and dilated ones too, are meant where a
     gspace is given. Each weight goes through a :class:`SoftFilter`, a parametrization of torch's: every channel is a
@@ -75,6 +77,9 @@ def soften(
         per_layer: softness of single layers by name or shell pattern (``"encoder.*"``; a name goes before patterns, an
             earlier pattern before a later one), or a dictionary with ``softness`` and, for escnn's layers, options of
             the soft class's ``from_hard``, such as ``frequencies_cutoff``.
+        chain: ids of subgroups of the fibre group, from large to small, to relax all escnn layers to: the last stays
+            exact at every softness, and the first comes first on the dial. None to relax altogether, as plain layers
+            always do.
         on_unsupported: what to do about layers that cannot be softened and stay as they are: ``"warn"`` once,
             ``"ignore"`` or ``"raise"``.
         inplace: whether to change the model itself, where each layer object then turns soft, or to leave it as it is
@@ -85,7 +90,8 @@ def soften(
 
     Raises:
         ArgumentError: if nothing in the model can be softened, a key of ``per_layer`` matches nothing, an option does
-            not fit, or a layer is unsupported and ``on_unsupported`` says so. The model is unchanged then.
+            not fit, the chain is none, or a layer is unsupported and ``on_unsupported`` says so. The model is unchanged
+            then.
         SoftnessError: if a softness is neither a number in [0, 1] nor a policy.
 
     Example:
@@ -108,6 +114,7 @@ def soften(
         raise ArgumentError("on_unsupported", on_unsupported, f"one of {_ON_UNSUPPORTED}", "Choose one of these.")
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
+    _check_chain(chain, gspace)
     types = types_of(model, None if isinstance(gspace, TokenShifts) else gspace, field_types, filter_fn)
     needed: dict[Module, dict[str, SoftFilter] | EscnnSoftError] = {}
     for conv in types:
@@ -119,12 +126,24 @@ def soften(
         needed.update(positions)
         unsupported.update(reasons)
     layers = names_of(model, lambda module: _can_soften(module) or module in needed, filter_fn)
-    settings = settings_of(_dials(layers, needed), _resolved(per_layer), {"softness": policy})
+    default: Options = {"softness": policy}
+    settings = settings_of(_dials(layers, needed), _resolved(per_layer), default)
+    chains = {layer: setting.get("chain", chain) for layer, setting in settings.items() if layer not in needed}
+    for layer, ids in chains.items():
+        assert isinstance(layer, EquivariantModule)
+        if ids is not None:  # refused here, it is no reason to leave the layer hard
+            subgroup_chain(layer.in_type.gspace, ids)
     twins: dict[Module, SoftLayer] = {}
     filters: dict[Module, dict[str, SoftFilter]] = {}
+    soft: SoftLayer | dict[str, SoftFilter] | EscnnSoftError
     for layer, setting in settings.items():
-        setting = {"softness": policy, **setting}
-        soft = _set(needed[layer], **setting) if layer in needed else _soft(layer, **setting)
+        asked = setting.get("softness", policy)
+        options = {name: value for name, value in setting.items() if name != "softness"}
+        if layer in needed:
+            soft = _set(needed[layer], asked, options)
+        else:
+            options.pop("chain", None)
+            soft = _soft(layer, asked, chains[layer], options)
         if isinstance(soft, SoftLayer):
             twins[layer] = soft
         elif isinstance(soft, dict):
@@ -168,12 +187,20 @@ def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> d
     return reasons
 
 
+def _check_chain(chain: Chain | None, gspace: GSpace2D | TokenShifts | None) -> None:
+    if chain is not None and gspace is not None:
+        remedy = "Soften escnn's layers and plain ones in two calls."
+        raise ArgumentError("chain", chain, "no chain where plain layers are softened (gspace is given)", remedy)
+
+
 def _set(
-    filters: dict[str, SoftFilter] | EscnnSoftError, softness: Policy, **options: Any
+    filters: dict[str, SoftFilter] | EscnnSoftError, softness: Policy, options: Options
 ) -> dict[str, SoftFilter] | EscnnSoftError:
     """The filters of a plain convolution at a softness of its own."""
     if options:
-        raise ArgumentError("per_layer option", options, "a softness alone, for a plain layer", "Remove the option.")
+        raise ArgumentError(
+            "per_layer option", dict(options), "a softness alone, for a plain layer", "Remove the option."
+        )
     if isinstance(filters, dict):
         for soft_filter in filters.values():
             soft_filter.softness = softness
@@ -201,16 +228,17 @@ def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:
     }
 
 
-def _soft(layer: Module, softness: Policy, **options: Any) -> SoftLayer | EscnnSoftError:
+def _soft(layer: Module, softness: Policy, chain: Chain | None, options: Options) -> SoftLayer | EscnnSoftError:
     """The soft layer, or why there is none; options that were asked for have to fit."""
     twin = twin_of(layer)
     assert twin is not None
+    relaxation = {} if chain is None else {"chain": chain}
     if options:
-        return _with_options(twin, layer, softness, options)
+        return _with_options(twin, layer, softness, {**options, **relaxation})
     reasons = []
     for candidate in twin.candidates(layer):
         try:
-            return twin.soft.from_hard(layer, softness, **candidate)
+            return twin.soft.from_hard(layer, softness, **candidate, **relaxation)
         except EscnnSoftError as error:
             reasons.append(error)
     return reasons[0]

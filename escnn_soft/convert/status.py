@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from torch.nn import Conv2d, Module
 
 from escnn_soft.convert.filters import FilteredTensor, dials_of, filtered_tensors
-from escnn_soft.convert.grid_breaks import GridBreak, breaks_on, possible_breaks, unfiltered
+from escnn_soft.convert.grid_breaks import GridBreak, possible_breaks, unfiltered
+from escnn_soft.convert.grid_watch import breaks_on
 from escnn_soft.convert.positions import unfiltered_positions
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn import SoftFilter, SoftLayer
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import GradedShifts
+from escnn_soft.spectrum import GradedShifts, SubgroupId
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 
@@ -30,6 +31,7 @@ class LayerStatus:
         fields: its types in words; what it is for a tensor that does not map between fields, such as a table of
             positions.
         breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
+        chain: ids of the subgroups to which it relaxes; None for a hard layer, or one that relaxes altogether.
     """
 
     name: str
@@ -37,11 +39,13 @@ class LayerStatus:
     softness: float | Policy | None
     fields: str
     breaking: float
+    chain: tuple[SubgroupId, ...] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The status in words."""
         softness = "hard" if self.softness is None else f"softness {self.softness}"
+        softness += "" if self.chain is None else f" chain {list(self.chain)}"
         return self.name or "(root)", self.kind, softness, self.fields, f"breaking {self.breaking:.1%}"
 
 
@@ -74,8 +78,8 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
     A model of plain layers may break the symmetry in other ways too: strided convolutions and poolings whose windows
     are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels and tables
     of positions without a filter. Without ``input_shape`` torch's own modules are listed with the sizes on which they
-    do; with it the model is run and every operation is watched, so that only what does break on this size is listed.
-    :func:`centre_strides` mends strides.
+    do; with it the model is run and its operations are watched (not slices, rolls and constants that depend on the
+    position), so that only what does break on this size is listed. :func:`centre_strides` mends strides.
 
     Args:
         model: any module.
@@ -101,7 +105,7 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
         breaks the action on the pixels:
         0  Conv2d  stride 2 on 32 x 32: the windows reach 1 pixels beyond the first pixel and 0 beyond the last
     """
-    holders = names_of(model, lambda module: hasattr(module, "basisexpansion") or bool(filtered_tensors(module)), None)
+    holders = names_of(model, lambda module: _is_steerable(module) or bool(filtered_tensors(module)), None)
     layers = tuple(status for module, names in holders.items() for status in _statuses(names[0], module))
     dials = [each.filter.graded for module in holders for each in filtered_tensors(module)]
     plain = any(not isinstance(graded, GradedShifts) for graded in dials)  # shifts by whole patches need no kernels
@@ -169,7 +173,7 @@ def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
     kind = _kind(filtered)
     soft_filter, types = filtered.filter, filtered.filter.types
     fields = soft_filter.what if types is None else f"{_fields(types.in_type)} -> {_fields(types.out_type)}"
-    energies = soft_filter.energies(soft_filter(filtered.original))
+    energies = soft_filter.energies(filtered.value)
     breaking = sum(
         float(energy)
         for energy, level in zip(energies, soft_filter.graded.levels, strict=True)
@@ -186,12 +190,18 @@ def _kind(filtered: FilteredTensor) -> str:
     return f"{kind} (patches)" if patches else kind
 
 
+def _is_steerable(module: Module) -> bool:
+    """Whether escnn expands the module's weights on pixels, or samples their basis at points."""
+    return hasattr(module, "basisexpansion") or hasattr(module, "basissampler")
+
+
 def _status(name: str, layer: Module) -> LayerStatus:
     fields = f"{_fields(layer.in_type)} -> {_fields(layer.out_type)}"
     if not isinstance(layer, SoftLayer):
         return LayerStatus(name, type(layer).__name__, None, fields, 0.0)
     spectrum = layer.spectrum()
-    return LayerStatus(name, type(layer).__name__, layer.softness, fields, _share(spectrum.breaking, spectrum.energy))
+    share = _share(spectrum.breaking, spectrum.energy)
+    return LayerStatus(name, type(layer).__name__, layer.softness, fields, share, layer.chain)
 
 
 def _share(part: float, whole: float) -> float:

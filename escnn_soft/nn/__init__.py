@@ -3,12 +3,15 @@
 from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.graded_kernel import graded_bias, graded_kernel
 from escnn_soft.nn.linear import SoftLinear
+from escnn_soft.nn.pointconv import SoftPointConvolution
 from escnn_soft.nn.r2conv import SoftR2Conv
 from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
+from escnn_soft.nn.r2pointconv import SoftR2PointConv
 from escnn_soft.nn.r3conv import SoftR3Conv
 from escnn_soft.nn.r3conv_transposed import SoftR3ConvTransposed
 from escnn_soft.nn.r3icoconv import SoftR3IcoConv
 from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
+from escnn_soft.nn.r3pointconv import SoftR3PointConv
 from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.nn.soft_filter import FieldTypes, SoftFilter, weight_filter
@@ -20,12 +23,15 @@ __all__ = [
     "SoftFilter",
     "SoftLayer",
     "SoftLinear",
+    "SoftPointConvolution",
     "SoftR2Conv",
     "SoftR2ConvTransposed",
+    "SoftR2PointConv",
     "SoftR3Conv",
     "SoftR3ConvTransposed",
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
+    "SoftR3PointConv",
     "SoftTensorProduct",
     "SoftnessScheduler",
     "graded_bias",

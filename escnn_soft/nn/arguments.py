@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 from escnn.nn import FieldType
@@ -9,7 +11,15 @@ from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft.errors import ArgumentError, FieldTypeError, GSpaceError
 
-__all__ = ["check_dense", "check_geometry", "check_groups", "check_output_padding", "check_types", "dense_geometry"]
+__all__ = [
+    "check_dense",
+    "check_geometry",
+    "check_groups",
+    "check_output_padding",
+    "check_types",
+    "dense_geometry",
+    "warn_of_maximum_offset",
+]
 
 
 def check_types(in_type: FieldType, out_type: FieldType, kind: type[GSpace], remedy: str) -> None:
@@ -62,6 +72,13 @@ def check_output_padding(output_padding: tuple[int, ...], stride: tuple[int, ...
             expected = f"less than the stride {stride} or the dilation {dilation}"
             remedy = "It only chooses among the output sizes that a stride makes possible."
             raise ArgumentError("output_padding", output_padding, expected, remedy)
+
+
+def warn_of_maximum_offset(maximum_offset: int | None) -> None:
+    """Say that escnn takes this argument and does nothing with it; to be called by a layer's constructor."""
+    if maximum_offset is not None:
+        # past this function and the constructor, to whoever builds the layer
+        warnings.warn(f"escnn ignores maximum_offset={maximum_offset}; use frequencies_cutoff.", stacklevel=3)
 
 
 def check_dense(conv: _ConvNd, in_type: FieldType, out_type: FieldType) -> None:

@@ -15,7 +15,7 @@ from escnn_soft.nn.execution import ConvolutionExecution, MatrixExecution
 from escnn_soft.nn.geometry import Movement
 from escnn_soft.spectrum import IrrepGrams, WeightTransform, fibre_group, fibre_transform
 
-__all__ = ["convolution_certificate", "matrix_certificate"]
+__all__ = ["bias_certificate", "convolution_certificate", "irrep_terms", "matrix_certificate"]
 
 Fields = Sequence[Representation]
 
@@ -44,7 +44,7 @@ def matrix_certificate(
     exact = matrix.detach().double().cpu()
     execution = MatrixExecution(fibre_group(gspace), in_fields, out_fields, exact, matrix.dtype)
     return Certificate(
-        _terms(transform, exact[:, :, None]), "grid", "", (), _bias(bias, out_fields, gspace),
+        irrep_terms(transform, exact[:, :, None]), "grid", "", (), bias_certificate(bias, out_fields, gspace),
         symmetry=transform.group, execution=execution,
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def convolution_certificate(
     execution = ConvolutionExecution(gspace, in_fields, out_fields, exact, geometry, kernel.dtype)
     assumptions = [_geometry_in_words(geometry, execution)]
     reason = ""
-    terms = _terms(transform, exact)
+    terms = irrep_terms(transform, exact)
     if not transform.exact:
         covered = ", ".join(str(g) for g in execution.elements)
         reason = f"only {covered} of {gspace.fibergroup} move pixels onto pixels"
@@ -90,12 +90,14 @@ def convolution_certificate(
             )
     return Certificate(
         terms, "grid" if transform.exact else "continuous", reason, tuple(assumptions),
-        _bias(bias, out_fields if bias_fields is None else bias_fields, gspace),
+        bias_certificate(bias, out_fields if bias_fields is None else bias_fields, gspace),
         symmetry=transform.group, execution=execution,
     )  # fmt: skip
 
 
-def _terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
+def irrep_terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
+    """What each irrep contributes to a weight (out, in, S)."""
+    transform = transform.whole  # whatever the weight may be
     grams = IrrepGrams(transform)
     return tuple(
         Term(irrep, sigma, float(torch.trace(gram)), tuple(tuple(row) for row in gram.tolist()))
@@ -105,7 +107,8 @@ def _terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
     )
 
 
-def _bias(bias: Tensor | None, out_fields: Fields, gspace: GSpace) -> Certificate | None:
+def bias_certificate(bias: Tensor | None, out_fields: Fields, gspace: GSpace) -> Certificate | None:
+    """Certificate of a bias, None without one."""
     if bias is None:
         return None
     trivial = [gspace.trivial_repr]

@@ -11,9 +11,10 @@ from torch.nn.modules.conv import _ConvNd
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.arguments import check_types, dense_geometry
-from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff
+from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, exactly
 from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy
+from escnn_soft.spectrum import Chain, Harmonic, SpatialFunction
 
 __all__ = ["Convertible"]
 
@@ -30,6 +31,7 @@ class Convertible(SoftLayer):
 
     hard_class: ClassVar[type[EquivariantModule]]
     plain_class: ClassVar[type[Any]]
+    _harmonics: tuple[SpatialFunction, ...]
     _space_class: ClassVar[type[GSpace]]
     _remedy: ClassVar[str]
 
@@ -41,6 +43,7 @@ class Convertible(SoftLayer):
         *,
         frequencies_cutoff: FrequenciesCutoff | None = None,
         basis_filter: BasisFilter | None = None,
+        chain: Chain | None = None,
     ) -> _Layer:
         """Soften an escnn layer; it computes the same function until its soft part is trained.
 
@@ -49,12 +52,14 @@ class Convertible(SoftLayer):
             softness: a float in [0, 1] or a policy.
             frequencies_cutoff: as passed to the layer's constructor, which does not store it.
             basis_filter: likewise.
+            chain: subgroups to relax to, as in the constructor.
 
         Returns:
             The soft layer.
 
         Raises:
-            ArgumentError: if the layer is not escnn's twin of this class, is soft already, or has another basis.
+            ArgumentError: if the layer is not escnn's twin of this class, is soft already, or has another basis, or if
+                the chain is none.
 
         Example:
             >>> from escnn import gspaces, nn
@@ -67,11 +72,9 @@ class Convertible(SoftLayer):
         check_hard(layer, cls.hard_class, f"Use from_dense for torch.nn.{cls.plain_class.__name__}.")
         if hasattr(layer, "_samples") and not issubclass(cls, R3IcoConv | R3IcoConvTransposed):
             raise ArgumentError("layer", layer, f"a {cls.hard_class.__name__} of harmonics", "Use SoftR3IcoConv.")
-        soft = cls(
-            layer.in_type, layer.out_type, layer.kernel_size, padding=layer.padding, stride=layer.stride,
-            dilation=layer.dilation, groups=layer.groups, bias=layer.bias is not None, sigma=layer._sigma,
-            rings=layer._rings, basis_filter=basis_filter, initialize=False, softness=softness,
-            **cls._stored(layer, frequencies_cutoff),
+        soft = cls._like(
+            layer, layer.in_type, layer.out_type, frequencies_cutoff,
+            bias=layer.bias is not None, basis_filter=basis_filter, softness=softness, chain=chain,
         )  # fmt: skip
         if soft.weights.shape != layer.weights.shape:
             raise ArgumentError(
@@ -82,13 +85,46 @@ class Convertible(SoftLayer):
         return soft
 
     @classmethod
+    def _like(
+        cls: type[_Layer],
+        layer: EquivariantModule,
+        in_type: FieldType,
+        out_type: FieldType,
+        frequencies_cutoff: FrequenciesCutoff | None,
+        **arguments: Any,
+    ) -> _Layer:
+        """A layer with the geometry and rings of another, soft or hard, and nothing drawn."""
+        return cls(
+            in_type, out_type, layer.kernel_size, padding=layer.padding, stride=layer.stride, dilation=layer.dilation,
+            groups=layer.groups, sigma=layer._sigma, rings=layer._rings, initialize=False,
+            **cls._stored(layer, frequencies_cutoff), **arguments,
+        )  # fmt: skip
+
+    def _between(
+        self: _Layer, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
+    ) -> _Layer:
+        cutoff, basis_filter = exactly(
+            (h.radius, h.width, h.frequency) for h in self._harmonics if isinstance(h, Harmonic)
+        )
+        bias = self._bias_transform is not None
+        return self._like(
+            self, in_type, out_type, cutoff, bias=bias, basis_filter=basis_filter, softness=softness, chain=chain
+        )
+
+    @classmethod
     def _stored(cls, layer: EquivariantModule, frequencies_cutoff: FrequenciesCutoff | None) -> dict[str, Any]:
         """Further arguments that an escnn layer was built with."""
         return {"padding_mode": layer.padding_mode, "frequencies_cutoff": frequencies_cutoff}
 
     @classmethod
     def from_dense(
-        cls: type[_Layer], conv: _ConvNd, in_type: FieldType, out_type: FieldType, softness: float | Policy = 1.0
+        cls: type[_Layer],
+        conv: _ConvNd,
+        in_type: FieldType,
+        out_type: FieldType,
+        softness: float | Policy = 1.0,
+        *,
+        chain: Chain | None = None,
     ) -> _Layer:
         """Give a plain convolution field types; at softness 1 the result computes the same function, to rounding.
 
@@ -97,12 +133,13 @@ class Convertible(SoftLayer):
             in_type: type of its input; ``conv.in_channels`` channels.
             out_type: type of its output; ``conv.out_channels`` channels.
             softness: a float in [0, 1] or a policy.
+            chain: subgroups to relax to, as in the constructor; the part of the kernel that breaks the last is dropped.
 
         Returns:
             The soft layer, with the convolution's device, dtype, mode and ``requires_grad``.
 
         Raises:
-            ArgumentError: if the kernel is not square.
+            ArgumentError: if the kernel is not square, or the chain is none.
             FieldTypeError: if a type has another number of channels.
 
         Example:
@@ -121,7 +158,8 @@ class Convertible(SoftLayer):
         kernel_size, padding, dilation = dense_geometry(conv, in_type, out_type)
         soft = cls(
             in_type, out_type, kernel_size, padding=padding, stride=tuple(conv.stride), dilation=dilation,
-            groups=conv.groups, bias=conv.bias is not None, initialize=False, softness=softness, **cls._plain(conv),
+            groups=conv.groups, bias=conv.bias is not None, initialize=False, softness=softness, chain=chain,
+            **cls._plain(conv),
         )  # fmt: skip
         soft._become_dense(conv)
         return soft

@@ -23,19 +23,20 @@ from escnn_soft.nn.geometry import Geometry, Movement, per_axis
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.rings import BasisFilter
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import SpatialFunction, WeightTransform, kernel_transform
+from escnn_soft.spectrum import Chain, WeightTransform, kernel_transform
 
 __all__ = ["Plan", "SoftConvolution"]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is known of a layer before escnn's constructor runs: its policy, the fields of a group, the spectrum."""
+    """What is known of a layer before escnn's constructor runs: policy, fields of a group, spectrum and its chain."""
 
     policy: Policy
     in_fields: list[Representation]
     out_fields: list[Representation]
     transform: WeightTransform
+    chain: Chain | None
 
 
 class SoftConvolution(Convertible):
@@ -47,7 +48,6 @@ class SoftConvolution(Convertible):
 
     dims: ClassVar[int] = 2
     _kernel_name = "filter"
-    _harmonics: tuple[SpatialFunction, ...]
 
     # ------------------------------------------------------------------ construction
 
@@ -66,19 +66,22 @@ class SoftConvolution(Convertible):
         dilation: int,
         groups: int,
         softness: float | Policy,
+        chain: Chain | None,
     ) -> Plan:
         """The spectrum of the layer's kernels, before escnn builds its own basis."""
         policy = as_policy(softness)
         first_in, first_out = check_groups(in_type, out_type, groups)
         in_fields, out_fields = self._fields(in_type, out_type, first_in, first_out)
-        transform = kernel_transform(in_type.gspace, in_fields, out_fields, kernel_size, self._harmonics, dilation)
+        transform = kernel_transform(
+            in_type.gspace, in_fields, out_fields, kernel_size, self._harmonics, dilation, chain
+        )
         if transform.equivariant.dim == 0:
             sides = " x ".join([str(kernel_size)] * self.dims)
             raise EmptyBasisError(
                 "(in_type, out_type)", (in_type, out_type), f"types with an equivariant {sides} kernel",
                 "Enlarge kernel_size, raise frequencies_cutoff, or choose types that share irreps.",
             )  # fmt: skip
-        return Plan(policy, in_fields, out_fields, transform)
+        return Plan(policy, in_fields, out_fields, transform, chain)
 
     def _soften(self, plan: Plan, basis_filter: BasisFilter | None, *, bias: bool, initialize: bool) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
@@ -90,7 +93,10 @@ class SoftConvolution(Convertible):
                 f"({self.weights.numel()} are left)",
                 'Decide by "radius", "sigma" and "irrep:frequency" alone.',
             )  # fmt: skip
-        self._add_softness(plan.transform, plan.in_fields, plan.policy, bias=bias, out_representations=plan.out_fields)
+        self._add_softness(
+            plan.transform, plan.in_fields, plan.policy, bias=bias, out_representations=plan.out_fields,
+            chain=plan.chain,
+        )  # fmt: skip
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
 

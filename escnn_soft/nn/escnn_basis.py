@@ -18,7 +18,7 @@ from torch.nn import Module
 
 from escnn_soft.spectrum import WeightTransform
 
-__all__ = ["basis_coordinates", "own", "pair_blocks", "sharpen"]
+__all__ = ["basis_coordinates", "channel_slots", "own", "pair_blocks", "sharpen"]
 
 
 def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, str], SingleBlockBasisExpansion]]:
@@ -106,7 +106,7 @@ def basis_coordinates(
     Returns:
         One coordinate a weight.  # shape: (weights,)
     """
-    in_slots, out_slots = (_slots(fields) for fields in representations)
+    in_slots, out_slots = (channel_slots(fields) for fields in representations)
     coordinates = []
     for pair, _ in pair_blocks(expansion):
         basis = blocks[pair]
@@ -116,7 +116,7 @@ def basis_coordinates(
     return torch.cat(coordinates)
 
 
-def _slots(representations: Sequence[Representation]) -> dict[str, Tensor]:
+def channel_slots(representations: Sequence[Representation]) -> dict[str, Tensor]:
     """Channels of the fields of each representation, each (fields, size)."""
     slots: dict[str, list[Tensor]] = {}
     position = 0

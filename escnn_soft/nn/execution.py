@@ -17,10 +17,10 @@ from escnn_soft.nn.geometry import Movement
 from escnn_soft.spectrum import (
     FibreGroup,
     act_on_rows,
-    grid_action,
     moves_pixels,
     pixel_elements,
     pixel_permutation,
+    stored_axes,
 )
 
 __all__ = ["ConvolutionExecution", "MatrixExecution"]
@@ -112,21 +112,18 @@ class ConvolutionExecution(Execution):
         """Why the element is not covered on images (batch, channels, ..., height, width)."""
         if not moves_pixels(self.gspace, element):
             return f"{element} moves pixels off the grid"
-        moved = [axis for axis, (source, sign) in enumerate(self._axes(element)) if source != axis or sign < 0]
+        axes = enumerate(stored_axes(self.gspace, element))
+        moved = [axis for axis, (source, sign) in axes if source != axis or sign < 0]
         reasons = [self._lopsided(element)]
         reasons += [self.geometry.off_centre(self.kernel.shape[-1], input_shape[2 + a], a) for a in moved]
         return next((reason for reason in reasons if reason is not None), None)
 
     def _lopsided(self, element: GroupElement) -> str | None:
         """Why an element that swaps axes does not respect the geometry."""
-        different = (self.geometry.lopsided(axis, source) for axis, (source, _) in enumerate(self._axes(element)))
+        axes = enumerate(stored_axes(self.gspace, element))
+        different = (self.geometry.lopsided(axis, source) for axis, (source, _) in axes)
         argument = next((words for words in different if words is not None), None)
         return None if argument is None else f"{argument} differs between the axes that {element} swaps"
-
-    def _axes(self, element: GroupElement) -> list[tuple[int, int]]:
-        """For each axis in the order of storage, (..., y, x), which axis the element puts there, and its sign."""
-        matrix = grid_action(self.gspace, element)[::-1, ::-1]
-        return [(int(row.nonzero()[0][0]), int(row.sum())) for row in matrix]
 
 
 class MatrixExecution(Execution):

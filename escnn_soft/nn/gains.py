@@ -40,14 +40,19 @@ class LevelGains:
         self._work, self._equivariant = work, transform.equivariant.to(device, work)
         levels = self.breaking.levels
         self._symmetric = torch.tensor([level.irrep_id is not None and level.sigma == 0 for level in levels]).to(device)
-        self._grams = IrrepGrams(self.breaking)
+        whole = transform.whole.breaking.to(device, work)
+        self._embeddings = [
+            None if block.basis.embedding is None else block.basis.embedding[block.span, full.span].to(device, work)
+            for block, full in zip(self.breaking.blocks, whole.blocks, strict=True)
+        ]
+        self._grams = IrrepGrams(whole)
         irreps = list(zip(self._grams.irreps, self._grams.sigmas, strict=True))
         self._lawful = [i for i, (irrep, sigma) in enumerate(irreps) if irrep is not None and sigma > 0]
         self._other = {
             "symmetric": [i for i, (irrep, sigma) in enumerate(irreps) if irrep is not None and sigma == 0],
             "lawless": [i for i, (irrep, _) in enumerate(irreps) if irrep is None],
         }
-        orbit = self.breaking.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
+        orbit = whole.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
         self._orbit = orbit.to(device, work)
 
     def __call__(self, soft: Tensor, strict: Tensor, logits: Tensor | None) -> Tensor:
@@ -84,7 +89,12 @@ class LevelGains:
             The gains.  # shape: (levels,)
         """
         assert isinstance(self.policy, Budget)
-        grams = self._grams(coefficients)
+        grams = self._grams(
+            [
+                c if embedding is None else c @ embedding
+                for c, embedding in zip(coefficients, self._embeddings, strict=True)
+            ]
+        )
         symmetric, lawless = (
             sum((torch.trace(grams[i]) for i in self._other[kind]), equivariant.new_zeros(())) for kind in self._other
         )

@@ -19,7 +19,7 @@ from escnn_soft.nn.certificate import matrix_certificate
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import WeightTransform, fibre_transform
+from escnn_soft.spectrum import Chain, WeightTransform, fibre_transform
 
 __all__ = ["SoftLinear"]
 
@@ -51,12 +51,16 @@ class SoftLinear(SoftLayer, Linear):
         recompute: build escnn's basis anew instead of using its cache.
         initialize: whether to draw ``weights`` by generalised He initialisation.
         softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
 
     Raises:
         GSpaceError: if the types have a base space.
         FieldTypeError: if the types do not fit each other.
         SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
         EmptyBasisError: if there is no equivariant map between the types.
+        ArgumentError: if the chain is none.
 
     Example:
         >>> import torch
@@ -82,15 +86,16 @@ class SoftLinear(SoftLayer, Linear):
         initialize: bool = True,
         *,
         softness: float | Policy = 0.0,
+        chain: Chain | None = None,
     ) -> None:
         check_types(in_type, out_type, GSpace0D, _REMEDY)
         policy = as_policy(softness)
-        transform = fibre_transform(in_type.gspace, in_type.representations, out_type.representations)
+        transform = fibre_transform(in_type.gspace, in_type.representations, out_type.representations, chain)
         if transform.equivariant.dim == 0:
             types = (in_type, out_type)
             raise EmptyBasisError("(in_type, out_type)", types, "types that share an irrep", "Choose other types.")
         super().__init__(in_type, out_type, bias, basisexpansion, recompute, initialize=False)
-        self._add_softness(transform, in_type.representations, policy, bias=bias)
+        self._add_softness(transform, in_type.representations, policy, bias=bias, chain=chain)
         if initialize:
             generalized_he_init(self.weights, self.basisexpansion)
 
@@ -107,27 +112,35 @@ class SoftLinear(SoftLayer, Linear):
         return matrix_certificate(self._transform, *fields, kernel, bias, self.space)
 
     @classmethod
-    def from_hard(cls, layer: Linear, softness: float | Policy = 0.0) -> SoftLinear:
+    def from_hard(cls, layer: Linear, softness: float | Policy = 0.0, *, chain: Chain | None = None) -> SoftLinear:
         """Soften an escnn layer; it computes the same function until its soft part is trained.
 
         Args:
             layer: the escnn layer; its Parameter objects, mode, device and dtype are kept.
             softness: a float in [0, 1] or a policy.
+            chain: subgroups to relax to, as in the constructor.
 
         Returns:
             The soft layer.
 
         Raises:
-            ArgumentError: if the layer is not escnn's ``Linear`` or is soft already.
+            ArgumentError: if the layer is not escnn's ``Linear`` or is soft already, or the chain is none.
         """
         check_hard(layer, Linear, "Use from_dense for torch.nn.Linear.")
-        soft = cls(layer.in_type, layer.out_type, layer.bias is not None, initialize=False, softness=softness)
+        bias = layer.bias is not None
+        soft = cls(layer.in_type, layer.out_type, bias, initialize=False, softness=softness, chain=chain)
         soft._share_parameters(layer)
         return soft
 
     @classmethod
     def from_dense(
-        cls, dense: torch.nn.Linear, in_type: FieldType, out_type: FieldType, softness: float | Policy = 1.0
+        cls,
+        dense: torch.nn.Linear,
+        in_type: FieldType,
+        out_type: FieldType,
+        softness: float | Policy = 1.0,
+        *,
+        chain: Chain | None = None,
     ) -> SoftLinear:
         """Give a plain linear layer field types; at softness 1 the result computes the same function, to rounding.
 
@@ -136,12 +149,14 @@ class SoftLinear(SoftLayer, Linear):
             in_type: type of its input; ``dense.in_features`` channels.
             out_type: type of its output; ``dense.out_features`` channels.
             softness: a float in [0, 1] or a policy.
+            chain: subgroups to relax to, as in the constructor; the part of the matrix that breaks the last is dropped.
 
         Returns:
             The soft layer, with the plain layer's device, dtype, mode and ``requires_grad``.
 
         Raises:
             FieldTypeError: if a type has another number of channels.
+            ArgumentError: if the chain is none.
         """
         instance("dense", dense, torch.nn.Linear, "Use from_hard for escnn layers.")
         check_types(in_type, out_type, GSpace0D, _REMEDY)
@@ -149,9 +164,15 @@ class SoftLinear(SoftLayer, Linear):
             expected = f"types with the layer's {dense.in_features} and {dense.out_features} channels"
             remedy = "Choose fields whose sizes add up to the channels."
             raise FieldTypeError("(in_type, out_type)", (in_type, out_type), expected, remedy)
-        soft = cls(in_type, out_type, dense.bias is not None, initialize=False, softness=softness)
+        soft = cls(in_type, out_type, dense.bias is not None, initialize=False, softness=softness, chain=chain)
         soft._become_dense(dense)
         return soft
+
+    def _between(
+        self, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
+    ) -> SoftLinear:
+        bias = self._bias_transform is not None
+        return type(self)(in_type, out_type, bias, initialize=False, softness=softness, chain=chain)
 
     def export(self) -> torch.nn.Linear:
         """The plain layer that computes the same function, in evaluation mode.

@@ -10,6 +10,7 @@ from escnn_soft.nn.arguments import check_geometry
 from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_harmonics
 from escnn_soft.policies import Policy
+from escnn_soft.spectrum import Chain
 
 __all__ = ["SoftR3Conv"]
 
@@ -54,6 +55,9 @@ class SoftR3Conv(SoftConvolution, R3Conv):
         basis_filter: which rings and frequencies to keep, from their attributes.
         initialize: whether to draw ``weights`` by generalised He initialisation.
         softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
 
     Raises:
         GSpaceError: if the types do not live in space.
@@ -62,7 +66,7 @@ class SoftR3Conv(SoftConvolution, R3Conv):
         EmptyBasisError: if there is no equivariant kernel between the types.
         AliasedBasisError: if the sampled harmonics are linearly dependent on the grid.
         BasisFilterError: if the basis filter looks at more than rings and frequencies.
-        ArgumentError: if a size is not a positive integer.
+        ArgumentError: if a size is not a positive integer, or the chain is none.
 
     Example:
         >>> import torch
@@ -102,11 +106,12 @@ class SoftR3Conv(SoftConvolution, R3Conv):
         initialize: bool = True,
         *,
         softness: float | Policy = 0.0,
+        chain: Chain | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_geometry(3, padding_mode, padding=padding, stride=stride)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter, 3)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
         super().__init__(
             in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,
             frequencies_cutoff, rings, recompute, basis_filter, initialize=False,

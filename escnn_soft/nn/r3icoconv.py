@@ -13,6 +13,7 @@ from escnn_soft.nn.convolution import SoftConvolution
 from escnn_soft.nn.icosahedral import check_icosahedral, stored_samples
 from escnn_soft.nn.rings import BasisFilter, FrequenciesCutoff, kept_shells
 from escnn_soft.policies import Policy
+from escnn_soft.spectrum import Chain
 
 __all__ = ["SoftR3IcoConv"]
 
@@ -46,6 +47,9 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
         basis_filter: which rings and irreps to keep, from their attributes.
         initialize: whether to draw ``weights`` by generalised He initialisation.
         softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
 
     Raises:
         GSpaceError: if the types do not live in space with the icosahedral group.
@@ -55,7 +59,7 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
         AliasedBasisError: if the sampled Gaussians are linearly dependent on the grid, as the 30 of ``icosidodeca`` are
             for ``kernel_size=3``.
         BasisFilterError: if the basis filter looks at more than rings and irreps.
-        ArgumentError: if a size is not a positive integer, or ``samples`` is unknown.
+        ArgumentError: if a size is not a positive integer, the chain is none, or ``samples`` is unknown.
 
     Example:
         >>> import torch
@@ -92,12 +96,13 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
         initialize: bool = True,
         *,
         softness: float | Policy = 0.0,
+        chain: Chain | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_icosahedral(in_type)
         check_geometry(3, padding_mode, padding=padding, stride=stride)
         self._harmonics = kept_shells(kernel_size, samples, rings, sigma, dilation, basis_filter, in_type.fibergroup)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
         super().__init__(
             in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, samples,
             sigma, rings, recompute, basis_filter, initialize=False,

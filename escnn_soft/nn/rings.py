@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,15 @@ from escnn.nn.modules.conv import r2convolution, r3convolution
 from escnn_soft.errors import ArgumentError, BasisFilterError
 from escnn_soft.spectrum import Harmonic, VertexShell
 
-__all__ = ["BasisFilter", "FrequenciesCutoff", "check_rings", "kept_harmonics", "kept_shells"]
+__all__ = [
+    "BasisFilter",
+    "FrequenciesCutoff",
+    "check_rings",
+    "exactly",
+    "filtered_harmonics",
+    "kept_harmonics",
+    "kept_shells",
+]
 
 BasisFilter = Callable[[dict[str, Any]], bool]
 FrequenciesCutoff = float | Callable[[float], float]
@@ -42,6 +50,27 @@ def kept_harmonics(
     keep, radii, widths, maximum_frequency = _RULES[dims](
         kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter
     )
+    return filtered_harmonics(radii, widths, maximum_frequency, keep, dims)
+
+
+def filtered_harmonics(
+    radii: list[float], widths: list[float], maximum_frequency: int, keep: BasisFilter, dims: int
+) -> tuple[Harmonic, ...]:
+    """The harmonics on some rings, up to a frequency, that a filter keeps.
+
+    Args:
+        radii: of the rings.
+        widths: of the rings.
+        maximum_frequency: the highest.
+        keep: function of escnn's attributes of a harmonic.
+        dims: of the base space.
+
+    Returns:
+        The harmonics, with escnn's float32 radii and widths.
+
+    Raises:
+        BasisFilterError: if the filter asks for other attributes.
+    """
     attributes = _on_plane if dims == 2 else _in_space
     functions = attributes(maximum_frequency, GaussianRadialProfile(radii, widths))
     try:
@@ -49,7 +78,7 @@ def kept_harmonics(
     except KeyError as error:
         expected = f"a filter on rings and frequencies (it asks for {error})"
         remedy = 'Decide by "radius", "sigma" and "irrep:frequency" alone.'
-        raise BasisFilterError("basis_filter", basis_filter, expected, remedy) from error
+        raise BasisFilterError("basis_filter", keep, expected, remedy) from error
 
 
 def kept_shells(
@@ -80,6 +109,16 @@ def kept_shells(
         expected = f"a filter on rings and irreps (it asks for {error})"
         remedy = 'Decide by "radius", "sigma", "j" and "irrep:frequency" alone.'
         raise BasisFilterError("basis_filter", basis_filter, expected, remedy) from error
+
+
+def exactly(kept: Iterable[tuple[float, float, int]]) -> tuple[Callable[[float], float], BasisFilter]:
+    """The cut-off and basis filter that keep these (radius, width, frequency) and nothing else."""
+    triples = frozenset(kept)
+    highest = {radius: max(j for r, _, j in triples if r == radius) for radius, _, _ in triples}
+    return (
+        lambda radius: highest.get(radius, 0),
+        lambda attributes: (attributes["radius"], attributes["sigma"], attributes["irrep:frequency"]) in triples,
+    )
 
 
 def check_rings(

@@ -9,27 +9,37 @@ from typing import Any, TypeVar
 
 import torch
 from escnn.group import Representation
-from escnn.nn import EquivariantModule, GeometricTensor
+from escnn.nn import EquivariantModule, FieldType
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import Module, Parameter
 from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
-from escnn_soft.errors import ArgumentError, DtypeError, FieldTypeError
+from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
+from escnn_soft.nn.expansion import ExpandedLayer
 from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Exponential, Learned, Policy, as_policy
-from escnn_soft.spectrum import Level, LevelEnergy, WeightSpectrum, WeightTransform, fibre_transform
+from escnn_soft.spectrum import (
+    Chain,
+    Level,
+    LevelEnergy,
+    SubgroupId,
+    WeightSpectrum,
+    WeightTransform,
+    fibre_transform,
+    restricted_type,
+)
 
 __all__ = ["SoftLayer", "check_hard"]
 
 _Dense = TypeVar("_Dense", bound=Any)
+_Soft = TypeVar("_Soft", bound="SoftLayer")
 
 
-class SoftLayer(EquivariantModule):
+class SoftLayer(ExpandedLayer):
     """An escnn layer whose kernel is escnn's plus sum over levels of gain * (soft coefficients in that level).
 
     Comes before escnn's class in the bases of a concrete layer. In training mode the kernel is expanded at each
@@ -42,16 +52,11 @@ class SoftLayer(EquivariantModule):
         level_logits: parameters of a ``Learned`` softness, the kernel's levels and then the bias's; else None.
     """
 
-    _kernel_name: str
-    """escnn's name of the expanded kernel."""
-
     soft_weights: Parameter
     soft_bias: Parameter | None
-    weights: Parameter
     bias: Parameter | None
     level_logits: Parameter | None
     bias_expansion: Tensor
-    expanded_bias: Tensor | None
     _basisexpansion: BlocksBasisExpansion
 
     # ------------------------------------------------------------------ construction
@@ -64,28 +69,26 @@ class SoftLayer(EquivariantModule):
         *,
         bias: bool,
         out_representations: Sequence[Representation] | None = None,
+        chain: Chain | None = None,
     ) -> None:
         """Add the soft parameters; called once, after escnn's constructor."""
         self._transform = transform
+        self._chain = None if chain is None else tuple(chain)
         self._in_representations = tuple(in_representations)
         # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
         out_fields = self.out_type.representations if out_representations is None else out_representations
         self._out_representations = tuple(out_fields)
-        self._basisexpansion = own(self._basisexpansion)
+        self._basisexpansion = self._own_basis()
         self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
         self._bias_transform: WeightTransform | None = None
         self.register_parameter("soft_bias", None)
         if bias:
             trivial = self.out_type.gspace.trivial_repr
-            self._bias_transform = fibre_transform(self.out_type.gspace, [trivial], self.out_type.representations)
+            out_type = self.out_type
+            self._bias_transform = fibre_transform(out_type.gspace, [trivial], out_type.representations, chain)
             if self._bias_transform.breaking.dim:
                 self.soft_bias = Parameter(self.weights.new_zeros(self._bias_transform.breaking.dim))
-        # escnn registers the expanded kernel as a buffer. Here it is a cache, and no buffer: AveragedModel pairs the
-        # buffers of a model in training with those of its average in evaluation.
-        for name in (self._kernel_name, "expanded_bias"):
-            self._buffers.pop(name, None)
-            self.__dict__[name] = None
-        self._cached: tuple[object, ...] | None = None
+        self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         self._policy = policy
         self.register_parameter("level_logits", None)
@@ -96,14 +99,22 @@ class SoftLayer(EquivariantModule):
         dtype, device = self.weights.dtype, self.weights.device
         precision = torch.finfo(dtype).eps
         sharpen_basis = precision < self._precision
-        for pair, block in pair_blocks(self._basisexpansion):
-            basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
-            block.sampled_basis = basis.to(device, dtype)
+        self._set_basis(sharpen_basis)
         if self.bias is not None:
             expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
         self._set_gains()
+
+    def _own_basis(self) -> BlocksBasisExpansion:
+        """The layer's own copy of escnn's basis expansion."""
+        return own(self._basisexpansion)
+
+    def _set_basis(self, sharpen_basis: bool) -> None:
+        """Bring escnn's basis to the dtype and device of the weights."""
+        for pair, block in pair_blocks(self._basisexpansion):
+            basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
+            block.sampled_basis = basis.to(self.weights.device, self.weights.dtype)
 
     def _set_gains(self) -> None:
         """Evaluate the policy on the layer's levels."""
@@ -175,6 +186,11 @@ class SoftLayer(EquivariantModule):
         self._policy = policy
         self._set_gains()
 
+    @property
+    def chain(self) -> tuple[SubgroupId, ...] | None:
+        """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
+        return self._chain
+
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels.
 
@@ -203,7 +219,7 @@ class SoftLayer(EquivariantModule):
     def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
         """The certificate of an expanded kernel and bias."""
 
-    # ------------------------------------------------------------------ expansion and its cache
+    # ------------------------------------------------------------------ expansion
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
         """The kernel and bias that the parameters stand for, differentiably.
@@ -217,7 +233,7 @@ class SoftLayer(EquivariantModule):
     def _expand(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Kernel and bias, and the gains of their levels outside escnn's basis."""
         with torch.autocast(self.weights.device.type, enabled=False):
-            kernel, bias = super().expand_parameters()
+            kernel, bias = self._expand_strict()
             if self._strict:
                 closed = None if self._bias_gains is None or self.soft_bias is None else self._bias_gains.static
                 return kernel, bias, self._gains.static, closed
@@ -229,84 +245,9 @@ class SoftLayer(EquivariantModule):
                 bias = soft if bias is None else bias + soft
         return kernel, bias, gains, bias_gains
 
-    def forward(self, input: GeometricTensor) -> GeometricTensor:
-        """Apply the layer.
-
-        Args:
-            input: a field of type ``in_type``, in the layer's dtype unless autocast is on.
-
-        Returns:
-            A field of type ``out_type``.
-
-        Raises:
-            FieldTypeError: if the input's type is not ``in_type``.
-            DtypeError: if the input's dtype or device is not the layer's.
-        """
-        if not isinstance(input, GeometricTensor) or input.type != self.in_type:
-            got = input.type if isinstance(input, GeometricTensor) else type(input).__name__
-            remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
-            raise FieldTypeError("input.type", got, f"a GeometricTensor of type {self.in_type}", remedy)
-        x, w = input.tensor, self.weights
-        if x.device != w.device or (x.dtype != w.dtype and not torch.is_autocast_enabled(x.device.type)):
-            expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"
-            remedy = "Cast one of them: input.to(...) or layer.to(...)."
-            raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
-        if self.training:
-            kernel, bias = self.expand_parameters()
-        elif torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
-            with torch.no_grad():
-                kernel, bias = self.expand_parameters()
-        elif self._functional():
-            kernel, bias = self.expand_parameters()
-        else:
-            self._refresh()
-            kernel, bias = getattr(self, self._kernel_name), self.expanded_bias
-        return GeometricTensor(self._compute(x, kernel, bias), self.out_type)
-
-    def _functional(self) -> bool:
-        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
-        own = self.parameters(recurse=False)
-        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
-
-    def _sharded(self) -> bool:
-        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
-        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
-
-    @abstractmethod
-    def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        """Apply an expanded kernel and bias to a tensor."""
-
-    def train(self, mode: bool = True) -> SoftLayer:
-        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            The layer.
-        """
-        # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
-        Module.train(self, mode)
-        if mode:
-            self._cached = None
-            setattr(self, self._kernel_name, None)
-            self.expanded_bias = None
-        elif not self._sharded():  # else at the first forward pass
-            self._refresh()
-        return self
-
-    def _refresh(self) -> None:
-        signature = self._signature()
-        if self._cached != signature:
-            with torch.inference_mode(False), torch.no_grad():
-                kernel, bias = self.expand_parameters()
-            setattr(self, self._kernel_name, kernel)
-            self.expanded_bias = bias
-            self._cached = signature
-
-    def _signature(self) -> tuple[object, ...]:
-        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
-        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        """escnn's own kernel and bias."""
+        return super().expand_parameters()
 
     # ------------------------------------------------------------------ state, casts, conversion
 
@@ -362,13 +303,64 @@ class SoftLayer(EquivariantModule):
                     self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
         self._cached = None
 
+    def restrict(
+        self: _Soft, subgroup: SubgroupId, softness: float | Policy = 1.0, *, chain: Chain | None = None
+    ) -> _Soft:
+        """The layer between its fields restricted to a subgroup: at softness 1 it computes the same function.
+
+        What was soft and keeps the subgroup becomes escnn's own basis there, as far as that reaches: training can go on
+        with the subgroup exact. In a model the types of the neighbours have to follow, see
+        ``escnn.nn.RestrictionModule``.
+
+        Args:
+            subgroup: id of the subgroup, as in ``gspace.restrict``.
+            softness: a float in [0, 1] or a policy.
+            chain: subgroups *of the subgroup* to relax to, as in the constructor; what breaks the last is dropped. The
+                subgroup's own id keeps it exact at every softness, kernels beyond escnn's band limit included.
+
+        Returns:
+            A layer of the same class with Parameters of its own, and this layer's geometry, band limit, device, dtype,
+            mode and ``requires_grad``.
+
+        Raises:
+            ArgumentError: if escnn cannot restrict the fields to it, or the chain is none.
+            SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+
+        Example:
+            >>> from escnn import gspaces
+            >>> from escnn_soft import SoftR2Conv
+            >>> space = gspaces.flipRot2dOnR2(4)
+            >>> field = space.type(space.regular_repr)
+            >>> layer = SoftR2Conv(field, field, kernel_size=3, softness=1.0, chain=[(None, 4)])
+            >>> layer.restrict((None, 4), chain=[4]).in_type.fibergroup
+            C4
+        """
+        types = restricted_type(self.in_type, subgroup), restricted_type(self.out_type, subgroup)
+        layer: _Soft = self._between(*types, softness, chain)
+        layer._become_restricted(self)
+        return layer
+
+    @abstractmethod
+    def _between(
+        self: _Soft, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
+    ) -> _Soft:
+        """An empty layer of the same geometry between other types."""
+
     def _become_dense(self, dense: _ConvNd | torch.nn.Linear) -> None:
         """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
-        self.to(dense.weight.device, dense.weight.dtype)
-        self._set_dense(dense.weight, dense.bias)
+        self._take_over(dense, dense.weight, dense.weight, dense.bias)
+
+    def _become_restricted(self, layer: SoftLayer) -> None:
+        """Likewise what a soft layer between other types of the same sizes computes."""
+        with torch.no_grad():
+            self._take_over(layer, layer.weights, *layer.expand_parameters())
+
+    def _take_over(self, module: Module, like: Tensor, kernel: Tensor, bias: Tensor | None) -> None:
+        self.to(like.device, like.dtype)
+        self._set_dense(kernel, bias)
         for parameter in self.parameters(recurse=False):
-            parameter.requires_grad_(dense.weight.requires_grad)
-        self.train(dense.training)
+            parameter.requires_grad_(like.requires_grad)
+        self.train(module.training)
 
     def _fill(self, dense: _Dense) -> _Dense:
         """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
@@ -381,19 +373,30 @@ class SoftLayer(EquivariantModule):
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
         self.to(layer.weights.device, layer.weights.dtype)
-        self.weights, self.bias = layer.weights, getattr(layer, "bias", None)
+        self.weights = layer.weights
+        if self.bias is not None:
+            self.bias = layer.bias
         for soft in (self.soft_weights, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)
+        self._share_basis(layer)
+        self.train(layer.training)
+
+    def _share_basis(self, layer: EquivariantModule) -> None:
+        """Take over an escnn layer's basis where it differs."""
         for (_, mine), (_, theirs) in zip(
             pair_blocks(self._basisexpansion), pair_blocks(layer.basisexpansion), strict=True
         ):
             self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
-        self.train(layer.training)
+
+    def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
+        """Attributes in which a layer of escnn's class differs, beside the softness."""
+        return {}
 
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
-        return f"{super().extra_repr()}, softness={self.softness}"
+        chain = "" if self._chain is None else f", chain={list(self._chain)}"
+        return f"{super().extra_repr()}, softness={self.softness}{chain}"
 
 
 def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:

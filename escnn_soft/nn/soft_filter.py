@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from escnn.nn import FieldType
@@ -168,11 +168,11 @@ class SoftFilter(Module):
 
     def _within_budget(self, weight: Tensor) -> Tensor:
         assert self._budget is not None
-        graded: Any = self._here
+        graded = cast(SpectralGraded, self._here)
         # squares of unscaled weights could underflow; a common factor of all weights changes nothing
         largest = weight.detach().abs().max()
         coefficients = graded.block_coefficients(weight / torch.where(largest > 0, largest, 1.0))
-        first = [int((block.level < self._equivariant).sum()) for block in self.graded.transform.blocks]  # type: ignore[attr-defined]
+        first = [int((block.level < self._equivariant).sum()) for block in graded.transform.blocks]
         strict = sum((c[:, :n].square().sum() for c, n in zip(coefficients, first, strict=True)), weight.new_zeros(()))
         soft = [c[:, n:] for c, n in zip(coefficients, first, strict=True)]
         return self._budget.within_budget(soft, strict).to(weight.dtype)

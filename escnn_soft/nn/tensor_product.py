@@ -16,20 +16,12 @@ from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.quadratic import PlainTensorProduct, quadratic_certificate, square_fields
 from escnn_soft.nn.soft import SoftLayer, check_hard
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import WeightTransform, fibre_transform
+from escnn_soft.spectrum import Chain, WeightTransform, fibre_transform
 
 __all__ = ["SoftTensorProduct"]
 
 
-class _TensorProduct(TensorProductModule):
-    """escnn's layer with the answer that every other layer gives: the matrix, and no bias."""
-
-    def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """The matrix, and None for the bias."""
-        return super().expand_parameters(), None
-
-
-class SoftTensorProduct(SoftLayer, _TensorProduct):
+class SoftTensorProduct(SoftLayer, TensorProductModule):
     r"""The product of each field with itself, projected: from exactly equivariant to any quadratic map of a field.
 
     Field by field, and at each point,
@@ -45,12 +37,16 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
         out_type: type of the output field, as many copies of another.
         initialize: whether to draw ``weights`` by generalised He initialisation.
         softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
 
     Raises:
         GSpaceError: if the types have different gspaces.
         FieldTypeError: if the types are not uniform, or not of the same number of fields.
         SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
         EmptyBasisError: if no product of two fields is equivariant.
+        ArgumentError: if the chain is none.
 
     Example:
         >>> import torch
@@ -65,9 +61,16 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
     """
 
     _kernel_name = "matrix"
+    bias: None = None
 
     def __init__(
-        self, in_type: FieldType, out_type: FieldType, initialize: bool = True, *, softness: float | Policy = 0.0
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        initialize: bool = True,
+        *,
+        softness: float | Policy = 0.0,
+        chain: Chain | None = None,
     ) -> None:
         check_types(in_type, out_type, GSpace, "Build both types from a gspace.")
         policy = as_policy(softness)
@@ -76,13 +79,12 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
                 expected = "copies of one representation, as many in the output as in the input"
                 raise FieldTypeError(name, field_type, expected, "Build the types with gspace.type(*[rho] * fields).")
         hidden = in_type.representations[0].tensor(in_type.representations[0])
-        transform = fibre_transform(in_type.gspace, [hidden], out_type.representations)
+        transform = fibre_transform(in_type.gspace, [hidden], out_type.representations, chain)
         if transform.equivariant.dim == 0:
             expected = "types with an equivariant product"
             raise EmptyBasisError("(in_type, out_type)", (in_type, out_type), expected, "Choose other types.")
         super().__init__(in_type, out_type, initialize=False)
-        self.register_parameter("bias", None)
-        self._add_softness(transform, [hidden], policy, bias=False)
+        self._add_softness(transform, [hidden], policy, bias=False, chain=chain)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
 
@@ -90,6 +92,9 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
         self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
     ) -> WeightTransform:
         return fibre_transform(self.gspace, in_representations, out_representations)
+
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        return TensorProductModule.expand_parameters(self), None  # of escnn's layers, this one alone returns no pair
 
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         return square_fields(x, kernel, len(self.in_type))
@@ -111,23 +116,31 @@ class SoftTensorProduct(SoftLayer, _TensorProduct):
         return quadratic_certificate(self._transform, *fields, kernel, self.gspace)
 
     @classmethod
-    def from_hard(cls, layer: TensorProductModule, softness: float | Policy = 0.0) -> SoftTensorProduct:
+    def from_hard(
+        cls, layer: TensorProductModule, softness: float | Policy = 0.0, *, chain: Chain | None = None
+    ) -> SoftTensorProduct:
         """Soften an escnn layer; it computes the same function until its soft part is trained.
 
         Args:
             layer: the escnn layer; its Parameter objects, mode, device and dtype are kept.
             softness: a float in [0, 1] or a policy.
+            chain: subgroups to relax to, as in the constructor.
 
         Returns:
             The soft layer.
 
         Raises:
-            ArgumentError: if the layer is not escnn's ``TensorProductModule`` or is soft already.
+            ArgumentError: if the layer is not escnn's ``TensorProductModule`` or is soft already, or the chain is none.
         """
         check_hard(layer, TensorProductModule, "There is no plain torch layer of this kind.")
-        soft = cls(layer.in_type, layer.out_type, initialize=False, softness=softness)
+        soft = cls(layer.in_type, layer.out_type, initialize=False, softness=softness, chain=chain)
         soft._share_parameters(layer)
         return soft
+
+    def _between(
+        self, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
+    ) -> SoftTensorProduct:
+        return type(self)(in_type, out_type, initialize=False, softness=softness, chain=chain)
 
     def export(self) -> PlainTensorProduct:
         """The plain layer that computes the same function, in evaluation mode.

@@ -1,14 +1,25 @@
 """The Fourier transform of weights: levels, analysis and synthesis for fibre maps and kernels."""
 
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
+from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgroup_chain
+from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
-from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact, moves_pixels, pixel_elements, pixel_permutation
+from escnn_soft.spectrum.grid import (
+    Grid,
+    grid_action,
+    grid_exact,
+    moves_pixels,
+    pixel_elements,
+    pixel_permutation,
+    stored_axes,
+)
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
+from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.spectrum.planar import PlanarGroup
@@ -20,6 +31,7 @@ from escnn_soft.spectrum.tokens import TokenTable, token_maps, token_permutation
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = [
+    "Chain",
     "FibreGroup",
     "Graded",
     "GradedPermutation",
@@ -34,11 +46,14 @@ __all__ = [
     "Level",
     "LevelEnergy",
     "PlanarGroup",
+    "RingFunctions",
     "RotaryChannels",
     "RotaryTable",
     "SignedPermutations",
+    "SoftKernelBasis",
     "SpatialFunction",
     "SpectralGraded",
+    "SubgroupId",
     "TokenShifts",
     "TokenTable",
     "VertexShell",
@@ -47,6 +62,7 @@ __all__ = [
     "act",
     "act_on_fibres",
     "act_on_rows",
+    "continuous_transform",
     "fibre_group",
     "fibre_transform",
     "graded_permutation",
@@ -58,6 +74,10 @@ __all__ = [
     "moves_pixels",
     "pixel_elements",
     "pixel_permutation",
+    "restricted_type",
+    "ring_functions",
+    "stored_axes",
+    "subgroup_chain",
     "token_maps",
     "token_permutations",
     "token_spectrum",

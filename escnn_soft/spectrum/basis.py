@@ -14,8 +14,8 @@ from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 
 __all__ = ["LAWLESS", "KernelSpace", "LevelKey", "PairBasis"]
 
-LevelKey = tuple[bool, float, IrrepId]
-"""(remainder, sigma, irrep): sorts levels along the dial, the equivariant one first."""
+LevelKey = tuple[int, bool, float, IrrepId]
+"""(stage, remainder, sigma, irrep): sorts levels along the dial, the equivariant one first."""
 
 LAWLESS: IrrepId = ()
 """Stands for the irrep of a remainder on which the group has no law."""
@@ -29,11 +29,15 @@ class PairBasis:
         rows: basis kernels; float64.  # shape: (D, d_out * S * d_in)
         levels: key and number of rows of each level that occurs, in order.
         orthogonal: whether the rows are orthonormal.
+        embedding: the rows in the whole basis, orthonormal; None for a basis of all kernels.  # shape: (D, D_whole)
+        whole: the basis of all kernels of which this is a part.
     """
 
     rows: Tensor
     levels: tuple[tuple[LevelKey, int], ...]
     orthogonal: bool
+    embedding: Tensor | None = None
+    whole: PairBasis | None = None
 
     def __post_init__(self) -> None:
         """Give each basis its own memo of casts."""
@@ -43,7 +47,11 @@ class PairBasis:
     def dual(self) -> Tensor:
         """The inverse of ``rows``: its columns take coefficients."""
         # shape: (d_out * S * d_in, D)
-        return self.rows.mT if self.orthogonal else torch.linalg.inv(self.rows)
+        if self.orthogonal:
+            return self.rows.mT
+        if self.whole is None or self.embedding is None:
+            return torch.linalg.inv(self.rows)
+        return self.whole.dual @ self.embedding.mT
 
     def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The rows on a device in a dtype, cast from float64 once and remembered."""
@@ -57,7 +65,14 @@ class KernelSpace:
         group: the fibre group.
         copies: the functions, split into copies of irreps.
         exact: whether the group acts on the points, so that every statement holds for the executed layer.
+
+    Attributes:
+        whole: the space of all kernels, if this is a part of it.
+        stages: names of the subgroups by which the part is graded.
     """
+
+    whole: KernelSpace | None = None
+    stages: tuple[str, ...] = ()
 
     def __init__(self, group: FibreGroup, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
         self.group = group
@@ -95,7 +110,7 @@ class KernelSpace:
         functions = torch.from_numpy(copy.functions)  # shape: (S, e)
         return [
             (
-                (copy.remainder, self.group.violation(irrep), irrep),
+                (0, copy.remainder, self.group.violation(irrep), irrep),
                 torch.einsum("abei,se->iasb", coupling, functions).reshape(coupling.shape[-1], -1),
             )
             for irrep, coupling in couplings
@@ -104,4 +119,4 @@ class KernelSpace:
     def _lawless(self, out_irrep: IrrepId, in_irrep: IrrepId, copy: SpatialCopy) -> tuple[LevelKey, Tensor]:
         d_out, d_in = (torch.eye(self.group.size(irrep), dtype=torch.float64) for irrep in (out_irrep, in_irrep))
         rows = torch.einsum("ac,bd,s->abcsd", d_out, d_in, torch.from_numpy(copy.functions[:, 0]))
-        return (True, self.group.worst_violation, LAWLESS), rows.reshape(len(d_out) * len(d_in), -1)
+        return (0, True, self.group.worst_violation, LAWLESS), rows.reshape(len(d_out) * len(d_in), -1)

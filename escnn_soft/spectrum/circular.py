@@ -10,11 +10,11 @@ from escnn.group import GroupElement
 from escnn.gspaces import GSpace2D
 from numpy.typing import NDArray
 
-from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.fibregroup import IrrepId, Splitting
 from escnn_soft.spectrum.harmonics import Harmonic, unit_energy
 from escnn_soft.spectrum.planar import PlanarGroup
 
-__all__ = ["circular_functions"]
+__all__ = ["circular_functions", "mirror_axis", "split_frequency"]
 
 Matrix = NDArray[np.float64]
 
@@ -37,9 +37,13 @@ def circular_functions(
     functions = []
     for h in harmonics:
         sampled = unit_energy(_sampled(h, points, axis))
-        split = group.fold(h.frequency) if h.frequency else ((group.trivial, np.ones((1, 1))),)
-        functions += [(irrep, sampled @ a) for irrep, a in split]
+        functions += [(irrep, sampled @ a) for irrep, a in split_frequency(group, h.frequency)]
     return functions
+
+
+def split_frequency(group: PlanarGroup, frequency: int) -> Splitting:
+    """The irreps in the pair (cos, sin) of a frequency; in the constant for frequency 0."""
+    return group.fold(frequency) if frequency else ((group.trivial, np.ones((1, 1))),)
 
 
 def _sampled(harmonic: Harmonic, points: Matrix, axis: float) -> Matrix:

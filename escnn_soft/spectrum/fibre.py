@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 
 from escnn_soft.spectrum.basis import KernelSpace
+from escnn_soft.spectrum.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.spectrum.copies import SpatialCopy
 from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.groups import fibre_group
+from escnn_soft.spectrum.relaxed import RelaxedSpace
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
 __all__ = ["fibre_transform"]
 
 
 def fibre_transform(
-    gspace: GSpace, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
+    gspace: GSpace,
+    in_representations: Sequence[Representation],
+    out_representations: Sequence[Representation],
+    chain: Chain | None = None,
 ) -> WeightTransform:
     r"""Grade the matrices W in R^{m x n} by the irreps of g . W = rho_out(g) W rho_in(g)^{-1}.
 
@@ -28,18 +33,27 @@ def fibre_transform(
         gspace: escnn gspace; only its fibre group matters.
         in_representations: fields of the input, n channels in all.
         out_representations: fields of the output, m channels in all.
+        chain: subgroups, from large to small; what breaks the last is left out. None for all matrices.
 
     Returns:
         The transform between matrices (m, n, 1) and coefficients; orthogonal.
 
     Raises:
+        ArgumentError: if the chain is none.
         RepresentationError: if a representation is not orthogonal.
     """
     frames = ChannelFrame.of(out_representations), ChannelFrame.of(in_representations)
-    return weight_transform(*frames, _point(fibre_group(gspace)))
+    group = fibre_group(gspace)
+    space = _point(group) if chain is None else _relaxed_point(group, subgroup_chain(gspace, chain))
+    return weight_transform(*frames, space)
 
 
 @cache
 def _point(group: FibreGroup) -> KernelSpace:
     """The single constant function on a point."""
     return KernelSpace(group, [SpatialCopy(group.trivial, np.ones((1, 1)), False)], exact=True)
+
+
+@lru_cache(maxsize=256)
+def _relaxed_point(group: FibreGroup, chain: SubgroupChain) -> KernelSpace:
+    return RelaxedSpace(_point(group), chain)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from escnn_soft.errors import GridActionError
 
-__all__ = ["Grid", "grid_action", "grid_exact", "moves_pixels", "pixel_elements", "pixel_permutation"]
+__all__ = ["Grid", "grid_action", "grid_exact", "moves_pixels", "pixel_elements", "pixel_permutation", "stored_axes"]
 
 Matrix = NDArray[np.float64]
 
@@ -127,6 +127,20 @@ def grid_action(gspace: GSpace, element: GroupElement) -> NDArray[np.int64]:
             "Only rotations by multiples of 90 degrees and reflections along the grid's axes and diagonals do.",
         )
     return np.rint(_base_action(gspace, element)).astype(int)
+
+
+def stored_axes(gspace: GSpace, element: GroupElement) -> tuple[tuple[int, int], ...]:
+    """What an element does to the axes of a tensor of pixels.
+
+    Args:
+        gspace: escnn gspace on the plane or in space.
+        element: element of its fibre group that maps the pixel grid to itself.
+
+    Returns:
+        For each axis in the order of storage, (..., y, x), the axis that the element puts there, and its sign.
+    """
+    matrix = grid_action(gspace, element)[::-1, ::-1]
+    return tuple((int(row.nonzero()[0][0]), int(row.sum())) for row in matrix)
 
 
 def _base_action(gspace: GSpace, element: GroupElement) -> Matrix:

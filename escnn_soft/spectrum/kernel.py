@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from escnn.group import Representation
+from escnn.group import GroupElement, Representation
 from escnn.gspaces import GSpace
 
 from escnn_soft.spectrum.basis import KernelSpace
+from escnn_soft.spectrum.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.spectrum.circular import circular_functions
 from escnn_soft.spectrum.copies import split_functions
 from escnn_soft.spectrum.frame import ChannelFrame
-from escnn_soft.spectrum.grid import Grid, grid_exact
+from escnn_soft.spectrum.grid import Grid, grid_exact, moves_pixels, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell, polyhedral_functions
+from escnn_soft.spectrum.relaxed import Movements, RelaxedSpace
 from escnn_soft.spectrum.spherical import spherical_functions
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
@@ -33,6 +35,7 @@ def kernel_transform(
     kernel_size: int,
     harmonics: Sequence[SpatialFunction],
     dilation: int = 1,
+    chain: Chain | None = None,
 ) -> WeightTransform:
     r"""Grade the kernels K: R^d -> R^{m x n} by the irreps of (g . K)(x) = rho_out(g) K(g^{-1} x) rho_in(g)^{-1}.
 
@@ -43,17 +46,22 @@ def kernel_transform(
         kernel_size: pixels along a side, k.
         harmonics: the band limit; everything else on the pixels is remainder.
         dilation: spacing of the pixels.
+        chain: subgroups, from large to small; what breaks the last is left out. A remainder on which the group has no
+            law is graded by the pixel action of those subgroups that have one. None for all kernels.
 
     Returns:
         The transform between kernels (m, n, k^d) and coefficients. Orthogonal, with the exact pixel action, where the
         group acts on the grid; otherwise the levels are those of the continuous kernel.
 
     Raises:
+        ArgumentError: if the chain is none.
         RepresentationError: if a representation is not orthogonal.
         AliasedBasisError: if the sampled harmonics are linearly dependent.
     """
     frames = ChannelFrame.of(out_representations), ChannelFrame.of(in_representations)
-    return weight_transform(*frames, _space(gspace, kernel_size, tuple(harmonics), dilation))
+    geometry = gspace, kernel_size, tuple(harmonics), dilation
+    space = _space(*geometry) if chain is None else _relaxed_space(*geometry, subgroup_chain(gspace, chain))
+    return weight_transform(*frames, space)
 
 
 @lru_cache(maxsize=64)
@@ -69,3 +77,16 @@ def _space(gspace: GSpace, kernel_size: int, harmonics: tuple[SpatialFunction, .
         candidates = spherical_functions(gspace, group, points, rings)
         candidates += polyhedral_functions(gspace, group, points, shells)
     return KernelSpace(group, split_functions(gspace, kernel_size, candidates), exact=grid_exact(gspace))
+
+
+@lru_cache(maxsize=64)
+def _relaxed_space(
+    gspace: GSpace, kernel_size: int, harmonics: tuple[SpatialFunction, ...], dilation: int, chain: SubgroupChain
+) -> KernelSpace:
+    def movements(elements: Sequence[GroupElement] | None) -> Movements | None:
+        if elements is None or not all(moves_pixels(gspace, g) for g in elements):
+            return None
+        return [(g, pixel_permutation(gspace, kernel_size, g)) for g in elements]
+
+    whole = _space(gspace, kernel_size, harmonics, dilation)
+    return RelaxedSpace(whole, chain, [movements(elements) for elements in chain.elements])

@@ -25,6 +25,9 @@ class Level:
         dial: place on the dial, in units of sigma: ``sigma`` itself for harmonics; ``1 + top + sigma`` for a remainder
             level, with ``top`` the largest violation of a harmonic level, so that the remainder always comes last.
         dim: number of directions.
+        stage: which subgroup of the chain is the first to keep the directions, counted from 0; 0 without a chain.
+            A stage begins on the dial 1 after the last level of the stage before.
+        keeps: name of this subgroup, None without a chain.
     """
 
     group: Group = field(compare=False, repr=False)
@@ -33,6 +36,8 @@ class Level:
     remainder: bool
     dial: float
     dim: int
+    stage: int = field(default=0, kw_only=True)
+    keeps: str | None = field(default=None, kw_only=True)
 
     @property
     def irrep(self) -> IrreducibleRepresentation | None:
@@ -42,9 +47,10 @@ class Level:
 
     @property
     def name(self) -> str:
-        """Readable name, e.g. ``irrep_1`` or ``irrep_0 remainder``."""
+        """Readable name, e.g. ``irrep_1``, ``irrep_0 remainder``, or ``C4: irrep_1,0`` of what C_4 keeps."""
         irrep = "lawless" if self.irrep_id is None else "irrep_" + ",".join(str(part) for part in self.irrep_id)
-        return f"{irrep} remainder" if self.remainder else irrep
+        subgroup = f"{self.keeps}: " if self.keeps is not None and self.sigma > 0 else ""
+        return f"{subgroup}{irrep} remainder" if self.remainder else f"{subgroup}{irrep}"
 
     @property
     def equivariant(self) -> bool:
@@ -89,10 +95,13 @@ class WeightSpectrum:
 
     def __repr__(self) -> str:
         """A table with a line per level."""
-        lines = [f"{'level':<24}{'sigma':>8}{'dim':>9}{'gain':>8}{'energy':>12}"]
-        for title, levels in (("", self.levels), ("bias ", self.bias)):
-            lines += [
-                f"{title + level.name:<24}{level.sigma:>8.3f}{level.dim:>9}{level.gain:>8.3f}{level.energy:>12.4g}"
-                for level in levels
-            ]
+        rows = [
+            (title + level.name, level) for title, some in (("", self.levels), ("bias ", self.bias)) for level in some
+        ]
+        width = max([24, *(len(name) + 1 for name, _ in rows)])
+        lines = [f"{'level':<{width}}{'sigma':>8}{'dim':>9}{'gain':>8}{'energy':>12}"]
+        lines += [
+            f"{name:<{width}}{level.sigma:>8.3f}{level.dim:>9}{level.gain:>8.3f}{level.energy:>12.4g}"
+            for name, level in rows
+        ]
         return "\n".join(lines)

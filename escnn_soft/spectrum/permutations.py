@@ -141,7 +141,9 @@ class GradedPermutation:
 
     def _moved(self, element: int, x: Tensor) -> Tensor:
         x = self.rows.act(element, x, 1)
-        return x if self.columns is None else self.columns.act(element, x, 2)
+        if self.columns is None:
+            return x
+        return self.columns.act(element, x.mT.contiguous(), 1).mT  # rows are copied whole, columns entry by entry
 
     def __deepcopy__(self, memo: dict[int, object]) -> GradedPermutation:
         """It never changes, so copies of a module share it."""

@@ -149,7 +149,9 @@ def _mean_phase(phases: Tensor) -> Tensor:
     return root / root.abs()
 
 
-def _matched(moved: NDArray[np.complex128], table: NDArray[np.complex128]):  # type: ignore[no-untyped-def]
+def _matched(
+    moved: NDArray[np.complex128], table: NDArray[np.complex128]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """For each column of the moved table the column that it equals, and -1 where it is its conjugate; or None."""
     free, pairs, flips = list(range(table.shape[1])), [], []
     for column in moved.T:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from escnn_soft.linalg import RANK_TOLERANCE, intertwiners
 
-__all__ = ["clebsch_gordan", "spherical_harmonics"]
+__all__ = ["clebsch_gordan", "harmonic_ladder", "spherical_harmonics"]
 
 Matrix = NDArray[np.float64]
 
@@ -109,10 +109,35 @@ def spherical_harmonics(degree: int, directions: Matrix) -> Matrix:
         True
     """
     values = np.ones((len(directions), 1))
-    standard = so3_group().standard_representation()
-    first = directions @ np.asarray(standard.change_of_basis, dtype=np.float64)  # coordinates of psi_1
-    for l in range(1, degree + 1):
-        raised = np.einsum("pa,pb->pab", values, first).reshape(len(directions), -1) @ clebsch_gordan(l - 1, 1, l)
-        # |C^T (Y (x) x)|^2 is the same for all unit vectors
-        values = raised * math.sqrt(2 * l + 1) / np.linalg.norm(raised, axis=1, keepdims=True).clip(min=1e-300)
+    for step in harmonic_ladder(degree):
+        values = _products(values, directions) @ step
     return values
+
+
+@cache
+def harmonic_ladder(degree: int) -> tuple[Matrix, ...]:
+    """The matrices with Y_l(x) = (Y_(l - 1)(x) (x) x) C_l, for l from 1 to a degree.
+
+    Args:
+        degree: the highest.
+
+    Returns:
+        One matrix a degree.  # each: (3 (2 l - 1), 2 l + 1)
+    """
+    if degree == 0:
+        return ()
+    below = harmonic_ladder(degree - 1)
+    standard = np.asarray(so3_group().standard_representation().change_of_basis, dtype=np.float64)
+    # the coordinates of psi_1 are x @ standard
+    step = np.kron(np.eye(2 * degree - 1), standard) @ clebsch_gordan(degree - 1, 1, degree)
+    values = np.ones((1, 1))
+    for lower in below:
+        values = _products(values, _AXES[:1]) @ lower
+    # |C^T (Y (x) x)|^2 is the same for all unit vectors
+    length = float(np.linalg.norm(_products(values, _AXES[:1]) @ step))
+    return *below, step * (math.sqrt(2 * degree + 1) / length)
+
+
+def _products(values: Matrix, directions: Matrix) -> Matrix:
+    """Y (x) x, point by point."""
+    return np.einsum("pa,pb->pab", values, directions).reshape(len(directions), -1)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import torch
 from escnn.group import Group, cyclic_group, direct_product
+from numpy.typing import NDArray
 from torch import Tensor
 
+from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.levels import Level
 
 __all__ = ["GradedShifts", "TokenShifts", "graded_shifts"]
+
+_Key = tuple[float, IrrepId]
+"""(sigma, irrep of C_rows x C_columns): sorts waves along the dial."""
 
 
 @dataclass(frozen=True)
@@ -126,28 +132,25 @@ def _torus(sides: tuple[int, int]) -> Group:
 
 
 @lru_cache(maxsize=64)
-def _waves(sides):  # type: ignore[no-untyped-def]
-    """(sigma, irrep) of each level, the level of each wave, and the squared norm the wave stands for."""
+def _waves(sides: tuple[int, int]) -> tuple[list[_Key], NDArray[np.int64], NDArray[np.float64]]:
+    """(sigma, irrep) of each level, the level of each wave, and the squared norm that the wave stands for."""
     rows, columns = sides
-    half = columns // 2 + 1
-    found: dict[tuple[float, tuple[object, ...]], list[tuple[int, int]]] = {}
-    share = np.full((rows, half), 2.0)
-    for k in range(rows):
-        for l in range(half):
-            if l == 0 or 2 * l == columns:
-                share[k, l] = 1.0  # its partner -k is in the transform too
-            folded = min(k, rows - k)
-            # part 1 of escnn's outer product turns with k - l
-            part = int(folded != k and 0 < 2 * l < columns)
-            sigma = math.hypot(_chord(folded, rows), _chord(l, columns))
-            found.setdefault((sigma, ((folded,), (l,), part)), []).append((k, l))
-    keys = sorted(found)
-    numbers = np.zeros((rows, half), dtype=np.int64)
+    waves: dict[_Key, list[tuple[int, int]]] = {}
+    share = np.full((rows, columns // 2 + 1), 2.0)
+    for k, l in product(range(rows), range(columns // 2 + 1)):
+        if l == 0 or 2 * l == columns:
+            share[k, l] = 1.0  # its partner -k is in the transform too
+        folded = min(k, rows - k)
+        part = int(folded != k and 0 < 2 * l < columns)  # part 1 of escnn's outer product turns with k - l
+        sigma = math.hypot(_chord(folded, rows), _chord(l, columns))
+        waves.setdefault((sigma, ((folded,), (l,), part)), []).append((k, l))
+    keys = sorted(waves)
+    level = np.zeros(share.shape, dtype=np.int64)
     for i, key in enumerate(keys):
-        for wave in found[key]:
-            numbers[wave] = i
-    return keys, numbers, share / (rows * columns)
+        level[tuple(zip(*waves[key], strict=True))] = i
+    return keys, level, share / (rows * columns)
 
 
 def _chord(k: int, n: int) -> float:
+    """Violation of the frequency k of C_n."""
     return n / math.pi * math.sin(math.pi * k / n)

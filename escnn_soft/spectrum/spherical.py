@@ -16,7 +16,7 @@ from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId, Splitting
 from escnn_soft.spectrum.harmonics import Harmonic, unit_energy
 from escnn_soft.spectrum.rotations import spherical_harmonics
 
-__all__ = ["spherical_functions"]
+__all__ = ["spherical_functions", "split_degree"]
 
 Matrix = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def spherical_functions(
     radius = np.linalg.norm(points, axis=1, keepdims=True)
     # at the origin the profile of all degrees but 0 is zero, so any direction will do
     directions = np.where(radius > 1e-9, points, [0.0, 0.0, 1.0]) / np.where(radius > 1e-9, radius, 1.0)
-    splits = {degree: _restricted(gspace, group, degree) for degree in sorted({h.frequency for h in harmonics})}
+    splits = {degree: split_degree(gspace, group, degree) for degree in sorted({h.frequency for h in harmonics})}
     functions = []
     for h in harmonics:
         sampled = unit_energy(h.profile(points)[:, None] * spherical_harmonics(h.frequency, directions))
@@ -46,7 +46,7 @@ def spherical_functions(
     return functions
 
 
-def _restricted(gspace: GSpace3D, group: FibreGroup, degree: int) -> Splitting:
+def split_degree(gspace: GSpace3D, group: FibreGroup, degree: int) -> Splitting:
     """The irreps of the gspace's group in the spherical harmonics of a degree."""
     elements = dense_elements(group.group)
     rho = [_on_harmonics(gspace, g, degree) for g in elements]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -83,6 +84,7 @@ class WeightTransform:
         row_levels: level of every row of every block.  # shape: (rows of all blocks,)
         levels: levels in the order of the dial.
         exact: whether the group acts on the pixels, so that statements hold for the executed layer.
+        source: the transform of all weights, if this is that of the weights that a subgroup keeps.
     """
 
     group: FibreGroup
@@ -93,6 +95,12 @@ class WeightTransform:
     row_levels: Tensor
     levels: tuple[Level, ...]
     exact: bool
+    source: WeightTransform | None = None
+
+    @property
+    def whole(self) -> WeightTransform:
+        """The transform of all weights; itself, unless it stops at a subgroup."""
+        return self if self.source is None else self.source
 
     @property
     def dim(self) -> int:
@@ -246,18 +254,29 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     position = {key: i for i, key in enumerate(keys)}
     blocks = []
     for basis, copies in pairs:
-        level = torch.cat([torch.full((rows,), position[key]) for key, rows in basis.levels])
+        level = torch.tensor([position[key] for key, rows in basis.levels for _ in range(rows)], dtype=torch.long)
         blocks.append(Block(basis, slice(0, len(level)), basis.rows, level, copies))
-    top = max((sigma for remainder, sigma, _ in keys if not remainder), default=0.0)
-    levels = tuple(_level(space.group, key, top, dims[key]) for key in keys)
     row_levels = torch.cat([block.level for block in blocks])
+    source = None if space.whole is None else weight_transform(frame_out, frame_in, space.whole)
     return WeightTransform(
-        space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels, levels, space.exact
-    )
+        space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels,
+        tuple(_levels(space, keys, dims)), space.exact, source,
+    )  # fmt: skip
 
 
-def _level(group: FibreGroup, key: LevelKey, top: float, dim: int) -> Level:
-    remainder, sigma, irrep = key
-    if irrep == LAWLESS:
-        return Level(group.group, None, sigma, True, 1.0 + top, dim)
-    return Level(group.group, irrep, sigma, remainder, 1.0 + top + sigma if remainder else sigma, dim)
+def _levels(space: KernelSpace, keys: Sequence[LevelKey], dims: Mapping[LevelKey, int]) -> list[Level]:
+    """Levels in the order of the dial: within a stage harmonics at sigma, then the remainder; each stage 1 further."""
+    levels: list[Level] = []
+    for stage, group in groupby(keys, key=lambda key: key[0]):
+        members = list(group)
+        start = levels[-1].dial + 1.0 if levels else 0.0
+        top = max((sigma for _, remainder, sigma, _ in members if not remainder), default=0.0)
+        for key in members:
+            _, remainder, sigma, irrep = key
+            lawless = irrep == LAWLESS
+            place = 1.0 + top + (0.0 if lawless else sigma) if remainder else sigma
+            keeps = space.stages[stage] if space.stages else None
+            id_ = None if lawless else irrep
+            level = Level(space.group.group, id_, sigma, remainder, start + place, dims[key], stage=stage, keeps=keeps)
+            levels.append(level)
+    return levels

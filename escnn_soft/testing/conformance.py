@@ -15,7 +15,6 @@ from escnn_soft.policies import Cutoff
 from escnn_soft.testing.assertions import assert_equivariant
 from escnn_soft.testing.certificates import assert_certificate_holds
 from escnn_soft.testing.layers import randomize
-from escnn_soft.testing.probes import kernel_error, move_kernels
 from escnn_soft.testing.subject import CAPABILITIES, Subject
 
 __all__ = ["ConformanceSuite"]
@@ -54,7 +53,7 @@ class ConformanceSuite(Subject):
         for softness in self.dial:
             layer = self.trained(softness)
             x = self.inputs(layer)
-            linear = layer(x).tensor - layer(GeometricTensor(torch.zeros_like(x.tensor), x.type)).tensor
+            linear = layer(x).tensor - layer(GeometricTensor(torch.zeros_like(x.tensor), x.type, x.coords)).tensor
             expected = self.apply_dense(layer, self.dense(layer), x.tensor)
             assert_close(linear, expected, self.tolerance, f"forward at softness {softness}, against dense")
 
@@ -88,7 +87,7 @@ class ConformanceSuite(Subject):
             span, layer = self.span(Cutoff(bound)), self.make(Cutoff(bound))
             shape = self.dense(layer).shape
             for element in self.elements(layer):
-                moved = move_kernels(element, span.view(-1, *shape), layer.in_type, layer.out_type).flatten(1)
+                moved = self.move(layer, element, span.view(-1, *shape)).flatten(1)
                 outside = float((moved - moved @ span.T @ span).abs().max())
                 assert outside < 1e-7, (
                     f"{element} moves a weight that Cutoff({bound:g}) reaches out of its reach, by {outside:.2g}: a "
@@ -102,7 +101,7 @@ class ConformanceSuite(Subject):
         for softness in self.dial:
             layer.softness = softness
             weight = self.dense(layer)
-            errors.append([kernel_error(g, weight, layer.in_type, layer.out_type) for g in self.elements(layer)])
+            errors.append([self.weight_error(layer, g, weight) for g in self.elements(layer)])
         for (low, high), (smaller, larger) in zip(pairwise(self.dial), pairwise(errors), strict=True):
             for g, a, b in zip(self.elements(layer), smaller, larger, strict=True):
                 assert a <= b * (1 + 1e-9) + 1e-9, (
@@ -186,7 +185,7 @@ class ConformanceSuite(Subject):
 
         def along(*steps: Tensor) -> Tensor:
             moved = [p + t * d for p, t, d in zip((x.tensor, *start), steps, tests, strict=True)]
-            field = GeometricTensor(moved[0], layer.in_type)
+            field = GeometricTensor(moved[0], layer.in_type, x.coords)
             parameters = dict(zip(names, moved[1:], strict=True))
             return (torch.func.functional_call(layer, parameters, (field,)).tensor * probe).sum()
 
@@ -214,7 +213,7 @@ class ConformanceSuite(Subject):
         layer = self.make(self.dial[0])
         x = self.inputs(layer, torch.float32)
         wider = layer.in_type + layer.in_type
-        for wrong in (x.tensor, GeometricTensor(torch.cat([x.tensor, x.tensor], dim=1), wider)):
+        for wrong in (x.tensor, GeometricTensor(torch.cat([x.tensor, x.tensor], dim=1), wider, x.coords)):
             with pytest.raises((ArgumentError, AssertionError, AttributeError, TypeError)):
                 layer(wrong)
 

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from escnn_soft.policies import Policy
 from escnn_soft.testing.layers import randomize
-from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error, kernel_geometry
+from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error, kernel_geometry, move_kernels
 from escnn_soft.testing.samples import exact_elements, random_features
 
 __all__ = ["CAPABILITIES", "Subject"]
@@ -121,6 +121,32 @@ class Subject:
         """
         return self.dense(layer).numel() // getattr(layer, "groups", 1)
 
+    def move(self, layer: Any, element: GroupElement, weights: Tensor) -> Tensor:
+        """rho_out(g) W rho_in(g)^-1 for many dense weights, pixels moved; override it for weights of another shape.
+
+        Args:
+            layer: gives the types.
+            element: one of :meth:`elements`.
+            weights: shaped as by :meth:`dense`.  # shape: (n, out, in, ...)
+
+        Returns:
+            The moved ones.
+        """
+        return move_kernels(element, weights, layer.in_type, layer.out_type)
+
+    def weight_error(self, layer: Any, element: GroupElement, weight: Tensor) -> float:
+        """||g . W - W|| by definition; override it together with :meth:`move`.
+
+        Args:
+            layer: gives the types.
+            element: one of :meth:`elements`.
+            weight: from :meth:`dense`.
+
+        Returns:
+            The error.
+        """
+        return kernel_error(element, weight, layer.in_type, layer.out_type)
+
     # ------------------------------------------------------------------ helpers
 
     def trained(self, softness: float | Policy, dtype: torch.dtype = torch.float64) -> Any:
@@ -142,7 +168,7 @@ class Subject:
     def error(self, layer: Any) -> float:
         """Largest ||rho_out(g) W - W rho_in(g)|| over the elements."""
         weight = self.dense(layer)
-        return max(kernel_error(g, weight, layer.in_type, layer.out_type) for g in self.elements(layer))
+        return max(self.weight_error(layer, g, weight) for g in self.elements(layer))
 
     def span(self, softness: float | Policy) -> Tensor:
         """Orthonormal dense weights that a softness reaches, one a row, from layers with random parameters."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ __all__ = ["LevelFilter"]
 
 class LevelFilter:
     """F W = sum over levels of f_level * (part of W in the level): a projection where every factor is 0 or 1.
+
+    Of a spectrum that stops at a subgroup, what breaks the subgroup is dropped.
 
     Between two irreps the factors act as one small matrix, dual @ diag(f) @ rows, so that analysis and synthesis take
     one product instead of two.
@@ -26,7 +30,7 @@ class LevelFilter:
         self.shape = transform.shape
         self.frame_out = transform.frame_out.to(like.device, like.dtype)
         self.frame_in = transform.frame_in.to(like.device, like.dtype)
-        self.identity = bool((factors == 1).all())
+        self.identity = bool((factors == 1).all()) and transform.dim == math.prod(transform.shape)
         self.projection = bool(((factors == 0) | (factors == 1)).all())
         self.blocks = []
         for block in transform.blocks:

@@ -13,15 +13,10 @@ from escnn_soft import SoftLinear, SoftR2Conv
 from escnn_soft.spectrum import act_on_rows, fibre_group, pixel_elements
 from tests.adversary import worst_element
 from tests.cases import CONTINUOUS, GRID_EXACT, POINT, field_types, harmonics, planar, point
+from tests.disturbance import disturb
 from tests.reference import continuous_error, pixel_action
 
 NAMED = ["C4", "C6", "D4", "D5", "SO(2)", "O(2)", "SO(3)", "O(3)", "octahedral"]
-
-
-def disturb(layer) -> None:
-    for parameter in (layer.soft_weights, layer.soft_bias):
-        if parameter is not None:
-            torch.nn.init.normal_(parameter)
 
 
 @cache
@@ -29,7 +24,7 @@ def linear(name: str, types: int = 2) -> SoftLinear:
     in_type, out_type = field_types(point(name))[types]
     torch.manual_seed(0)
     layer = SoftLinear(in_type, out_type, softness=0.7).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 
@@ -38,7 +33,7 @@ def convolution(name: str, kernel_size: int) -> SoftR2Conv:
     in_type, out_type = field_types(planar(name))[2]
     torch.manual_seed(0)
     layer = SoftR2Conv(in_type, out_type, kernel_size, softness=0.7).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 

@@ -172,14 +172,6 @@ def test_elements_off_the_grid():
     assert math.isfinite(asked.at(space.fibergroup.identity))
 
 
-def test_volumes_are_not_covered():
-    space = gspaces.octaOnR3()
-    field = space.type(space.trivial_repr)
-    cert = certify(nn.IdentityModule(field), field(torch.zeros(1, 1, 3, 3, 3)))
-    assert cert.bound == math.inf
-    assert "3-dimensional" in cert.not_covered[0][1]
-
-
 def test_a_stale_kernel_is_found():
     model = nn.R2Conv(FIELD, FIELD, 3).eval()
     with torch.no_grad():

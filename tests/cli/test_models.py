@@ -10,7 +10,8 @@ import torch
 from escnn_soft import SoftR2Conv, harden, soften
 from escnn_soft.cli import main
 from escnn_soft.cli.models import read, write
-from tests.convert.models import disturb, output, sequential
+from tests.convert.models import output, sequential
+from tests.disturbance import disturb
 
 NET = "tests.convert.models:sequential"
 SHAPE = ["--shape", "1,3,9,9"]
@@ -94,7 +95,7 @@ def test_wrong_command_lines_exit_with_2(words, message, capsys) -> None:
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["spectrum", "certify", "soften", "harden"])
+@pytest.mark.parametrize("command", ["spectrum", "certify", "soften", "harden", "convert"])
 def test_help(command, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -123,11 +124,12 @@ def test_files_that_could_run_code_are_refused(tmp_path, capsys) -> None:
         "list.pt": "a state_dict",
         "none.pt": "No such file",
     }.items():
-        assert main(["spectrum", NET, "--checkpoint", str(tmp_path / name)]) == 1
-        captured = capsys.readouterr()
-        assert message in captured.err
-        assert captured.err.count("\n") == 1
-        assert "code ran" not in captured.out
+        for command in (["spectrum", NET], ["convert", NET, "--to", "export", *SHAPE, "--output", str(tmp_path / "x")]):
+            assert main([*command, "--checkpoint", str(tmp_path / name)]) == 1
+            captured = capsys.readouterr()
+            assert message in captured.err
+            assert captured.err.count("\n") == 1
+            assert "code ran" not in captured.out
 
 
 def test_checkpoints_of_another_network_are_refused(tmp_path, capsys) -> None:

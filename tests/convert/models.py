@@ -62,10 +62,18 @@ def output(model, x: Tensor = PICTURES) -> Tensor:
     return y if isinstance(y, Tensor) else y.tensor
 
 
-def disturb(model, scale: float = 0.1):
-    """The model with random soft coefficients."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.rpartition(".")[2] in ("soft_weights", "soft_bias"):
-                parameter.normal_(std=scale)
-    return model
+OCTAHEDRAL = gspaces.octaOnR3()
+VOLUME = OCTAHEDRAL.type(OCTAHEDRAL.trivial_repr, OCTAHEDRAL.irrep(1))
+ICO = [gspaces.icoOnR3().type(gspaces.icoOnR3().irrep(i)) for i in (0, 1)]
+HARD_LAYERS = {
+    "R2Conv": lambda: nn.R2Conv(IMAGE, HIDDEN, 3),
+    "R2Conv without bias": lambda: nn.R2Conv(IMAGE, HIDDEN, 3, bias=False),
+    "R2ConvTransposed": lambda: nn.R2ConvTransposed(IMAGE, HIDDEN, 3),
+    "R3Conv": lambda: nn.R3Conv(VOLUME, VOLUME, 3),
+    "R3ConvTransposed": lambda: nn.R3ConvTransposed(VOLUME, VOLUME, 3),
+    "R3IcoConv": lambda: nn.R3IcoConv(*ICO, 3, samples="ico"),
+    "R3IcoConvTransposed": lambda: nn.R3IcoConvTransposed(*ICO, 3, samples="ico"),
+    "Linear": lambda: nn.Linear(VECTOR, VECTOR),
+    "TensorProductModule": lambda: nn.TensorProductModule(HIDDEN, HIDDEN),
+}
+"""Every kind of layer that has a soft twin."""

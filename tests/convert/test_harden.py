@@ -6,23 +6,21 @@ import copy
 
 import pytest
 import torch
-from escnn import gspaces, nn
+from escnn import nn
 from escnn.nn import Linear, R2Conv
 
 import escnn_soft as es
 from escnn_soft import SoftLinear, SoftR2Conv, harden, register_soft, set_softness, soft_status, soften
 from escnn_soft.nn import SoftLayer
 from tests.convert.models import (
-    HIDDEN,
-    IMAGE,
+    HARD_LAYERS,
     POINT,
-    VECTOR,
     Classifier,
-    disturb,
     output,
     randomised,
     sequential,
 )
+from tests.disturbance import disturb
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -59,24 +57,9 @@ def test_it_projects_onto_the_equivariant_part(train) -> None:
     assert soft_status(again).layers[0].breaking == pytest.approx(0.0, abs=1e-9)
 
 
-SPACE = gspaces.octaOnR3()
-VOLUME = SPACE.type(SPACE.trivial_repr, SPACE.irrep(1))
-ICO = [gspaces.icoOnR3().type(gspaces.icoOnR3().irrep(i)) for i in (0, 1)]
-LAYERS = {
-    "R2Conv": lambda: R2Conv(IMAGE, HIDDEN, 3),
-    "R2Conv without bias": lambda: R2Conv(IMAGE, HIDDEN, 3, bias=False),
-    "R2ConvTransposed": lambda: nn.R2ConvTransposed(IMAGE, HIDDEN, 3),
-    "R3Conv": lambda: nn.R3Conv(VOLUME, VOLUME, 3),
-    "R3ConvTransposed": lambda: nn.R3ConvTransposed(VOLUME, VOLUME, 3),
-    "R3IcoConv": lambda: nn.R3IcoConv(*ICO, 3, samples="ico"),
-    "R3IcoConvTransposed": lambda: nn.R3IcoConvTransposed(*ICO, 3, samples="ico"),
-    "Linear": lambda: Linear(VECTOR, VECTOR),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", HARD_LAYERS)
 def test_every_layer_there_and_back(name) -> None:
-    hard = randomised(LAYERS[name]())
+    hard = randomised(HARD_LAYERS[name]())
     x = hard.in_type(torch.randn(2, hard.in_type.size, *[5] * hard.in_type.gspace.dimensionality))
     soft = soften(hard, 0.5)
     assert torch.allclose(soft(x).tensor, hard(x).tensor, atol=1e-6)
@@ -86,7 +69,7 @@ def test_every_layer_there_and_back(name) -> None:
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("build", LAYERS.values(), ids=list(LAYERS))
+@pytest.mark.parametrize("build", HARD_LAYERS.values(), ids=list(HARD_LAYERS))
 def test_nothing_soft_is_left(build, train) -> None:
     fresh = build().train().train(train)
     soft = soften(build(), es.Learned(0.5)).train(train)

@@ -19,6 +19,7 @@ from escnn_soft import (
     SoftR2Conv,
 )
 from tests.cases import field_types, planar, point
+from tests.disturbance import disturb
 
 CONVOLUTIONS = ["C4", "D4", "flip diagonal", "C8", "D6", "SO(2)", "O(2)"]
 MATRICES = ["C5", "D4", "SO(2)", "O(2)", "SO(3)", "octahedral", "cylinder"]
@@ -34,12 +35,6 @@ def build(name: str, policy, dtype=torch.float32):
 @cache
 def cached(name: str):
     return build(name, 0.0, torch.float64)
-
-
-def disturb(layer, scale: float = 1.0) -> None:
-    for parameter in (layer.soft_weights, layer.soft_bias):
-        if parameter is not None:
-            torch.nn.init.normal_(parameter, std=scale)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +63,7 @@ def test_an_optimiser_that_maximises_the_error_stays_within_the_budget(name, dty
 @pytest.mark.parametrize("name", ["C4", "C8", "SO(3)"])
 def test_the_same_optimiser_leaves_the_budget_without_one(name) -> None:
     layer = build(name, 1.0)
-    disturb(layer)
+    disturb(layer, 1.0)
     assert layer.certificate().relative.sup > 0.1
 
 
@@ -113,7 +108,7 @@ def test_weights_within_the_budget_are_left_alone(name) -> None:
 @pytest.mark.parametrize("name", ["C4", "C8", "O(2)"])
 def test_gradients_of_a_budget_are_right(name) -> None:
     layer = build(name, Budget(0.1), torch.float64)
-    disturb(layer)
+    disturb(layer, 1.0)
     soft = layer.soft_weights
     loss, direction, step = layer.expand_parameters()[0].pow(3).sum(), torch.randn_like(soft), 1e-6
     (gradient,) = torch.autograd.grad(loss, soft)
@@ -137,7 +132,7 @@ def test_fresh_layers_have_gradients_under_a_budget() -> None:
 
 def test_learned_gains_are_trained_saved_and_reported() -> None:
     layer = build("C4", Learned(0.3), torch.float64)
-    disturb(layer)
+    disturb(layer, 1.0)
     logits = layer.level_logits.detach().clone()
     optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
     layer(
@@ -172,7 +167,7 @@ def test_changing_the_policy_takes_the_learned_gains_along() -> None:
 
 def test_budgets_report_their_gains() -> None:
     layer = build("C4", Budget(0.1), torch.float64)
-    disturb(layer)
+    disturb(layer, 1.0)
     levels = layer.spectrum().levels
     breaking = {level.gain for level in levels if level.sigma > 0}
     assert len(breaking) == 1
@@ -212,7 +207,7 @@ def test_without_symmetric_weights_nothing_is_allowed() -> None:
     layer = build("C4", Budget(0.1), torch.float64)
     with torch.no_grad():
         layer.weights.zero_()
-    disturb(layer)
+    disturb(layer, 1.0)
     kernel = layer.expand_parameters()[0]
     (gradient,) = torch.autograd.grad(kernel.sum(), layer.soft_weights)
     assert gradient.isfinite().all()

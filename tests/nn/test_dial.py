@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from escnn_soft import Cutoff, SoftLinear, SoftR2Conv
 from tests.cases import CONTINUOUS, GRID_EXACT, PLANAR, POINT, field_types, harmonics, planar, point
+from tests.disturbance import disturb
 from tests.reference import continuous_error, fibre_action, pixel_action
 
 DIALS = {"exponential": st.floats(0, 1), "cutoff": st.floats(0, 9).map(Cutoff)}
@@ -20,20 +21,13 @@ def position(softness) -> float:
     return softness.bound if isinstance(softness, Cutoff) else softness
 
 
-def disturb(layer) -> None:
-    """Give the soft part weights, which start at zero."""
-    for parameter in (layer.soft_weights, layer.soft_bias):
-        if parameter is not None:
-            torch.nn.init.normal_(parameter)
-
-
 @pytest.mark.parametrize("name", PLANAR)
 def test_softness_0_is_escnns_convolution(name) -> None:
     for in_type, out_type in field_types(planar(name)):
         hard = R2Conv(in_type, out_type, 5, padding=2, recompute=True)  # else .double() casts every layer's basis
         soft = SoftR2Conv(in_type, out_type, 5, padding=2, softness=0.0)
         soft.load_state_dict(hard.state_dict())
-        disturb(soft)
+        disturb(soft, 1.0)
         x = in_type(torch.randn(2, in_type.size, 7, 7))
         assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-6
         hard, soft, x = hard.double(), soft.double(), in_type(x.tensor.double())
@@ -46,7 +40,7 @@ def test_softness_0_is_escnns_linear(name) -> None:
     for in_type, out_type in field_types(point(name))[1:3]:
         hard, soft = Linear(in_type, out_type), SoftLinear(in_type, out_type)
         soft.load_state_dict(hard.state_dict())
-        disturb(soft)
+        disturb(soft, 1.0)
         x = in_type(torch.randn(2, in_type.size))
         assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-6
 
@@ -84,7 +78,7 @@ def conv_layer(name: str) -> SoftR2Conv:
     in_type, out_type = field_types(planar(name))[2]
     torch.manual_seed(0)
     layer = SoftR2Conv(in_type, out_type, 3).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 
@@ -93,7 +87,7 @@ def linear_layer(name: str) -> SoftLinear:
     in_type, out_type = field_types(point(name))[2]
     torch.manual_seed(0)
     layer = SoftLinear(in_type, out_type).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 
@@ -173,7 +167,7 @@ def test_measured_output_error_grows_with_softness_and_vanishes_at_0(padding_mod
     space = planar("C4")
     field = space.type(*[space.regular_repr] * 2)
     layer = SoftR2Conv(field, field, 3, padding=1, padding_mode=padding_mode).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     x, element = field(torch.randn(2, field.size, 7, 7, dtype=torch.float64)), space.fibergroup.element(1)
     errors = []
     for softness in (0.0, 0.2, 0.5, 1.0):
@@ -201,7 +195,7 @@ def test_the_bias_has_levels_of_its_own() -> None:
     space = planar("SO(2)")
     field = space.type(space.irrep(1))
     layer = SoftR2Conv(field, field, 1, softness=Cutoff(1.0))
-    disturb(layer)
+    disturb(layer, 1.0)
     _, bias = layer.expand_parameters()
     assert [level.gain for level in layer.spectrum().levels] == [1, 0]
     assert bias.abs().min() > 0

@@ -7,7 +7,7 @@ from escnn import nn
 import escnn_soft as es
 from escnn_soft import SoftR3IcoConv, SoftR3IcoConvTransposed, certificate
 from tests.cases import spatial
-from tests.nn.test_dial import disturb
+from tests.disturbance import disturb
 from tests.nn.test_spatial import Volumes
 from tests.reference import principal_sine
 
@@ -67,7 +67,7 @@ def test_conversions_and_initialisation(kind) -> None:
     x = FIELD(torch.randn(1, 4, 4, 5, 4))
     assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-5
     assert certificate(hard).relative.sup < 1e-5
-    disturb(soft)
+    disturb(soft, 1.0)
     plain = soft.export()
     assert (plain(x.tensor) - soft(x).tensor).abs().max() < 1e-5
     assert (soft_class.from_dense(plain, FIELD, FIELD)(x).tensor - plain(x.tensor)).abs().max() < 1e-4

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from escnn_soft import Cutoff, SoftLinear, SoftR2Conv
 from tests.cases import field_types, planar, point
-from tests.nn.test_dial import disturb
+from tests.disturbance import disturb
 
 FIELD = planar("D4").type(*[planar("D4").regular_repr] * 2)
 IMAGE = torch.randn(2, FIELD.size, 8, 8)
@@ -18,14 +18,14 @@ IMAGE = torch.randn(2, FIELD.size, 8, 8)
 
 def soft_conv(**arguments) -> SoftR2Conv:
     layer = SoftR2Conv(FIELD, FIELD, **{"kernel_size": 3, "padding": 1, "softness": 0.5, **arguments})
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 
 def soft_linear(softness: float = 0.5) -> tuple[SoftLinear, torch.Tensor]:
     in_type, out_type = field_types(point("D3"))[2]
     layer = SoftLinear(in_type, out_type, softness=softness)
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer, torch.randn(4, in_type.size)
 
 
@@ -54,7 +54,7 @@ def test_geometry_agrees_with_escnn_export_and_shape(geometry) -> None:
     soft.load_state_dict(hard.state_dict())
     x = FIELD(IMAGE)
     assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-6
-    disturb(soft)
+    disturb(soft, 1.0)
     soft.softness = 0.7
     trained = soft(x).tensor
     assert (trained - hard(x).tensor).abs().max() > 1e-3
@@ -269,7 +269,7 @@ def test_copies_and_averages(train) -> None:
     expected = layer(FIELD(IMAGE)).tensor
     twin = copy.deepcopy(layer)
     assert torch.equal(twin(FIELD(IMAGE)).tensor, expected)
-    disturb(twin)
+    disturb(twin, 1.0)
     assert torch.equal(layer(FIELD(IMAGE)).tensor, expected)
     average = AveragedModel(layer)
     for member in (layer, twin):
@@ -325,7 +325,7 @@ def test_check_equivariance_passes_strict_layers_and_fails_soft_ones(name, geome
     layer = SoftR2Conv(in_type, out_type, **{"kernel_size": 3, "padding": 1, **geometry})
     assert all(error < 0.1 for _, error in layer.check_equivariance())
     layer.softness = 1.0
-    disturb(layer)
+    disturb(layer, 1.0)
     with pytest.raises(AssertionError, match="the error is up to"):
         layer.check_equivariance()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import Conv2d
 from torch.nn.utils.parametrize import register_parametrization
 
-from escnn_soft import Budget, Cutoff, Exponential, Learned, SoftFilter, SoftnessScheduler
+from escnn_soft import Budget, Cutoff, Exponential, Learned, SoftFilter, SoftnessError, SoftnessScheduler
 from escnn_soft.nn import graded_bias, graded_kernel, weight_filter
-from escnn_soft.spectrum import Graded, SpectralGraded
+from escnn_soft.spectrum import Graded, Level, SpectralGraded
 from tests.reference import pixel_action
 
 SPACES = {
@@ -127,8 +128,8 @@ def test_monotone_in_softness_without_a_jump_at_either_end(space, fields) -> Non
         energy = soft_filter.energies(conv.weight)
         energies.append(energy)
         shares.append(float(1 - energy[0] / energy.sum()))
-    assert all(later >= earlier - 1e-12 for earlier, later in zip(shares, shares[1:], strict=False))
-    assert all((later >= earlier - 1e-12).all() for earlier, later in zip(energies, energies[1:], strict=False))
+    assert all(later >= earlier - 1e-12 for earlier, later in pairwise(shares))
+    assert all((later >= earlier - 1e-12).all() for earlier, later in pairwise(energies))
     assert shares[1] - shares[0] < 1e-6
     assert shares[-1] - shares[-2] < 1e-6
     assert shares[-1] > 0.1
@@ -366,6 +367,40 @@ def test_the_scheduler_turns_filters_too() -> None:
     scheduler = SoftnessScheduler(conv, lambda step: 1.0 / (1 + step))
     scheduler.step()
     assert weight_filter(conv).softness == 0.5
+
+
+class Halves:
+    """A vector's mean, and the rest: levels that come from no group."""
+
+    def __init__(self) -> None:
+        group = SPACES["C2"].fibergroup
+        self.levels = (Level(group, (0,), 0.0, False, 0.0, 1), Level(group, None, 1.0, False, 1.0, 3))
+        self.dial = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def filtered(self, weight, gains):
+        mean = weight.mean().expand(4)
+        return gains[0] * mean + gains[1] * (weight - mean)
+
+    def energies(self, weight):
+        return torch.stack([4 * weight.mean() ** 2, (weight - weight.mean()).square().sum()])
+
+    def to(self, device, dtype):
+        return self
+
+
+def test_levels_of_ones_own() -> None:
+    weight = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    soft_filter = SoftFilter(Halves(), 0.5, weight)
+    assert torch.equal(soft_filter(weight), torch.tensor([2.0, 2.5, 3.0, 4.5]))
+    soft_filter.softness = Learned(0.25)
+    assert torch.allclose(soft_filter(weight), torch.tensor([2.5, 2.75, 3.0, 3.75]))
+    with pytest.raises(SoftnessError, match=r"needs no bound of the error here but got softness=Budget.*Use a float"):
+        soft_filter.softness = Budget(0.1)
+    with pytest.raises(SoftnessError, match="softness=2"):
+        soft_filter.softness = 2
+    assert soft_filter.softness == Learned(0.25)
+    with pytest.raises(SoftnessError, match="softness='high'"):
+        SoftFilter(Halves(), "high", weight)
 
 
 def test_words() -> None:

@@ -9,7 +9,7 @@ from escnn_soft.testing.certificates import assert_certificate_holds
 from escnn_soft.testing.conformance import ConformanceSuite
 from escnn_soft.testing.probes import Probe, dense_kernel
 from tests.cases import SPATIAL, small_types, spatial
-from tests.nn.test_dial import disturb
+from tests.disturbance import disturb
 
 FIELD = spatial("octahedral").type(*[spatial("octahedral").irrep(1), spatial("octahedral").trivial_repr] * 2)
 VOLUME = torch.randn(2, FIELD.size, 5, 4, 6)
@@ -106,7 +106,7 @@ def test_geometry_agrees_with_escnn_export_and_shape(geometry) -> None:
     x = FIELD(VOLUME)
     assert soft.weights is hard.weights
     assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-5
-    disturb(soft)
+    disturb(soft, 1.0)
     soft.softness = 0.7
     trained = soft(x).tensor
     assert (trained - hard(x).tensor).abs().max() > 1e-3
@@ -123,7 +123,7 @@ def test_transposed_geometry_agrees(geometry) -> None:
     soft = SoftR3ConvTransposed.from_hard(hard)
     x = FIELD(VOLUME)
     assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-5
-    disturb(soft)
+    disturb(soft, 1.0)
     soft.softness = 0.7
     assert tuple(soft(x).tensor.shape) == soft.evaluate_output_shape(tuple(VOLUME.shape))
     plain = soft.export()
@@ -146,7 +146,7 @@ def test_every_group_softens_certifies_and_hardens(name) -> None:
     in_type, out_type = small_types(spatial(name))
     layer = SoftR3Conv(in_type, out_type, 3, padding=1, softness=0.0).double()
     assert layer.certificate().relative.sup < 1e-9
-    disturb(layer)
+    disturb(layer, 1.0)
     layer.softness = 0.5
     certified = layer.certificate()
     assert certified.level == ("grid" if layer._transform.exact else "continuous")
@@ -165,7 +165,7 @@ def test_certificates_hold(geometry) -> None:
     s = spatial("octahedral")
     field = s.type(s.irrep(1), s.irrep(1))
     layer = SoftR3Conv(field, field, 3, softness=0.5, **{"padding": 1, **geometry}).double()
-    disturb(layer)
+    disturb(layer, 1.0)
     report = assert_certificate_holds(layer, elements=list(s.fibergroup.elements)[::5])
     assert report.checked
     assert report.tightness > 0.3
@@ -177,7 +177,7 @@ def test_certificates_of_plain_and_hard_layers() -> None:
     assert certificate(nn.R3Conv(field, field, 3)).relative.sup < 1e-5
     assert certificate(nn.R3ConvTransposed(field, field, 3, stride=2)).relative.sup < 1e-5
     layer = SoftR3ConvTransposed(field, field, 3, stride=2, softness=0.5)
-    disturb(layer)
+    disturb(layer, 1.0)
     exported = certificate(layer.export(), field, field)
     assert exported.sup == pytest.approx(layer.certificate().sup, rel=1e-5)
     assert layer.certificate().refusal(s.fibergroup.elements[3], (1, 4, 3, 3, 3)) is None
@@ -190,6 +190,6 @@ def test_check_equivariance_passes_strict_layers_and_fails_soft_ones(name) -> No
     layer = SoftR3Conv(field, field, 3, padding=1)
     assert all(error < 0.1 for _, error in layer.check_equivariance())
     layer.softness = 1.0
-    disturb(layer)
+    disturb(layer, 1.0)
     with pytest.raises(AssertionError, match="the error is up to"):
         layer.check_equivariance()

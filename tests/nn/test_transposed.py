@@ -9,7 +9,7 @@ from escnn_soft.testing.certificates import assert_certificate_holds
 from escnn_soft.testing.conformance import ConformanceSuite
 from tests.cases import planar
 from tests.certification.checks import check
-from tests.nn.test_dial import disturb
+from tests.disturbance import disturb
 
 FIELD = planar("D4").type(*[planar("D4").irrep(1, 1), planar("D4").trivial_repr] * 2)
 IMAGE = torch.randn(2, FIELD.size, 6, 5)
@@ -55,7 +55,7 @@ class TestSoftR2ConvTransposedOfAGroupThatLeavesTheGrid(TestSoftR2ConvTransposed
 
 def soft_layer(**arguments) -> SoftR2ConvTransposed:
     layer = SoftR2ConvTransposed(FIELD, FIELD, **{"kernel_size": 3, "padding": 1, "softness": 0.5, **arguments})
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer
 
 
@@ -66,7 +66,7 @@ def test_geometry_agrees_with_escnn_export_and_shape(geometry) -> None:
     soft.load_state_dict(hard.state_dict())
     x = FIELD(IMAGE)
     assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-6
-    disturb(soft)
+    disturb(soft, 1.0)
     soft.softness = 0.7
     trained = soft(x).tensor
     assert (trained - hard(x).tensor).abs().max() > 1e-3
@@ -141,7 +141,7 @@ def test_check_equivariance_passes_strict_layers_and_fails_soft_ones(name, geome
     if not geometry:  # strides leave gaps between the pixels of the output, which rotate by quarter turns only
         assert all(error < 0.1 for _, error in layer.check_equivariance())
     layer.softness = 1.0
-    disturb(layer)
+    disturb(layer, 1.0)
     with pytest.raises(AssertionError, match="the error is up to"):
         layer.check_equivariance()
 
@@ -157,5 +157,5 @@ def test_networks_with_transposed_layers_are_certified(softness) -> None:
 
 def soft_between(field, softness) -> SoftR2ConvTransposed:
     layer = SoftR2ConvTransposed(field, field, 3, padding=1, stride=2, softness=softness)
-    disturb(layer)
+    disturb(layer, 1.0)
     return layer

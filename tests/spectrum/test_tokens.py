@@ -7,7 +7,7 @@ import pytest
 import torch
 from escnn import gspaces
 
-from escnn_soft import GridActionError, ShapeError
+from escnn_soft import Exponential, GridActionError, ShapeError
 from escnn_soft.spectrum import (
     Graded,
     GradedPermutation,
@@ -109,6 +109,39 @@ def test_tables_split_into_levels(name, sides) -> None:
     dial = graded.dial
     assert dial[0] == 0
     assert (dial.diff() >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["D4", "SO(2)", "shifts"])
+def test_filters_of_tables_grow_with_the_softness_without_a_jump(name) -> None:
+    table = TokenTable((2, 5, 5, 3), axis=1, sides=(5, 5))
+    graded = token_spectrum(symmetry(name), table)
+    weight = torch.randn(table.shape, dtype=torch.float64)
+    filtered = [
+        graded.filtered(weight, Exponential(s).gains(graded.dial)) for s in (0.0, 1e-9, 0.3, 0.9, 1 - 1e-9, 1.0)
+    ]
+    energies = torch.stack([graded.energies(w) for w in filtered])
+    assert (energies.diff(dim=0) >= -1e-10).all()
+    assert torch.equal(filtered[-1], weight)
+    assert torch.allclose(filtered[-2], weight, atol=1e-7)
+    assert torch.allclose(filtered[1], filtered[0], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["D4", "C8", "shifts"])
+def test_filters_of_tables_have_gradients(name) -> None:
+    graded = token_spectrum(symmetry(name), TokenTable((1, 10, 2), axis=1, sides=(3, 3), before=1))
+    weight = torch.randn(1, 10, 2, dtype=torch.float64, requires_grad=True)
+    gains = torch.rand(len(graded.levels), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(graded.filtered, (weight, gains))
+
+
+@pytest.mark.parametrize("name", ["D4", "SO(2)", "flip horizontal", "flip vertical"])
+def test_grids_stored_by_columns(name) -> None:
+    """The same filter as of the grid stored by rows, with its axes swapped before and after."""
+    rows, columns = (TokenTable((4, 4, 2), axis=0, sides=(4, 4), by_columns=b) for b in (False, True))
+    by_rows, by_columns = (token_spectrum(symmetry(name), table) for table in (rows, columns))
+    weight = torch.randn(4, 4, 2, dtype=torch.float64)
+    expected = strict(by_rows, weight)
+    assert torch.allclose(strict(by_columns, weight.transpose(0, 1).contiguous()), expected.transpose(0, 1), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", GRID_EXACT)

@@ -11,7 +11,8 @@ from escnn import group, gspaces, nn
 from escnn_soft import ArgumentError, Budget, Cutoff, Learned, SoftLinear, SoftnessError, SoftR2Conv, soften
 from escnn_soft.nn import SoftR2ConvTransposed
 from escnn_soft.training import ProjectedLayer, project_after_step, projected
-from tests.convert.models import IMAGE, Classifier, disturb, output, sequential
+from tests.convert.models import IMAGE, Classifier, output, sequential
+from tests.disturbance import disturb
 
 
 def layer(name: str, softness) -> SoftR2Conv | SoftLinear | SoftR2ConvTransposed:

@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from escnn_soft import set_softness, soften
 from escnn_soft.nn import SoftLayer
-from tests.convert.models import Classifier, disturb
+from tests.convert.models import Classifier
+from tests.disturbance import disturb
 
 BATCH, STEPS = 4, 3
 

@@ -9,7 +9,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from escnn_soft import soften
-from tests.convert.models import IMAGE, PICTURES, Classifier, disturb, output, sequential
+from tests.convert.models import IMAGE, PICTURES, Classifier, output, sequential
+from tests.disturbance import disturb
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from escnn_soft import soften
-from tests.convert.models import Classifier, disturb, output, sequential
+from tests.convert.models import Classifier, output, sequential
+from tests.disturbance import disturb
 
 TOLERANCE = {torch.float64: 1e-5, torch.bfloat16: 0.1, torch.float16: 0.02}
 

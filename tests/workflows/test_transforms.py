@@ -11,7 +11,8 @@ from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 from escnn_soft import Budget, soften
-from tests.convert.models import IMAGE, PICTURES, PLANE, Classifier, disturb, output
+from tests.convert.models import IMAGE, PICTURES, PLANE, Classifier, output
+from tests.disturbance import disturb
 
 
 def unshared(softness=0.5):

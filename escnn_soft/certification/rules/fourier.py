@@ -78,6 +78,7 @@ class TensorProduct(Rule):
 
     def _norm(self, call: Call, *, absolute: bool = False) -> float:
         module = call.module
-        matrix = (module.expand_parameters() if module.training else module.matrix).detach().double()
+        matrix = module.expand_parameters() if module.training else module.matrix
+        matrix = (matrix[0] if isinstance(matrix, tuple) else matrix).detach().double()  # a soft layer's has no bias
         blocks = matrix.view(len(call.type), -1, matrix.shape[1])
         return float(torch.linalg.matrix_norm(blocks.abs() if absolute else blocks, 2).max()) * (1 + 1e-9)

@@ -15,6 +15,7 @@ from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.layer import certificate
 from escnn_soft.certification.rules.rule import Bound, Call, Kernel, Rule, unit_roundoff
 from escnn_soft.nn import SoftLayer
+from escnn_soft.nn.geometry import per_axis
 
 __all__ = ["LinearLayer"]
 
@@ -70,14 +71,14 @@ class LinearLayer(Rule):
     def kernel(self, call: Call) -> Kernel | None:
         """The kernel, where its symbol bounds the layer: zeros or a period around the image, one block."""
         module = call.module
-        if hasattr(module, "output_padding") or module.in_type.gspace.dimensionality > 2:
+        if hasattr(module, "output_padding"):
             return None
         with torch.no_grad():
             kernel = module.expand_parameters()[0].double().cpu()
         if kernel.ndim == 2:
             return Kernel(kernel[:, :, None, None], (1, 1))
-        stride = module.stride if isinstance(module.stride, tuple) else (module.stride, module.stride)
-        if module.groups > 1 or module.padding_mode != "zeros" or (module.dilation > 1 and stride != (1, 1)):
+        stride = per_axis(module.stride, kernel.ndim - 2)
+        if module.groups > 1 or module.padding_mode != "zeros" or (module.dilation > 1 and max(stride) > 1):
             return None
         return Kernel(kernel, stride)
 

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from escnn.nn import GNormBatchNorm, InnerBatchNorm
+from escnn.group import Representation
+from escnn.nn import GeometricTensor, GNormBatchNorm, InnerBatchNorm
 from torch import Tensor
 
+from escnn_soft.certification.rules.gated import sizes_of
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 
 __all__ = ["BatchNorm"]
 
 
 class BatchNorm(Rule):
-    """x -> weight (x - mean) / sqrt(variance + eps) + bias, one factor a field: its largest factor spreads most."""
+    """x -> weight (x - mean) / sqrt(variance + eps) + bias, one factor a field: its largest factor spreads most.
+
+    What is added, f(0), has to be invariant. escnn projects means in single precision, so that it is only up to that.
+    """
 
     ulps = 16.0
 
@@ -33,6 +38,15 @@ class BatchNorm(Rule):
     def refusal(self, call: Call, row: int) -> str | None:
         """A shift that is the same for all channels of a field is invariant under permutations only."""
         return not_permuting(call.action, row) if isinstance(call.module, InnerBatchNorm) else None
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """||g f(0) - f(0)||, at most twice what is not invariant in f(0), at every pixel."""
+        still = call.x.new_zeros(1, call.x.shape[1], *[1] * (call.x.ndim - 2))
+        shift = call.module(GeometricTensor(still, call.type)).tensor.detach().double().cpu().flatten()
+        total = 0.0
+        for rho, part in zip(call.type.representations, shift.split(sizes_of(call.type)), strict=True):
+            total += float((part - _invariants(rho) @ part).square().sum())
+        return torch.full((len(call.x),), 2 * math.sqrt(total * call.points), dtype=torch.float64)
 
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""
@@ -65,6 +79,14 @@ def _groups(module: Any) -> Iterator[tuple[Tensor, list[int]]]:
             factors = weight.detach().double() * factors
         ends = [int(i) for i in indices]
         yield factors.flatten(), list(range(*ends)) if contiguous else ends
+
+
+def _invariants(rho: Representation) -> Tensor:
+    """The orthogonal projection onto the invariant vectors of a representation, in double precision."""
+    irreps = [rho.group.irrep(*irrep) for irrep in rho.irreps]
+    trivial = torch.tensor([psi.is_trivial() for psi in irreps for _ in range(psi.size)])
+    vectors = torch.from_numpy(rho.change_of_basis).double()[:, trivial]
+    return vectors @ vectors.T
 
 
 def _shifts(module: Any) -> Iterator[Tensor]:

@@ -12,36 +12,39 @@ from torch import Tensor
 
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
 from escnn_soft.linalg import convolution_norm
+from escnn_soft.nn.geometry import per_axis
 
 __all__ = ["AdaptivePool", "AveragePool", "BlurPool", "MaxPool", "Upsampling", "Window", "overlap"]
 
-Pair = tuple[int, int]
+Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window moving over the image; pairs are (vertical, horizontal)."""
+    """A window moving over the pixels; one number for each axis in the order of storage, (..., height, width)."""
 
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair = (1, 1)
+    kernel: Axes
+    stride: Axes
+    padding: Axes
+    dilation: Axes
 
     @staticmethod
     def of(module: Any) -> Window:
         """The window of one of escnn's pooling modules."""
-        pairs = (getattr(module, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
-        return Window(*((v, v) if isinstance(v, int) else (v[0], v[1]) for v in pairs))
+        dims = module.in_type.gspace.dimensionality
+        values = (getattr(module, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
+        return Window(*(per_axis(value, dims) for value in values))
 
-    def refusal(self, call: Call, row: int, margin: Pair = (0, 0)) -> str | None:
+    def refusal(self, call: Call, row: int, margin: Axes | None = None) -> str | None:
         """Why an element does not map windows to windows, on an image that is larger by a margin."""
-        swaps, axes = call.action.motion(row)
+        motion = call.action.motion(row)
         for name in ("kernel", "stride", "padding", "dilation"):
-            pair = getattr(self, name)
-            if swaps and pair[0] != pair[1]:
-                return f"{name} {pair} differs between the axes that the element swaps"
-        for axis in axes:
-            size, span = int(call.x.shape[2 + axis]) + margin[axis], self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            values = getattr(self, name)
+            if any(values[axis] != values[source] for axis, source in motion):
+                return f"{name} {values} differs between the axes that the element swaps"
+        for axis, _ in motion:
+            size = int(call.x.shape[2 + axis]) + (0 if margin is None else margin[axis])
+            span = self.dilation[axis] * (self.kernel[axis] - 1) + 1
             rest = (size + 2 * self.padding[axis] - span) % self.stride[axis]
             if rest:
                 return (
@@ -111,12 +114,8 @@ class BlurPool(Rule):
         window, first = self._windows(call)
         if first is None:
             return window.refusal(call, row)
-        margin = [2 * p - d * (k - 1) for p, d, k in zip(first.padding, first.dilation, first.kernel, strict=True)]
-        return (
-            window.refusal(call, row, (margin[0], margin[1]))
-            or first.refusal(call, row)
-            or not_permuting(call.action, row)
-        )
+        margin = (2 * p - d * (k - 1) for p, d, k in zip(first.padding, first.dilation, first.kernel, strict=True))
+        return window.refusal(call, row, tuple(margin)) or first.refusal(call, row) or not_permuting(call.action, row)
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """A sum of as many terms as the blur has pixels."""
@@ -128,13 +127,12 @@ class BlurPool(Rule):
 
     def _windows(self, call: Call) -> tuple[Window, Window | None]:
         module = call.module
-        window, side = Window.of(module), int(module.filter.shape[-1])
+        window = Window.of(module)
         if not hasattr(module, "_pad"):
             return window, None
-        pad = module._pad if isinstance(module._pad, int) else module._pad[0]
-        return Window((side, side), window.stride, (pad, pad)), Window(
-            window.kernel, (1, 1), window.padding, window.dilation
-        )
+        once = (1,) * len(window.kernel)
+        blur = Window(tuple(module.filter.shape[2:]), window.stride, per_axis(module._pad, len(once)), once)
+        return blur, Window(window.kernel, once, window.padding, window.dilation)
 
 
 class AdaptivePool(Rule):
@@ -158,9 +156,8 @@ class AdaptivePool(Rule):
 
     def refusal(self, call: Call, row: int) -> str | None:
         """An oblong output cannot be turned by a quarter, and a maximum needs permuted channels."""
-        swaps, _ = call.action.motion(row)
-        size = call.module.output_size
-        if swaps and not isinstance(size, int) and size[0] != size[1]:
+        size = call.output.shape[2:]
+        if any(size[axis] != size[source] for axis, source in call.action.motion(row)):
             return f"output size {tuple(size)} differs between the axes that the element swaps"
         return not_permuting(call.action, row) if self.maximum else None
 
@@ -180,20 +177,21 @@ class Upsampling(Rule):
         """Product of the norms of the matrices."""
         module, total = call.module, 1.0
         for before, after in zip(call.x.shape[2:], call.output.shape[2:], strict=True):
-            lines = torch.eye(before, dtype=torch.float64)[None, :, :, None].expand(-1, -1, -1, 2)
+            beside = call.x.ndim - 3  # axes that are left as they are
+            pixels = torch.eye(before, dtype=torch.float64)[None]
+            lines = pixels.view(1, before, before, *[1] * beside).expand(-1, -1, -1, *[2] * beside)
             extra = {} if module._align_corners is None else {"align_corners": module._align_corners}
-            size = (
-                {"size": (after, 2)} if module._scale_factor is None else {"scale_factor": (module._scale_factor, 1.0)}
-            )
-            matrix = F.interpolate(lines, mode=module._mode, **size, **extra)[0, :, :, 0]
+            factor = module._scale_factor
+            size = {"size": (after, *[2] * beside)} if factor is None else {"scale_factor": (factor, *[1.0] * beside)}
+            matrix = F.interpolate(lines, mode=module._mode, **size, **extra)[0].flatten(2)[:, :, 0]
             total *= float(torch.linalg.matrix_norm(matrix, 2)) * (1 + 1e-5)
         return (total,)
 
     def refusal(self, call: Call, row: int) -> str | None:
         """The sizes have to scale alike along axes that are swapped."""
-        swaps, _ = call.action.motion(row)
-        (h, w), (a, b) = call.x.shape[2:], call.output.shape[2:]
-        return "the axes that the element swaps are scaled differently" if swaps and a * w != b * h else None
+        before, after = call.x.shape[2:], call.output.shape[2:]
+        unequal = (after[a] * before[b] != after[b] * before[a] for a, b in call.action.motion(row))
+        return "the axes that the element swaps are scaled differently" if any(unequal) else None
 
     def own(self, call: Call, row: int) -> Tensor | None:
         """Left to a measurement."""

@@ -64,8 +64,8 @@ class Call:
 class Kernel:
     """A linear map as a convolution without dilation, for folding; dilation changes no operator norm."""
 
-    kernel: Tensor  # in double precision, shape: (out, in, height, width)
-    stride: tuple[int, int]
+    kernel: Tensor  # in double precision, shape: (out, in, *sizes)
+    stride: tuple[int, ...]
 
 
 class Rule:
@@ -170,7 +170,7 @@ def not_permuting(action: Action, row: int, *, signed: bool = False) -> str | No
         return None
     if action.elements[row] is None:
         return "the channels are not trivial, and no single element is given that would permute them"
-    if is_permutation(action.matrix(row), signed=signed):
+    if all(is_permutation(block, signed=signed) for block in action.blocks(row)):
         return None
     return "the element does not permute the channels, so a pointwise function does not commute with it"
 

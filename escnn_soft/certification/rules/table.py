@@ -31,7 +31,16 @@ from escnn_soft.certification.rules.pointwise import (
 from escnn_soft.certification.rules.pooling import AdaptivePool, AveragePool, BlurPool, MaxPool, Upsampling
 from escnn_soft.certification.rules.radial import NormPooling, Radial, StrongestInWindow, VectorField
 from escnn_soft.certification.rules.rule import Rule
-from escnn_soft.nn import SoftLinear, SoftR2Conv, SoftR2ConvTransposed
+from escnn_soft.nn import (
+    SoftLinear,
+    SoftR2Conv,
+    SoftR2ConvTransposed,
+    SoftR3Conv,
+    SoftR3ConvTransposed,
+    SoftR3IcoConv,
+    SoftR3IcoConvTransposed,
+    SoftTensorProduct,
+)
 
 __all__ = ["EVALUATED", "RULES"]
 
@@ -39,9 +48,17 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     # maps with weights
     SoftR2Conv: LinearLayer,
     SoftR2ConvTransposed: LinearLayer,
+    SoftR3Conv: LinearLayer,
+    SoftR3ConvTransposed: LinearLayer,
+    SoftR3IcoConv: LinearLayer,
+    SoftR3IcoConvTransposed: LinearLayer,
     SoftLinear: LinearLayer,
     enn.R2Conv: LinearLayer,
     enn.R2ConvTransposed: LinearLayer,
+    enn.R3Conv: LinearLayer,
+    enn.R3ConvTransposed: LinearLayer,
+    enn.R3IcoConv: LinearLayer,
+    enn.R3IcoConvTransposed: LinearLayer,
     enn.Linear: LinearLayer,
     # non-linearities
     enn.ReLU: partial(Pointwise, lambda module: constant_of("relu")),
@@ -59,6 +76,7 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.FourierPointwise: Fourier,
     enn.QuotientFourierPointwise: Fourier,
     enn.TensorProductModule: TensorProduct,
+    SoftTensorProduct: TensorProduct,
     # normalisation
     enn.InnerBatchNorm: BatchNorm,
     enn.NormBatchNorm: BatchNorm,
@@ -66,6 +84,7 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.GNormBatchNorm: BatchNorm,
     enn.IIDBatchNorm1d: BatchNorm,
     enn.IIDBatchNorm2d: BatchNorm,
+    enn.IIDBatchNorm3d: BatchNorm,
     # pooling
     enn.PointwiseAvgPool2D: AveragePool,
     enn.PointwiseAvgPoolAntialiased2D: BlurPool,
@@ -73,8 +92,15 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.PointwiseMaxPoolAntialiased2D: BlurPool,
     enn.PointwiseAdaptiveAvgPool2D: partial(AdaptivePool, maximum=False),
     enn.PointwiseAdaptiveMaxPool2D: partial(AdaptivePool, maximum=True),
+    enn.PointwiseAvgPool3D: AveragePool,
+    enn.PointwiseAvgPoolAntialiased3D: BlurPool,
+    enn.PointwiseMaxPool3D: MaxPool,
+    enn.PointwiseMaxPoolAntialiased3D: BlurPool,
+    enn.PointwiseAdaptiveAvgPool3D: partial(AdaptivePool, maximum=False),
+    enn.PointwiseAdaptiveMaxPool3D: partial(AdaptivePool, maximum=True),
     enn.NormMaxPool: StrongestInWindow,
     enn.R2Upsampling: Upsampling,
+    enn.R3Upsampling: Upsampling,
     # invariant maps
     enn.GroupPooling: MaximumOverFields,
     enn.NormPool: NormPooling,

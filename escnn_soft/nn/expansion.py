@@ -1,0 +1,130 @@
+"""Layers that expand their parameters into a kernel, and keep it in evaluation mode."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from escnn.nn import EquivariantModule, GeometricTensor
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.nn import Module, Parameter
+
+from escnn_soft.errors import DtypeError, FieldTypeError
+
+__all__ = ["ExpandedLayer"]
+
+_Layer = TypeVar("_Layer", bound="ExpandedLayer")
+
+
+class ExpandedLayer(EquivariantModule):
+    """A layer whose forward pass applies a kernel and a bias that its parameters stand for.
+
+    In training mode they are expanded at each forward pass; in evaluation mode they are kept, detached, until a
+    parameter is written, replaced, moved or cast.
+    """
+
+    _kernel_name: str
+    """escnn's name of the expanded kernel."""
+
+    weights: Parameter
+    expanded_bias: Tensor | None
+    expand_parameters: Callable[[], tuple[Tensor, Tensor | None]]
+
+    def _drop_buffers(self) -> None:
+        """Make a cache of what escnn registers as buffers; called once, after escnn's constructor.
+
+        AveragedModel pairs the buffers of a model in training with those of its average in evaluation.
+        """
+        for name in (self._kernel_name, "expanded_bias"):
+            self._buffers.pop(name, None)
+            self.__dict__[name] = None
+        self._cached: tuple[object, ...] | None = None
+
+    def forward(self, input: GeometricTensor) -> GeometricTensor:
+        """Apply the layer.
+
+        Args:
+            input: a field of type ``in_type``, in the layer's dtype unless autocast is on.
+
+        Returns:
+            A field of type ``out_type``.
+
+        Raises:
+            FieldTypeError: if the input's type is not ``in_type``.
+            DtypeError: if the input's dtype or device is not the layer's.
+        """
+        self._check_field(input)
+        kernel, bias = self._current_parameters()
+        return GeometricTensor(self._compute(input.tensor, kernel, bias), self.out_type)
+
+    def _check_field(self, input: object) -> None:
+        """Refuse what is not a field of type ``in_type`` in the layer's dtype and on its device."""
+        if not isinstance(input, GeometricTensor) or input.type != self.in_type:
+            got = input.type if isinstance(input, GeometricTensor) else type(input).__name__
+            remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
+            raise FieldTypeError("input.type", got, f"a GeometricTensor of type {self.in_type}", remedy)
+        x, w = input.tensor, self.weights
+        if x.device != w.device or (x.dtype != w.dtype and not torch.is_autocast_enabled(x.device.type)):
+            expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"
+            remedy = "Cast one of them: input.to(...) or layer.to(...)."
+            raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
+
+    def _current_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias for a forward pass: expanded in training, kept in evaluation."""
+        if self.training:
+            return self.expand_parameters()
+        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
+            with torch.no_grad():
+                return self.expand_parameters()
+        if self._functional():
+            return self.expand_parameters()
+        self._refresh()
+        return getattr(self, self._kernel_name), self.expanded_bias
+
+    def _functional(self) -> bool:
+        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
+        own = self.parameters(recurse=False)
+        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
+
+    def _sharded(self) -> bool:
+        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
+        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
+
+    @abstractmethod
+    def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply an expanded kernel and bias to a tensor."""
+
+    def train(self: _Layer, mode: bool = True) -> _Layer:
+        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
+
+        Args:
+            mode: True for training.
+
+        Returns:
+            The layer.
+        """
+        # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
+        Module.train(self, mode)
+        if mode:
+            self._cached = None
+            setattr(self, self._kernel_name, None)
+            self.expanded_bias = None
+        elif not self._sharded():  # else at the first forward pass
+            self._refresh()
+        return self
+
+    def _refresh(self) -> None:
+        signature = self._signature()
+        if self._cached != signature:
+            with torch.inference_mode(False), torch.no_grad():
+                kernel, bias = self.expand_parameters()
+            setattr(self, self._kernel_name, kernel)
+            self.expanded_bias = bias
+            self._cached = signature
+
+    def _signature(self) -> tuple[object, ...]:
+        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
+        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
