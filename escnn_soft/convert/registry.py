@@ -116,4 +116,6 @@ def hard_class(layer: SoftLayer) -> type[EquivariantModule]:
     Returns:
         The class.
     """
-    return next(c for c in type(layer).__mro__ if issubclass(c, EquivariantModule) and not issubclass(c, SoftLayer))
+    soft = SoftLayer.__mro__  # what it is made of is not hard either
+    candidates = (cls for cls in type(layer).__mro__ if issubclass(cls, EquivariantModule))
+    return next(cls for cls in candidates if cls not in soft and not issubclass(cls, SoftLayer))
