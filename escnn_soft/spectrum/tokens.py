@@ -120,9 +120,9 @@ def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Grade
         >>> graded = token_spectrum(gspaces.rot2dOnR2(4), TokenTable((1, 5, 2), axis=1, sides=(2, 2), before=1))
         >>> [level.dim for level in graded.levels]
         [4, 4, 2]
-        >>> position = torch.arange(10.0, dtype=torch.float64).view(1, 5, 2)
-        >>> graded.filtered(position, (graded.dial == 0).double())[0, :, 0]
-        tensor([0., 5., 5., 5., 5.], dtype=torch.float64)
+        >>> position = 1 + torch.arange(10.0, dtype=torch.float64).view(1, 5, 2)
+        >>> graded.filtered(position, (graded.dial == 0).double())[0, :, 0].round(decimals=9)
+        tensor([1., 6., 6., 6., 6.], dtype=torch.float64)
     """
     if isinstance(symmetry, TokenShifts):
         if table.offsets:
