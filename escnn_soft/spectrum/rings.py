@@ -15,6 +15,7 @@ from torch import Tensor
 from escnn_soft.spectrum.circular import mirror_axis
 from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.grid import Grid
+from escnn_soft.spectrum.grid_functions import GridFunctions
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import unit_energy
 from escnn_soft.spectrum.levels import Level
@@ -32,7 +33,7 @@ CORNER_FREQUENCY = 1
 
 
 @dataclass(frozen=True, eq=False)
-class GradedRings:
+class GradedRings(GridFunctions):
     r"""Functions on a grid, graded by the continuous functions that fit them best.
 
     f(p) = sum_r hat_r(|p|) sum_j (a_rj cos j phi + b_rj sin j phi) + remainder: on rings of distance 1, joined
@@ -58,41 +59,20 @@ class GradedRings:
     lead: int
 
     @property
-    def dial(self) -> Tensor:
-        """Place of each level on the dial, (levels,) in float64."""
-        return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
+    def points(self) -> int:
+        """Number of the grid's points."""
+        return self.functions.shape[0]
 
-    def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
-        """The weight with its part in each level multiplied by a gain.
-
-        Args:
-            weight: its sizes multiply to lead * (before + points + after) * trail.
-            gains: one factor a level.  # shape: (levels,)
-
-        Returns:
-            The sum of gain * part, in the weight's shape; exactly the weight where all gains are 1.
-        """
-        x, grid = self._split(weight)
+    def _change(self, grid: Tensor, gains: Tensor) -> Tensor:
         # what the fit leaves has the last gain: (g_last - 1) (x - B c) + B (g - 1) c
         less = (gains[self.level] - gains[-1])[:, None] * (self.fit @ grid)
-        change = (gains[-1] - 1) * grid + self.functions @ less
-        first, last = x[:, : self.before], x[:, x.shape[1] - self.after :]
-        return (x + torch.cat([(gains[0] - 1) * first, change, (gains[0] - 1) * last], dim=1)).reshape(weight.shape)
+        return (gains[-1] - 1) * grid + self.functions @ less
 
-    def energies(self, weight: Tensor) -> Tensor:
-        """Squared norm of a weight's part in each level, (levels,)."""
-        x, grid = self._split(weight)
+    def _energies(self, grid: Tensor) -> Tensor:
         c = self.fit @ grid
         parts = [self.functions[:, self.level == i] @ c[:, self.level == i] for i in range(len(self.levels) - 1)]
         parts.append(grid - self.functions @ c)
-        energies = torch.stack([part.square().sum() for part in parts])
-        energies[0] += x.square().sum() - grid.square().sum()  # what is left alone
-        return energies.clamp(min=0.0)
-
-    def _split(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        points = self.functions.shape[0]
-        x = weight.reshape(self.lead, self.before + points + self.after, -1)
-        return x, x[:, self.before : self.before + points]
+        return torch.stack([part.square().sum() for part in parts])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GradedRings:
         """The splitting on a device in a dtype."""
@@ -102,10 +82,6 @@ class GradedRings:
             fit=self.fit.to(device, dtype),
             level=self.level.to(device),
         )
-
-    def __deepcopy__(self, memo: dict[int, object]) -> GradedRings:
-        """It never changes, so copies of a module share it."""
-        return self
 
 
 def graded_rings(

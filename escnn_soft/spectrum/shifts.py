@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.grid_functions import GridFunctions
 from escnn_soft.spectrum.levels import Level
 
 __all__ = ["GradedShifts", "TokenShifts", "graded_shifts"]
@@ -32,7 +33,7 @@ class TokenShifts:
 
 
 @dataclass(frozen=True, eq=False)
-class GradedShifts:
+class GradedShifts(GridFunctions):
     r"""Functions on a grid, graded by their waves: the level of k holds the waves e^(i k p) and e^(-i k p).
 
     Its violation is that of C_rows and C_columns together, sqrt(sum_a ((N_a / pi) sin(pi k_a / N_a))^2), which tends to
@@ -57,48 +58,26 @@ class GradedShifts:
     share: Tensor
 
     @property
-    def dial(self) -> Tensor:
-        """Place of each level on the dial, (levels,) in float64."""
-        return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
+    def points(self) -> int:
+        """Number of the grid's points."""
+        return self.sides[0] * self.sides[1]
 
-    def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
-        """The weight with its part in each level multiplied by a gain.
+    def _change(self, grid: Tensor, gains: Tensor) -> Tensor:
+        less = self._waves(grid) * (gains - 1).to(self.share)[self.level][..., None]
+        return torch.fft.irfft2(less, s=self.sides, dim=(1, 2)).flatten(1, 2).to(grid)
 
-        Args:
-            weight: its sizes multiply to lead * (before + points + after) * trail.
-            gains: one factor a level.  # shape: (levels,)
+    def _energies(self, grid: Tensor) -> Tensor:
+        energies = self._waves(grid).abs().square().sum((0, 3)) * self.share
+        return energies.new_zeros(len(self.levels)).index_add(0, self.level.flatten(), energies.flatten())
 
-        Returns:
-            The sum of gain * part, in the weight's shape; exactly the weight where all gains are 1.
-        """
-        x, image = self._split(weight)
-        less = torch.fft.rfft2(image, dim=(1, 2)) * (gains - 1).to(image)[self.level][..., None]
-        change = torch.fft.irfft2(less, s=self.sides, dim=(1, 2)).flatten(1, 2).to(x)
-        first, last = x[:, : self.before], x[:, x.shape[1] - self.after :]
-        return (x + torch.cat([(gains[0] - 1) * first, change, (gains[0] - 1) * last], dim=1)).reshape(weight.shape)
-
-    def energies(self, weight: Tensor) -> Tensor:
-        """Squared norm of a weight in each level, (levels,)."""
-        x, image = self._split(weight)
-        waves = torch.fft.rfft2(image, dim=(1, 2)).abs().square().sum((0, 3)) * self.share.to(image)
-        energies = image.new_zeros(len(self.levels)).index_add(0, self.level.flatten(), waves.flatten())
-        energies[0] += x.square().sum() - image.square().sum()  # what is left alone
-        return energies.clamp(min=0.0)
-
-    def _split(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The weight as (lead, tokens, trail), and its grid as (lead, rows, columns, trail) in a dtype of the FFT."""
-        points = self.sides[0] * self.sides[1]
-        x = weight.reshape(self.lead, self.before + points + self.after, -1)
-        image = x[:, self.before : self.before + points].unflatten(1, self.sides)
-        return x, image.to(torch.promote_types(image.dtype, torch.float32))
+    def _waves(self, grid: Tensor) -> Tensor:
+        """Fourier coefficients, (lead, rows, half of the columns, trail), in a dtype of the FFT."""
+        image = grid.unflatten(1, self.sides).to(torch.promote_types(grid.dtype, torch.float32))
+        return torch.fft.rfft2(image, dim=(1, 2))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GradedShifts:
         """The splitting on a device in a dtype."""
         return replace(self, level=self.level.to(device), share=self.share.to(device, dtype))
-
-    def __deepcopy__(self, memo: dict[int, object]) -> GradedShifts:
-        """It never changes, so copies of a module share it."""
-        return self
 
 
 def graded_shifts(
