@@ -7,6 +7,7 @@ from torch.nn import Conv2d
 
 from escnn_soft.nn.arguments import check_dense, check_groups
 from escnn_soft.nn.rings import kept_harmonics
+from escnn_soft.nn.shells import shell_harmonics
 from escnn_soft.spectrum import (
     GradedPixels,
     GradedWeight,
@@ -23,7 +24,8 @@ def graded_kernel(conv: Conv2d, in_type: FieldType, out_type: FieldType) -> Grad
     """The levels of a plain convolution's kernel between two field types.
 
     A group that acts on the pixels splits all functions on them by irrep, so that softness 0 keeps every equivariant
-    kernel. For any other group escnn's rings and frequencies come first on the dial, and the remainder last.
+    kernel. For any other group harmonics come first on the dial, and the remainder last: between scalar fields those on
+    every distance from the centre, so that softness 0 keeps every function of the distance, between others escnn's.
 
     Args:
         conv: a convolution with a square kernel.
@@ -41,12 +43,15 @@ def graded_kernel(conv: Conv2d, in_type: FieldType, out_type: FieldType) -> Grad
     size, dilation = conv.kernel_size[0], conv.dilation[0]
     gspace, (in_fields, _) = in_type.gspace, check_groups(in_type, out_type, conv.groups)
     exact = grid_exact(gspace)
-    harmonics = () if exact else kept_harmonics(size, None, None, None, dilation, None)
     scalar = is_scalar(in_type) and is_scalar(out_type)
     if scalar:
         in_fields, out_fields = [gspace.trivial_repr], [gspace.trivial_repr]
+        harmonics = shell_harmonics(size, dilation)
     else:
         out_fields = list(out_type.representations)
+        harmonics = kept_harmonics(size, None, None, None, dilation, None)
+    if exact:
+        harmonics = ()
     transform = kernel_transform(gspace, in_fields, out_fields, size, harmonics, dilation)
     if exact:
         transform = without_band_limit(transform)

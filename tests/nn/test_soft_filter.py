@@ -80,6 +80,21 @@ def test_no_equivariant_kernel_is_lost(name, size, orbits) -> None:
     assert not any(level.remainder for level in levels)
 
 
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("size", [2, 3, 5, 8, 16])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in SPACES])
+def test_what_a_group_off_the_pixels_keeps_are_the_functions_of_the_distance(name, size, dilation) -> None:
+    graded = graded_kernel(Conv2d(1, 1, size, dilation=dilation), *[scalars(ALL[name], 1)] * 2)
+    strict = torch.tensor([float(level.equivariant) for level in graded.levels], dtype=torch.float64)
+    offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    distance = (offsets[:, None] ** 2 + offsets**2).round(decimals=6)
+    kernel = torch.randn(size, size, dtype=torch.float64)
+    kept = graded.filtered(kernel[None, None], strict)[0, 0]
+    for d in distance.unique():
+        expected = kernel[distance == d].mean()
+        assert (kept[distance == d] - expected).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("fields", [False, True])
 @pytest.mark.parametrize("space", ALL.values(), ids=ALL)
 def test_softness_one_is_the_weight_itself(space, fields) -> None:
