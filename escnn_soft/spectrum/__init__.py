@@ -3,6 +3,7 @@
 from escnn_soft.spectrum.action import act, act_on_fibres, act_on_rows
 from escnn_soft.spectrum.chain import Chain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, ring_functions
+from escnn_soft.spectrum.equivariant_maps import equivariant_maps
 from escnn_soft.spectrum.escnn_generators import escnn_matrix_group, escnn_matrix_representation
 from escnn_soft.spectrum.fibre import fibre_transform
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
@@ -34,7 +35,7 @@ from escnn_soft.spectrum.matrix_groups import (
     symplectic_group,
 )
 from escnn_soft.spectrum.matrix_representation import MatrixField, MatrixRepresentation, scalar, vector
-from escnn_soft.spectrum.matrix_spectrum import equivariant_maps, matrix_transform
+from escnn_soft.spectrum.matrix_spectrum import matrix_transform
 from escnn_soft.spectrum.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.bounds import Orbit
-from escnn_soft.errors import RepresentationError, ShapeError
-from escnn_soft.linalg import null_space, singular_levels
+from escnn_soft.errors import ShapeError
+from escnn_soft.linalg import singular_levels
 from escnn_soft.spectrum.basis import PairBasis
+from escnn_soft.spectrum.constraints import constraint_gram, constraints, intertwines, maps_to_itself, stable
+from escnn_soft.spectrum.equivariant_maps import check_groups_agree
 from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.generators import Generators, MatrixElement
@@ -25,22 +27,13 @@ from escnn_soft.spectrum.matrix_representation import MatrixFactor, MatrixField,
 from escnn_soft.spectrum.matrix_splitting import STEPS, average, intertwiner, split
 from escnn_soft.spectrum.transform import Block, WeightTransform
 
-__all__ = ["equivariant_maps", "matrix_transform"]
+__all__ = ["matrix_transform"]
 
 DENSE_LIMIT = 3000
 """Largest d_out * d_in between two irreps (or fields that are not orthogonal) whose levels are computed."""
 
 SIGMA_TOLERANCE = 1e-6
 """Violations that differ by less, as a fraction of the largest, are one level; 0 is a level of its own."""
-
-STABLE_TOLERANCE = 1e-9
-"""Commutator of L^T L with a generator, as a fraction of the product of their norms, that counts as zero."""
-
-ROUNDING = 1e-13
-"""Rounding of a generator's action, as a fraction of what it acts on."""
-
-INVARIANT_TOLERANCE = 1e-11
-"""Entry by which a generator may move an invariant subspace, or an intertwiner fail; rounding stays below 1e-13."""
 
 _TRIVIAL: IrrepId = ("trivial",)
 """What the equivariant level transforms under; other levels are whole eigenspaces and may hold several irreps."""
@@ -129,7 +122,7 @@ class MatrixSpectrum:
             source = torch.Generator().manual_seed(0)
             bases = split(field.size, self._field_samples(field), source)
             found = [self._whole(field)]
-            if all(_maps_to_itself(field.generators, basis) for basis in bases):
+            if all(maps_to_itself(field.generators, basis) for basis in bases):
                 found = self._irreps(field, bases, source)
         found.sort(key=lambda part: part[0])
         basis = torch.cat([columns.double() for _, columns in found], dim=1)
@@ -157,7 +150,7 @@ class MatrixSpectrum:
         for index, piece in enumerate(self.pieces):
             if piece.size == own.size and piece.samples is not None:
                 turn = intertwiner(own.samples, piece.samples, own.size, source)
-                if turn is not None and _intertwines(own.generators, turn, piece.generators):
+                if turn is not None and intertwines(own.generators, turn, piece.generators):
                     return index, basis @ turn
         return self._add(own), basis
 
@@ -177,14 +170,14 @@ class MatrixSpectrum:
             expected = f"at most {DENSE_LIMIT} entries between parts that do not split, {out.size} x {into.size} here"
             raise ShapeError("d_out * d_in", size, expected, "Use lower tensor powers, or equivariant_maps alone.")
         eye = torch.eye(size, dtype=torch.float64).view(size, out.size, into.size)
-        gram = _gram(out, into, eye).reshape(size, size)
+        gram = constraint_gram(out, into, eye).reshape(size, size)
         irreps = out_piece.samples is not None and in_piece.samples is not None
-        if irreps and not _stable(gram, out, into):
+        if irreps and not stable(gram, out, into):
             gram = self._averaged(gram, out_piece, in_piece)
 
         def constraint(columns: Tensor) -> Tensor:
             maps = columns.mT.reshape(-1, out.size, into.size)
-            return torch.cat([part.flatten(1) for part in _constraints(out, into, maps)], dim=1).mT
+            return torch.cat([part.flatten(1) for part in constraints(out, into, maps)], dim=1).mT
 
         sigmas, vectors = singular_levels(gram, constraint)
         return sigmas, vectors.mT.contiguous()
@@ -260,57 +253,6 @@ def matrix_transform(
     return WeightTransform(graded, frame_out, frame_in, 1, tuple(blocks), row_levels, levels, True)
 
 
-def equivariant_maps(in_representation: MatrixRepresentation, out_representation: MatrixRepresentation) -> Tensor:
-    r"""An orthonormal basis of the equivariant maps, matrix-free: no size limit, no splitting, any group.
-
-    Conjugate gradients with L^T L, which is applied generator by generator, give the joint null space.
-
-    Args:
-        in_representation: of the input, n channels.
-        out_representation: of the output, m channels.
-
-    Returns:
-        Orthonormal maps W with rho_out(g) W = W rho_in(g); float64.  # shape: (dim, m, n)
-
-    Raises:
-        RepresentationError: if the representations belong to different groups.
-
-    Example:
-        >>> from escnn_soft.spectrum.matrix_groups import orthogonal_group
-        >>> from escnn_soft.spectrum.matrix_representation import vector
-        >>> V = vector(orthogonal_group(3))
-        >>> equivariant_maps(V**2, V**2).shape  # traces, identity and transposition
-        torch.Size([3, 9, 9])
-    """
-    check_groups_agree(in_representation, out_representation)
-    bands, n = [], in_representation.size
-    for out_field in out_representation.multiplicities:
-        for in_field in in_representation.multiplicities:
-            shape = out_field.size, in_field.size
-
-            def gram(columns: Tensor, out: MatrixField = out_field, into: MatrixField = in_field) -> Tensor:
-                maps = columns.mT.reshape(-1, out.size, into.size)
-                return _gram(out.generators, into.generators, maps).flatten(1).mT
-
-            maps = null_space(gram, shape[0] * shape[1]).mT.reshape(-1, *shape)
-            bands += [
-                torch.nn.functional.pad(maps, (j, n - j - shape[1], i, out_representation.size - i - shape[0]))
-                for i in _offsets(out_representation, out_field)
-                for j in _offsets(in_representation, in_field)
-            ]
-    return torch.cat(bands)
-
-
-def check_groups_agree(in_representation: MatrixRepresentation, out_representation: MatrixRepresentation) -> None:
-    """Refuse what are not two representations of one group."""
-    for name, rho in (("in_representation", in_representation), ("out_representation", out_representation)):
-        if not isinstance(rho, MatrixRepresentation):
-            raise RepresentationError(name, rho, "a MatrixRepresentation", "Build one, e.g. with vector(group).")
-    if in_representation.group != out_representation.group:
-        names = in_representation.group.name, out_representation.group.name
-        raise RepresentationError("groups", names, "one group", "Build both representations from the same group.")
-
-
 def _frame(spectrum: MatrixSpectrum, rho: MatrixRepresentation) -> ChannelFrame:
     parts = {field: spectrum.split(field) for field in rho.multiplicities}
     return ChannelFrame.of([parts[field] for field in rho.fields])
@@ -322,59 +264,3 @@ def _levels(sigmas: Sequence[Tensor]) -> list[float]:
     apart = values.diff() > SIGMA_TOLERANCE * values[-1]
     apart |= values[:-1] == 0  # whatever violates anything is not equivariant, however little it is
     return values[torch.cat([apart.new_ones(1), apart])].tolist()
-
-
-def _constraints(out: Generators, into: Generators, maps: Tensor) -> list[Tensor]:
-    """L W, one stack (k, d_out, d_in) a generator."""
-    parts = [x @ maps - maps @ y for x, y in zip(out.algebra, into.algebra, strict=True)]
-    inverses = torch.linalg.inv(into.discrete)
-    return parts + [h @ maps @ k - maps for h, k in zip(out.discrete, inverses, strict=True)]
-
-
-def _gram(out: Generators, into: Generators, maps: Tensor) -> Tensor:
-    """L^T L W, (k, d_out, d_in)."""
-    total, inverses = torch.zeros_like(maps), torch.linalg.inv(into.discrete)
-    for x, y in zip(out.algebra, into.algebra, strict=True):
-        part = x @ maps - maps @ y
-        total += x.mT @ part - part @ y.mT
-    for h, k in zip(out.discrete, inverses, strict=True):
-        part = h @ maps @ k - maps
-        total += h.mT @ part @ k.mT - part
-    return total
-
-
-def _maps_to_itself(generators: Generators, basis: Tensor) -> bool:
-    """Whether the span of orthonormal columns is stable under all generators, to rounding."""
-    return _intertwines(generators, basis, generators.restricted(basis))
-
-
-def _intertwines(left: Generators, a: Tensor, right: Generators) -> bool:
-    """Whether rho(X) A = A psi(X) for all generators, to rounding."""
-    defects = (left.algebra @ a - a @ right.algebra, left.discrete @ a - a @ right.discrete)
-    return all(bool((defect.abs() <= INVARIANT_TOLERANCE).all()) for defect in defects)
-
-
-def _stable(gram: Tensor, out: Generators, into: Generators) -> bool:
-    """Whether L^T L commutes with the group, tested on random maps rather than with matrices of its size."""
-    source = torch.Generator().manual_seed(0)
-    w = torch.randn(3, out.size, into.size, dtype=torch.float64, generator=source)
-
-    def apply(maps: Tensor) -> Tensor:
-        return (maps.flatten(1) @ gram).view(maps.shape)
-
-    parts, moved = _constraints(out, into, w), _constraints(out, into, apply(w))
-    floor = float(w.norm()) * ROUNDING  # where a generator moves nothing there is only rounding
-    return all(
-        float((apply(part) - other).norm()) <= float(gram.norm()) * (STABLE_TOLERANCE * float(part.norm()) + floor)
-        for part, other in zip(parts, moved, strict=True)
-    )
-
-
-def _offsets(rho: MatrixRepresentation, wanted: MatrixField) -> list[int]:
-    """Where each copy of a field starts."""
-    offsets, position = [], 0
-    for field in rho.fields:
-        if field == wanted:
-            offsets.append(position)
-        position += field.size
-    return offsets
