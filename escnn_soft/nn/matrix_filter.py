@@ -12,10 +12,10 @@ from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Budget, Learned, Policy
 from escnn_soft.spectrum import Level, LevelEnergy, WeightTransform
 
-__all__ = ["LevelFilter"]
+__all__ = ["MatrixFilter"]
 
 
-class LevelFilter:
+class MatrixFilter:
     """Weighs the levels of a matrix by a policy; idempotent where the gains are 0 and 1.
 
     Args:

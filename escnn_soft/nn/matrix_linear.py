@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
 from escnn_soft.errors import RepresentationError, SoftnessError
-from escnn_soft.nn.matrix_filter import LevelFilter
+from escnn_soft.nn.matrix_filter import MatrixFilter
 from escnn_soft.nn.matrix_gate import check_last
 from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
 from escnn_soft.spectrum import MatrixRepresentation, WeightSpectrum, matrix_transform, scalar
@@ -93,9 +93,9 @@ class SoftMatrixLinear(Module):
             raise SoftnessError("softness", policy, "a policy that needs no supremum", remedy)
 
     def _set_filters(self) -> None:
-        self._filter = LevelFilter(self._policy, self._transform, self.weight)
+        self._filter = MatrixFilter(self._policy, self._transform, self.weight)
         bias = self._bias_transform
-        self._bias_filter = None if bias is None else LevelFilter(self._policy, bias, self.weight)
+        self._bias_filter = None if bias is None else MatrixFilter(self._policy, bias, self.weight)
         if isinstance(self._policy, Learned) and self.level_logits is None:
             gains = [f.static for f in (self._filter, self._bias_filter) if f is not None]
             self.level_logits = Parameter(torch.cat(gains).logit())
