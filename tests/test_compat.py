@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from escnn.group import _numerical, o2_group
+from escnn.group import _numerical, o2_group, octa_group
+from escnn.group.irrep import _restrict_irrep
 
 import escnn_soft
 
@@ -96,3 +97,14 @@ def test_numpys_generator_is_given_back():
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     np.random.random(3)
     np.testing.assert_array_equal(_numerical.compute_irrep_embeddings_general(irrep, irrep), first)
+
+
+def test_restricted_irreps_do_not_depend_on_what_was_drawn_before():
+    group = octa_group()
+    irrep = group.irrep(2)
+    bases = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        basis, _ = _restrict_irrep.func(irrep.id, (False, 4), type(group).__name__, **group._keys)  # past the cache
+        bases.append(basis)
+    np.testing.assert_array_equal(*bases)
