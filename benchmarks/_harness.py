@@ -21,13 +21,16 @@ def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--device", type=torch.device, default="cpu", help="where the claim names one: cpu or cuda")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options
 
 
-def print_setting(title: str, threads: int) -> None:
+def print_setting(title: str, threads: int, device: torch.device | None = None) -> None:
     """Say what is measured, on what."""
+    if device is not None and device.type == "cuda":
+        title = f"{title}, on {torch.cuda.get_device_name(device)}"
     print(
         f"{title}\n  {processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__},"
     )
@@ -48,13 +51,21 @@ def side_by_side(runs: dict[str, Callable[[], object]], repeats: int) -> dict[st
     """Seconds of each run, repetition by repetition in turn, so that a busy machine slows all of them alike."""
     for run in runs.values():
         run()
+    finish()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
+            finish()
             seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def finish() -> None:
+    """Wait for what a GPU is still doing."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def print_ratios(seconds: dict[str, list[float]], baseline: str) -> None:

@@ -1,6 +1,7 @@
 """Claim: a soft convolution trains at most 1.25 x as slowly as a plain one of the same size, 1.02 x an R2Conv at 0.
 
 Also: in evaluation mode 1.02 x ``torch.nn.Conv2d``. Train step: forward, sum of squares, backward.
+``--device cuda`` measures the same on a GPU.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ def evaluation(layer: torch.nn.Module, x: torch.Tensor | GeometricTensor) -> Cal
     return run
 
 
-def measure(field: FieldType, kernel_size: int, repeats: int) -> None:
+def measure(field: FieldType, kernel_size: int, repeats: int, device: torch.device) -> None:
     geometry = {"kernel_size": kernel_size, "padding": kernel_size // 2}
     dense = torch.nn.Conv2d(field.size, field.size, **geometry)
     hard = R2Conv(field, field, **geometry, initialize=False)
     layers = {s: SoftR2Conv(field, field, **geometry, softness=s) for s in (0.0, 0.5, 1.0)}
     hard.load_state_dict(layers[0.0].state_dict(), strict=False)
-    x = torch.randn(8, field.size, 32, 32)
+    for layer in (dense, hard, *layers.values()):
+        layer.to(device)
+    x = torch.randn(8, field.size, 32, 32, device=device)
     fx = field(x)
 
     runs = {"Conv2d, train step": train_step(dense, x), "R2Conv, train step": train_step(hard, fx)}
@@ -59,12 +62,12 @@ def measure(field: FieldType, kernel_size: int, repeats: int) -> None:
 
 def main() -> None:
     options = arguments(__doc__ or "")
-    print_setting("Speed of SoftR2Conv, batch 8, 32 x 32, float32", options.threads)
+    print_setting("Speed of SoftR2Conv, batch 8, 32 x 32, float32", options.threads, options.device)
     for rotations, fields, kernel_size in CASES:
         space = gspaces.rot2dOnR2(rotations)
         field = space.type(*[space.regular_repr] * fields)
         print(f"{fields} C{rotations}-regular fields ({field.size} channels), k = {kernel_size}")
-        measure(field, kernel_size, options.repeats)
+        measure(field, kernel_size, options.repeats, options.device)
 
 
 if __name__ == "__main__":

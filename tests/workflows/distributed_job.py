@@ -1,8 +1,12 @@
-"""What torchrun starts: trains a soft network on shares of a batch, and checks it against one process on all of it."""
+"""What torchrun starts: trains a soft network on shares of a batch, and checks it against one process on all of it.
+
+On GPUs with NCCL where each process has one, else on the CPU with gloo.
+"""
 
 from __future__ import annotations
 
 import copy
+import os
 import sys
 
 import torch
@@ -16,10 +20,13 @@ from tests.convert.models import Classifier
 from tests.disturbance import disturb
 
 BATCH, STEPS = 4, 3
+RANK, WORLD = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+ON_GPUS = torch.cuda.device_count() >= WORLD
+DEVICE = torch.device("cuda", RANK) if ON_GPUS else torch.device("cpu")
 
 
 def pictures(step: int) -> torch.Tensor:
-    return torch.randn(BATCH, 3, 7, 7, generator=torch.Generator().manual_seed(step))
+    return torch.randn(BATCH, 3, 7, 7, generator=torch.Generator().manual_seed(step)).to(DEVICE)
 
 
 def sgd(model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -35,11 +42,12 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, rank: int, w
 
 
 def main(kind: str) -> None:
-    dist.init_process_group("gloo")
-    rank, world = dist.get_rank(), dist.get_world_size()
+    if ON_GPUS:
+        torch.cuda.set_device(DEVICE)
+    dist.init_process_group("nccl" if ON_GPUS else "gloo")
     generator = torch.random.manual_seed(0)
     assert generator is not None
-    network = disturb(soften(Classifier(), 0.5))
+    network = disturb(soften(Classifier(), 0.5)).to(DEVICE)
     if kind == "ddp strict":  # soft parameters take no part: DDP has to be told
         set_softness(network, 0.0)
     alone, x = copy.deepcopy(network), pictures(99)
@@ -52,16 +60,16 @@ def main(kind: str) -> None:
         model = fully_shard(network)
     optimizers = sgd(alone), sgd(model)  # before the first forward pass, as FSDP2 wants it
     train(alone, optimizers[0], 0, 1)
-    train(model, optimizers[1], rank, world)
+    train(model, optimizers[1], RANK, WORLD)
     state = {k: v.full_tensor() if hasattr(v, "full_tensor") else v for k, v in network.state_dict().items()}
     for name, value in alone.state_dict().items():
         assert torch.allclose(state[name], value, rtol=1e-3, atol=1e-5), name
     if kind != "fsdp train":
         assert torch.allclose(model.eval()(x), alone.eval()(x), rtol=1e-3, atol=1e-5)
-        train(model.train(), optimizers[1], rank, world)  # and on
+        train(model.train(), optimizers[1], RANK, WORLD)  # and on
         train(alone.train(), optimizers[0], 0, 1)
         assert torch.allclose(model.eval()(x), alone.eval()(x), rtol=1e-3, atol=1e-4)
-    if rank == 0:
+    if RANK == 0:
         print("the same as one process")
     dist.destroy_process_group()
 
