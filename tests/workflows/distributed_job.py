@@ -20,7 +20,7 @@ from tests.convert.models import Classifier
 from tests.disturbance import disturb
 
 BATCH, STEPS = 4, 3
-RANK, WORLD = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+RANK, WORLD = (int(os.environ.get(name, "1")) for name in ("RANK", "WORLD_SIZE"))  # set by torchrun
 ON_GPUS = torch.cuda.device_count() >= WORLD
 DEVICE = torch.device("cuda", RANK) if ON_GPUS else torch.device("cpu")
 
