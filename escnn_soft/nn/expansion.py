@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from escnn.nn import EquivariantModule, GeometricTensor
@@ -14,24 +14,91 @@ from torch.nn import Module, Parameter
 
 from escnn_soft.errors import DtypeError, FieldTypeError
 
-__all__ = ["ExpandedLayer"]
+__all__ = ["Expanded", "ExpandedLayer"]
 
-_Layer = TypeVar("_Layer", bound="ExpandedLayer")
+_Module = TypeVar("_Module", bound="Expanded")
 
 
-class ExpandedLayer(EquivariantModule):
-    """A layer whose forward pass applies a kernel and a bias that its parameters stand for.
+class Expanded(Module):
+    """A module that applies a kernel and a bias that its parameters stand for.
 
     In training mode they are expanded at each forward pass; in evaluation mode they are kept, detached, until a
-    parameter is written, replaced, moved or cast.
+    parameter is written, replaced, moved or cast. A write through ``parameter.data`` cannot be seen: ``eval()`` and
+    ``train()`` begin anew.
     """
 
     _kernel_name: str
-    """escnn's name of the expanded kernel."""
+    """Attribute of the expanded kernel."""
 
-    weights: Parameter
     expanded_bias: Tensor | None
     expand_parameters: Callable[[], tuple[Tensor, Tensor | None]]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """escnn's attributes have no types; torch would call each of them a tensor or a module."""
+
+    def _forget(self) -> None:
+        """Drop what is kept."""
+        self.__dict__[self._kernel_name] = None
+        self.__dict__["expanded_bias"] = None
+        self._cached: tuple[object, ...] | None = None
+
+    def _current_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias for a forward pass: expanded in training, kept in evaluation."""
+        if self.training:
+            return self.expand_parameters()
+        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
+            with torch.no_grad():
+                return self.expand_parameters()
+        if self._functional():
+            return self.expand_parameters()
+        self._refresh()
+        return getattr(self, self._kernel_name), self.expanded_bias
+
+    def _functional(self) -> bool:
+        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
+        own = self.parameters(recurse=False)
+        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
+
+    def _sharded(self) -> bool:
+        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
+        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
+
+    def train(self: _Module, mode: bool = True) -> _Module:
+        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
+
+        Args:
+            mode: True for training.
+
+        Returns:
+            The module.
+        """
+        # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
+        Module.train(self, mode)
+        self._forget()
+        if not (mode or self._sharded()):  # else at the first forward pass
+            self._refresh()
+        return self
+
+    def _refresh(self) -> None:
+        signature = self._signature()
+        if self._cached != signature:
+            with torch.inference_mode(False), torch.no_grad():
+                kernel, bias = self.expand_parameters()
+            setattr(self, self._kernel_name, kernel)
+            self.expanded_bias = bias
+            self._cached = signature
+
+    def _signature(self) -> tuple[object, ...]:
+        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
+        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
+
+
+class ExpandedLayer(Expanded, EquivariantModule):
+    """The same between fields, in the place of an escnn layer."""
+
+    weights: Parameter
 
     def _drop_buffers(self) -> None:
         """Make a cache of what escnn registers as buffers; called once, after escnn's constructor.
@@ -40,8 +107,7 @@ class ExpandedLayer(EquivariantModule):
         """
         for name in (self._kernel_name, "expanded_bias"):
             self._buffers.pop(name, None)
-            self.__dict__[name] = None
-        self._cached: tuple[object, ...] | None = None
+        self._forget()
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
         """Apply the layer.
@@ -72,59 +138,6 @@ class ExpandedLayer(EquivariantModule):
             remedy = "Cast one of them: input.to(...) or layer.to(...)."
             raise DtypeError("input", f"{x.dtype} on {x.device}", expected, remedy)
 
-    def _current_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias for a forward pass: expanded in training, kept in evaluation."""
-        if self.training:
-            return self.expand_parameters()
-        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
-            with torch.no_grad():
-                return self.expand_parameters()
-        if self._functional():
-            return self.expand_parameters()
-        self._refresh()
-        return getattr(self, self._kernel_name), self.expanded_bias
-
-    def _functional(self) -> bool:
-        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
-        own = self.parameters(recurse=False)
-        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
-
-    def _sharded(self) -> bool:
-        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
-        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
-
     @abstractmethod
     def _compute(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """Apply an expanded kernel and bias to a tensor."""
-
-    def train(self: _Layer, mode: bool = True) -> _Layer:
-        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            The layer.
-        """
-        # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
-        Module.train(self, mode)
-        if mode:
-            self._cached = None
-            setattr(self, self._kernel_name, None)
-            self.expanded_bias = None
-        elif not self._sharded():  # else at the first forward pass
-            self._refresh()
-        return self
-
-    def _refresh(self) -> None:
-        signature = self._signature()
-        if self._cached != signature:
-            with torch.inference_mode(False), torch.no_grad():
-                kernel, bias = self.expand_parameters()
-            setattr(self, self._kernel_name, kernel)
-            self.expanded_bias = bias
-            self._cached = signature
-
-    def _signature(self) -> tuple[object, ...]:
-        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
-        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))

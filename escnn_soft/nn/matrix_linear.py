@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.nn import Module, Parameter
+from torch.nn import Parameter
 from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
 from escnn_soft.errors import RepresentationError, SoftnessError
+from escnn_soft.nn.expansion import Expanded
 from escnn_soft.nn.matrix_filter import MatrixFilter
 from escnn_soft.nn.matrix_gate import check_last
 from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
@@ -21,7 +21,7 @@ from escnn_soft.spectrum import MatrixRepresentation, WeightSpectrum, matrix_tra
 __all__ = ["SoftMatrixLinear"]
 
 
-class SoftMatrixLinear(Module):
+class SoftMatrixLinear(Expanded):
     r"""Linear map between representations of any matrix group, from exactly equivariant to unconstrained.
 
         y = F(weight) x + F(bias),     F(W) = sum over levels of gain(sigma_level) * W_level
@@ -60,6 +60,7 @@ class SoftMatrixLinear(Module):
         torch.Size([7, 19])
     """
 
+    _kernel_name = "expanded_matrix"
     bias: Parameter | None
     level_logits: Parameter | None
 
@@ -99,8 +100,7 @@ class SoftMatrixLinear(Module):
         if isinstance(self._policy, Learned) and self.level_logits is None:
             gains = [f.static for f in (self._filter, self._bias_filter) if f is not None]
             self.level_logits = Parameter(torch.cat(gains).logit())
-        self._cached: tuple[object, ...] | None = None
-        self._matrix: tuple[Tensor, Tensor | None] | None = None
+        self._forget()
 
     def reset_parameters(self) -> None:
         """Draw the weight so that the layer keeps the variance of its input at its softness; the bias is 0.
@@ -195,36 +195,7 @@ class SoftMatrixLinear(Module):
             ShapeError: if the last dimension is not the size of the input representation.
         """
         check_last("x", x, self.in_representation)
-        if self.training:
-            return linear(x, *self.expand_parameters())
-        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
-            with torch.no_grad():
-                matrix, bias = self.expand_parameters()
-            return linear(x, matrix, bias)
-        if self._functional():
-            return linear(x, *self.expand_parameters())
-        signature = tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
-        if self._cached != signature or self._matrix is None:
-            with torch.inference_mode(False), torch.no_grad():
-                self._matrix, self._cached = self.expand_parameters(), signature
-        return linear(x, *self._matrix)
-
-    def _functional(self) -> bool:
-        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
-        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in self.parameters(recurse=False))
-
-    def train(self, mode: bool = True) -> SoftMatrixLinear:
-        """Switch between training (filter at each pass) and evaluation (keep the filtered matrix, detached).
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            The layer.
-        """
-        self._cached, self._matrix = None, None
-        super().train(mode)
-        return self
+        return linear(x, *self._current_parameters())
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

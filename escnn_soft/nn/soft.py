@@ -252,7 +252,7 @@ class SoftLayer(ExpandedLayer):
     # ------------------------------------------------------------------ state, casts, conversion
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftLayer:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_constants()
         return self
 

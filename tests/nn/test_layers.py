@@ -348,3 +348,11 @@ def test_spectrum_is_frozen_readable_and_follows_the_dial() -> None:
     assert layer.spectrum().breaking < 1e-9
     assert layer.spectrum() == layer.spectrum()
     assert hash(layer.spectrum()) == hash(layer.spectrum())
+
+
+def test_eval_begins_anew_after_a_write_that_cannot_be_seen() -> None:
+    field = planar("C4").type(planar("C4").regular_repr)
+    layer, x = SoftR2Conv(field, field, 3).eval(), field(torch.randn(1, 4, 5, 5))
+    before = layer(x).tensor
+    layer.weights.data.mul_(2)
+    assert torch.allclose(layer.eval()(x).tensor, 2 * before, atol=1e-6)

@@ -149,9 +149,9 @@ def test_the_matrix_is_kept_in_evaluation_mode_until_something_changes() -> None
     x = torch.randn(3, IN.size, dtype=torch.float64)
     y = layer(x)
     assert not y.requires_grad
-    kept = layer._matrix[0]
+    kept = layer.expanded_matrix
     assert torch.equal(layer(x), y)
-    assert layer._matrix[0] is kept
+    assert layer.expanded_matrix is kept
     with torch.no_grad():
         layer.weight.mul_(2.0)
     assert not torch.equal(layer(x), y)
