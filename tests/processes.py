@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*words: str, timeout: float = 240) -> str:
-    """What the interpreter prints for these words; its complaint if it fails."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+def run(*words: str, timeout: float = 240, variables: Mapping[str, str] | None = None) -> str:
+    """What the interpreter prints for these words, given more variables; its complaint if it fails."""
+    variables = {**os.environ, **(variables or {})}
+    path = os.pathsep.join([str(ROOT), *filter(None, [variables.get("PYTHONPATH")])])
+    environment = {**variables, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -22,9 +24,9 @@ def run(*words: str, timeout: float = 240) -> str:
     return done.stdout
 
 
-def python(program: str) -> str:
-    """What a program prints."""
-    return run("-c", textwrap.dedent(program))
+def python(program: str, variables: Mapping[str, str] | None = None) -> str:
+    """What a program prints, with more variables in its environment."""
+    return run("-c", textwrap.dedent(program), variables=variables)
 
 
 def torchrun(program: Path, processes: int, *words: str) -> str:

@@ -1,78 +1,19 @@
-"""escnn works, and computes the same coefficients every time, with scikit-learn installed and nothing cached."""
+"""escnn works, and its coefficients depend on nothing but the group, with scikit-learn installed.
 
-import os
-import subprocess
-import sys
+That processes on other processors, with nothing cached, agree is tested in workflows/test_checkpoints.py.
+"""
+
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
-from escnn.group import _numerical, o2_group, octa_group
+from escnn.group import _numerical, o2_group, o3_group, octa_group, so3_group
 from escnn.group.irrep import _restrict_irrep
+from sympy.physics.wigner import clebsch_gordan as exact
 
-import escnn_soft
-
-ROOT = Path(escnn_soft.__file__).parents[1]
-LAYERS = ["D4 regular", "O(2) band-limited 2"]
-
-# escnn caches its coefficients beside its own files: send every joblib.Memory it makes to an empty folder instead.
-PROCESS = """
-import sys
-
-import joblib
-
-folder, seed, *names = sys.argv[1:]
-
-
-class ColdMemory(joblib.Memory):
-    def __init__(self, location=None, **options):
-        super().__init__(folder, **options)
-
-
-joblib.Memory = ColdMemory
-
-import numpy as np
-import escnn_soft
-from escnn import gspaces, nn
-
-D4, O2 = gspaces.flipRot2dOnR2(4), gspaces.flipRot2dOnR2(-1, maximum_frequency=4)
-FIELDS = {
-    "D4 regular": (D4, D4.regular_repr),
-    "O(2) band-limited 2": (O2, O2.fibergroup.bl_regular_representation(2)),
-}
-np.random.seed(int(seed))  # two processes never draw the same by accident
-for name in names:
-    gspace, representation = FIELDS[name]
-    field = nn.FieldType(gspace, [representation])
-    layer = nn.R2Conv(field, field, 3, initialize=False)
-    (basis,) = (value for key, value in layer.state_dict().items() if key.endswith("sampled_basis"))
-    np.save(f"{folder}/{name}.npy", basis.numpy())
-"""
-
-
-@pytest.fixture(scope="module")
-def cold_bases(tmp_path_factory):
-    """The sampled kernel bases of each layer, from two processes that begin without a cache and in opposite orders."""
-    folders = [tmp_path_factory.mktemp("cold") for _ in range(2)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(folder), str(seed), *names],
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed, (folder, names) in enumerate(zip(folders, [LAYERS, LAYERS[::-1]], strict=True))
-    ]
-    for process in processes:
-        _, messages = process.communicate(timeout=300)
-        assert process.returncode == 0, messages
-    for folder in folders:
-        found = list(folder.rglob("_clebsh_gordan_tensor/*/output.pkl"))
-        assert found, "the cache was not redirected, so not cold"
-        assert all("mended" in path.parts for path in found), "coefficients found before the mending would be used"
-    return [{name: np.load(folder / f"{name}.npy") for name in LAYERS} for folder in folders]
+from escnn_soft._compat import racah
+from escnn_soft._compat.subspace import canonical_basis, orthogonal_member
+from tests.processes import python
 
 
 def test_scikit_learn_is_installed():
@@ -81,13 +22,6 @@ def test_scikit_learn_is_installed():
 
 def test_escnn_does_not_use_scikit_learn():
     assert _numerical.randomized_svd is None
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_cold_processes_agree(cold_bases, name):
-    first, second = (bases[name] for bases in cold_bases)
-    assert len(first) > 0
-    np.testing.assert_array_equal(first, second)
 
 
 def test_numpys_generator_is_given_back():
@@ -108,3 +42,67 @@ def test_restricted_irreps_do_not_depend_on_what_was_drawn_before():
         basis, _ = _restrict_irrep.func(irrep.id, (False, 4), type(group).__name__, **group._keys)  # past the cache
         bases.append(basis)
     np.testing.assert_array_equal(*bases)
+
+
+# ---------------------------------------------------------------------- bases of subspaces
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 2), (9, 4), (30, 30), (40, 0)])
+def test_a_canonical_basis_depends_on_the_subspace_alone(shape) -> None:
+    source = np.random.default_rng(0)
+    basis = np.linalg.qr(source.standard_normal(shape))[0]
+    turn = np.linalg.qr(source.standard_normal((shape[1], shape[1])))[0]
+    first, second = canonical_basis(basis), canonical_basis(basis @ turn)
+    np.testing.assert_allclose(first, second, atol=1e-12)
+    np.testing.assert_allclose(first @ first.T, basis @ basis.T, atol=1e-12)
+    np.testing.assert_allclose(first.T @ first, np.eye(shape[1]), atol=1e-12)
+
+
+def test_what_is_no_orthonormal_basis_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="not orthonormal"):
+        canonical_basis(np.zeros((3, 1)))
+
+
+def test_the_orthogonal_intertwiner_depends_on_the_space_alone() -> None:
+    group = octa_group()
+    rho, target = group.irrep(1).tensor(group.irrep(1)), group.irrep(0) + group.irrep(1) + group.irrep(-1)
+    target = target + group.irrep(2)  # the same irreps in another order
+    constraint = np.concatenate([
+        np.kron(np.eye(9), rho(g)) - np.kron(target(g).T, np.eye(9)) for g in group.generators
+    ])  # fmt: skip  # columns stacked: vec(rho D - D psi)
+    _, values, vectors = np.linalg.svd(constraint)
+    basis = vectors[values < 1e-10].T
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((basis.shape[1],) * 2))[0]
+    first, second = (orthogonal_member(b, (9, 9)) for b in (basis, basis @ turn))
+    np.testing.assert_allclose(first, second, atol=1e-10)
+    np.testing.assert_allclose(first @ first.T, np.eye(9), atol=1e-12)
+    for g in group.elements:
+        np.testing.assert_allclose(rho(g) @ first, first @ target(g), atol=1e-10)
+
+
+# ---------------------------------------------------------------------- SO(3) in closed form
+
+
+def test_racah_equals_sympy() -> None:
+    for l, m, j in [(0, 0, 0), (1, 1, 0), (1, 2, 2), (2, 2, 4), (3, 2, 1), (4, 3, 5)]:
+        for a in range(-l, l + 1):
+            for b in range(max(-m, -j - a), min(m, j - a) + 1):
+                assert racah._complex(l, a, m, b, j) == pytest.approx(float(exact(l, m, j, a, b, a + b)), abs=1e-15)
+
+
+@pytest.mark.parametrize(("l", "m", "j"), [(0, 2, 2), (1, 1, 1), (1, 2, 3), (2, 2, 3), (4, 3, 2), (6, 6, 6)])
+def test_escnns_coefficients_of_so3_and_o3_intertwine(l, m, j) -> None:
+    rotations, group = so3_group(), o3_group()
+    a = rotations._clebsh_gordan_coeff((l,), (m,), (j,))
+    assert a.shape == (2 * l + 1, 2 * m + 1, 1, 2 * j + 1)
+    columns = a.reshape(-1, 2 * j + 1)
+    np.testing.assert_allclose(columns.T @ columns, np.eye(2 * j + 1), atol=1e-13)
+    for g in rotations.testing_elements():
+        moved = np.kron(rotations.irrep(l)(g), rotations.irrep(m)(g)) @ columns
+        np.testing.assert_allclose(moved, columns @ rotations.irrep(j)(g), atol=1e-12)
+    np.testing.assert_array_equal(group._clebsh_gordan_coeff((1, l), (0, m), (1, j)), a)
+
+
+def test_no_warning_about_py3nj() -> None:
+    program = "import warnings; warnings.simplefilter('error', UserWarning); import escnn_soft"
+    assert python(program) == ""

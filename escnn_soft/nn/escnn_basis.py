@@ -7,8 +7,10 @@ one layer changes the others and the double-precision filter is equivariant to 1
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
@@ -18,7 +20,7 @@ from torch.nn import Module
 
 from escnn_soft.spectrum import WeightTransform
 
-__all__ = ["basis_coordinates", "channel_slots", "own", "pair_blocks", "sharpen"]
+__all__ = ["basis_coordinates", "channel_slots", "has_closed_form", "own", "pair_blocks", "sharpen"]
 
 
 def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, str], SingleBlockBasisExpansion]]:
@@ -124,3 +126,9 @@ def channel_slots(representations: Sequence[Representation]) -> dict[str, Tensor
         slots.setdefault(rho.name, []).append(torch.arange(position, position + rho.size))
         position += rho.size
     return {name: torch.stack(channels) for name, channels in slots.items()}
+
+
+def has_closed_form(rho: Representation) -> bool:
+    """Whether a representation is a sum of irreps, reordered perhaps, or regular: no numeric coefficient is in it."""
+    monomial = np.isclose(np.abs(rho.change_of_basis), 1).sum() == rho.size
+    return bool(monomial) or re.fullmatch(r"regular(_\S*)?", rho.name) is not None

@@ -86,8 +86,8 @@ class Expanded(Module):
         if self._cached != signature:
             with torch.inference_mode(False), torch.no_grad():
                 kernel, bias = self.expand_parameters()
-            setattr(self, self._kernel_name, kernel)
-            self.expanded_bias = bias
+            # past Module.__setattr__: an unfiltered weight is its own Parameter, and stays one parameter
+            self.__dict__.update({self._kernel_name: kernel.detach(), "expanded_bias": bias})
             self._cached = signature
 
     def _signature(self) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
@@ -18,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn.escnn_basis import basis_coordinates, own, pair_blocks, sharpen
+from escnn_soft.nn.escnn_basis import basis_coordinates, has_closed_form, own, pair_blocks, sharpen
 from escnn_soft.nn.expansion import ExpandedLayer
 from escnn_soft.nn.gains import LevelGains
 from escnn_soft.policies import Exponential, Learned, Policy, as_policy
@@ -262,11 +263,16 @@ class SoftLayer(ExpandedLayer):
             state_dict.pop(prefix + name, None)
         if prefix + "weights" in state_dict:
             for name in ("soft_weights", "soft_bias"):
-                if getattr(self, name) is not None:
-                    state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))
+                parameter = self._parameters.get(name)  # pruned or parametrised, it goes by another name
+                if parameter is not None:
+                    state_dict.setdefault(prefix + name, torch.zeros_like(parameter))
+        adopted = False
         for pair, block in pair_blocks(self._basisexpansion):
             key = f"{prefix}_basisexpansion.block_expansion_{self._basisexpansion._escape_pair(pair)}.sampled_basis"
-            self._adopt(state_dict, key, block, "sampled_basis")
+            adopted |= self._adopt(state_dict, key, block, "sampled_basis")
+        soft = state_dict.get(prefix + "soft_weights")
+        if adopted and soft is not None and bool(soft.any()):
+            self._warn_of_other_fields(prefix)
         if self.bias is not None:
             self._adopt(state_dict, prefix + "bias_expansion", self, "bias_expansion")
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -274,14 +280,33 @@ class SoftLayer(ExpandedLayer):
         self._set_constants()
 
     @staticmethod
-    def _adopt(state_dict: dict[str, Tensor], key: str, module: Module, name: str) -> None:
+    def _adopt(state_dict: dict[str, Tensor], key: str, module: Module, name: str) -> bool:
         """Keep our sharper copy of a checkpoint's basis, or take over one that really differs; never write in place."""
         ours, theirs = getattr(module, name), state_dict.get(key)
         if theirs is None or theirs.shape != ours.shape:
-            return  # torch reports the missing key or the mismatch
-        if not torch.allclose(theirs.to(ours), ours, atol=1e-5):
+            return False  # torch reports the missing key or the mismatch
+        differs = not torch.allclose(theirs.to(ours), ours, atol=1e-5)
+        if differs:
             setattr(module, name, theirs.to(ours, copy=True))
         state_dict[key] = getattr(module, name)
+        return differs
+
+    def _warn_of_other_fields(self, prefix: str) -> None:
+        """Say so where soft coefficients may have been written in other bases of the fields than ours."""
+        uncertain = sorted({
+            rho.name
+            for rho in (*self._in_representations, *self._out_representations)
+            if not has_closed_form(rho)
+        })  # fmt: skip
+        if uncertain:
+            warnings.warn(
+                f"{prefix or type(self).__name__}: this checkpoint holds another basis than the layer had, so escnn's "
+                f"numeric coefficients were others where it was written (escnn_soft 0.1, another CPU or py3nj). The "
+                f"fields {', '.join(uncertain)} are built from such coefficients, and a checkpoint does not hold them: "
+                "the soft part may mean another function. Where it was written, keep layer.export() at softness 1: a "
+                "plain layer means the same everywhere, and from_dense takes it.",
+                stacklevel=2,
+            )
 
     def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
         """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""

@@ -1,9 +1,4 @@
-"""SO(3) and O(3): Clebsch-Gordan coefficients by the Casimir, and the spherical harmonics that go with them.
-
-The Casimir of psi_l (x) psi_m is diagonal on its irreps with eigenvalues j (j + 1), each of which occurs once: one
-symmetric eigenproblem of size (2 l + 1)(2 m + 1) splits the product, and only the basis within each part, of size
-2 j + 1, is left to find. The null space over all intertwiners would have (2 l + 1)(2 m + 1)(2 j + 1) unknowns.
-"""
+"""SO(3) and O(3): Clebsch-Gordan coefficients, and the spherical harmonics that go with them."""
 
 from __future__ import annotations
 
@@ -11,10 +6,11 @@ import math
 from functools import cache
 
 import numpy as np
-from escnn.group import SO3, so3_group
+from escnn.group import so3_group
 from numpy.typing import NDArray
 
-from escnn_soft.linalg import RANK_TOLERANCE, intertwiners
+from escnn_soft._compat import racah
+from escnn_soft.linalg import RANK_TOLERANCE
 
 __all__ = ["clebsch_gordan", "harmonic_ladder", "spherical_harmonics"]
 
@@ -27,7 +23,7 @@ _AXES = np.eye(3)
 def clebsch_gordan(left: int, right: int, degree: int) -> Matrix:
     """The intertwiner from psi_degree into psi_left (x) psi_right, in escnn's real bases.
 
-    Canonical: orthonormal columns, and the first entry (row by row) that is not zero is positive.
+    Orthonormal columns, and the first entry (row by row) that is not zero is positive.
 
     Args:
         left: l.
@@ -42,53 +38,9 @@ def clebsch_gordan(left: int, right: int, degree: int) -> Matrix:
         >>> bool(np.allclose(product, np.eye(3) / 3**0.5))
         True
     """
-    part = _split(left, right)[degree]
-    products = [np.kron(psi, phi) for psi, phi in zip(_turns(left), _turns(right), strict=True)]
-    (inner,) = intertwiners([part.T @ rho @ part for rho in products], list(_turns(degree)))
-    copy = part @ inner
+    copy = racah.clebsch_gordan(left, right, degree).reshape(-1, 2 * degree + 1)
     first = np.flatnonzero(np.abs(copy) > RANK_TOLERANCE * math.sqrt(copy.shape[1]))[0]
     return copy * np.sign(copy.flat[first])
-
-
-@cache
-def _split(left: int, right: int) -> dict[int, Matrix]:
-    """Orthonormal bases of the parts of psi_l (x) psi_m, by degree."""
-    identities = np.eye(2 * left + 1), np.eye(2 * right + 1)
-    casimir = sum(
-        (np.kron(x, identities[1]) + np.kron(identities[0], y))
-        @ (np.kron(x, identities[1]) + np.kron(identities[0], y))
-        for x, y in zip(_generators(left), _generators(right), strict=True)
-    )
-    values, vectors = np.linalg.eigh(-casimir)
-    degrees = np.rint((np.sqrt(1 + 4 * np.abs(values)) - 1) / 2).astype(int)  # j (j + 1), solved for j
-    return {j: vectors[:, degrees == j] for j in range(abs(left - right), left + right + 1)}
-
-
-@cache
-def _turns(degree: int) -> tuple[Matrix, Matrix]:
-    """psi of one radian about x and about z: irrational parts of a turn, which generate a dense subgroup."""
-    group = so3_group()
-    return _irrep(degree, group.element(_AXES[0], "EV")), _irrep(degree, group.element(_AXES[2], "EV"))
-
-
-@cache
-def _generators(degree: int) -> tuple[Matrix, Matrix, Matrix]:
-    """dpsi(X), dpsi(Y), dpsi(Z): derivatives at 0 of trigonometric polynomials of this degree, exact from samples."""
-    group, n = so3_group(), 2 * degree + 1
-    angles = [2 * math.pi * i / n for i in range(1, n)]
-    # the derivative of the Dirichlet interpolant at 0: weight (-1)^(i + 1) / (2 sin(t_i / 2)) on f(t_i)
-    weights = [(-1) ** (i + 1) / (2 * math.sin(t / 2)) for i, t in enumerate(angles, start=1)]
-    zero = np.zeros((n, n))
-    x, y, z = (
-        sum((w * _irrep(degree, group.element(t * axis, "EV")) for w, t in zip(weights, angles, strict=True)), zero)
-        for axis in _AXES
-    )
-    return x, y, z
-
-
-def _irrep(degree: int, element: object) -> Matrix:
-    group: SO3 = so3_group()
-    return np.asarray(group.irrep(degree)(element), dtype=np.float64)
 
 
 def spherical_harmonics(degree: int, directions: Matrix) -> Matrix:

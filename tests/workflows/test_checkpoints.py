@@ -9,24 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from escnn import group, gspaces
+from torch.nn.utils import prune
+from torch.nn.utils.parametrize import register_parametrization
 
-from escnn_soft import (
-    SoftLinear,
-    SoftR2Conv,
-    SoftR2ConvTransposed,
-    SoftR3Conv,
-    SoftR3ConvTransposed,
-    SoftR3IcoConv,
-    SoftTensorProduct,
-    harden,
-    soften,
-)
+from escnn_soft import harden, set_softness, soften
 from tests.convert.models import HARD_LAYERS, Classifier, output, randomised, sequential
 from tests.disturbance import disturb
 from tests.processes import python
+from tests.workflows.carriers import CARRIERS, filled
+from tests.workflows.carriers import output as output_of
 
-FROZEN = Path(__file__).with_name("frozen_kernels.json")
+CHECKPOINTS = Path(__file__).with_name("checkpoints")
+FROZEN = CHECKPOINTS / "frozen_outputs.json"
 MODES = {"fresh": lambda m: m, "train": lambda m: m.eval().train(), "eval": lambda m: m.eval()}
 
 
@@ -113,66 +107,141 @@ def test_another_process_computes_the_same(tmp_path) -> None:
     )
 
 
-# ---------------------------------------------------------------------- frozen numbers
+# ---------------------------------------------------------------------- what numbers mean, everywhere and for ever
 
 
-def planar(space, size, kind=SoftR2Conv):
-    field = space.type(space.regular_repr if space.fibergroup.order() > 0 else space.irrep(1), space.trivial_repr)
-    return kind(field, field, size, softness=0.5)
+@pytest.mark.parametrize("name", CARRIERS)
+def test_parameters_mean_what_they_meant_when_this_was_written(name) -> None:
+    assert_frozen({name: output_of(filled(CARRIERS[name]()))})
 
 
-def spatial(space, kind=SoftR3Conv):
-    field = space.type(space.irrep(0), space.irrep(1))
-    return kind(field, field, 3, softness=0.5)
+@pytest.mark.parametrize("processor", ["Prescott", "Haswell", "SkylakeX", "Zen"])
+def test_parameters_mean_the_same_on_every_processor(processor, tmp_path) -> None:
+    assert_frozen(outputs_of_a_cold_process(tmp_path, OPENBLAS_CORETYPE=processor))
 
 
-def icosahedral():
-    space = gspaces.icoOnR3()
-    field = space.type(space.irrep(0), space.irrep(1))
-    return SoftR3IcoConv(field, field, 3, samples="ico", softness=0.5)
+def test_parameters_mean_the_same_with_py3nj(tmp_path) -> None:
+    (tmp_path / "py3nj.py").write_text(PY3NJ)
+    names = [name for name in CARRIERS if "O(3)" in name]
+    assert_frozen(outputs_of_a_cold_process(tmp_path, *names, PYTHONPATH=str(tmp_path)))
 
 
-def spherical():
-    space = gspaces.no_base_space(group.so3_group(2))
-    field = space.type(space.irrep(0), space.irrep(1), space.irrep(2))
-    return SoftLinear(field, field, softness=0.5)
+PY3NJ = """
+# Stands in for the package, which needs a Fortran compiler: the same function of doubled quantum numbers.
+import numpy as np
+from sympy import Rational
+from sympy.physics.wigner import clebsch_gordan as exact
 
 
-def quadratic():
-    space = gspaces.rot2dOnR2(4)
-    field = space.type(space.regular_repr, space.regular_repr)
-    return SoftTensorProduct(field, field, softness=0.5)
+def clebsch_gordan(*doubled):
+    def one(j1, j2, j3, m1, m2, m3):
+        return float(exact(*(Rational(int(n), 2) for n in (j1, j2, j3, m1, m2, m3))))
+
+    return np.vectorize(one, otypes=[float])(*doubled)
+"""
 
 
-# without O(2): escnn finds its coefficients as null spaces, whose signs are not the same on every kind of CPU
-LAYERS = {
-    "C4, k = 3": lambda: planar(gspaces.rot2dOnR2(4), 3),
-    "C8, k = 5": lambda: planar(gspaces.rot2dOnR2(8), 5),
-    "D4, k = 3": lambda: planar(gspaces.flipRot2dOnR2(4), 3),
-    "SO(2), k = 5": lambda: planar(gspaces.rot2dOnR2(-1, maximum_frequency=2), 5),
-    "D6, k = 3": lambda: planar(gspaces.flipRot2dOnR2(6), 3),
-    "C4, k = 3, transposed": lambda: planar(gspaces.rot2dOnR2(4), 3, SoftR2ConvTransposed),
-    "SO(3) matrix": spherical,
-    "SO(3), k = 3": lambda: spatial(gspaces.rot3dOnR3()),
-    "octahedral, k = 3": lambda: spatial(gspaces.octaOnR3()),
-    "octahedral, k = 3, transposed": lambda: spatial(gspaces.octaOnR3(), SoftR3ConvTransposed),
-    "icosahedral, k = 3": icosahedral,
-    "C4 tensor product": quadratic,
-}
+def outputs_of_a_cold_process(folder: Path, *names: str, **environment: str) -> dict[str, torch.Tensor]:
+    """What the carriers compute in a process that finds nothing in escnn's cache."""
+    file = folder / "outputs.pt"
+    python(
+        f"""
+        import joblib
+
+        class ColdMemory(joblib.Memory):  # escnn caches beside its own files
+            def __init__(self, location=None, verbose=0, **options):
+                super().__init__({str(folder / "cache")!r}, verbose=0, **options)
+
+        joblib.Memory = ColdMemory
+        from tests.workflows.carriers import main
+        main({str(file)!r}, *{names!r})
+        """,
+        environment,
+    )
+    found = list(folder.rglob("_clebsh_gordan_tensor/*/output.pkl"))
+    assert bool(found) != bool(names), "the cache was not redirected, so not cold, or the closed form was not used"
+    assert all("canonical" in path.parts for path in found), "coefficients found before the mending would be used"
+    return {name: kept["output"] for name, kept in torch.load(file, weights_only=True).items()}
 
 
-def kernel_values(layer) -> list[float]:
-    """Some values of the kernel and bias that given coefficients stand for."""
-    with torch.no_grad():
-        for name, parameter in layer.named_parameters():
-            steps = torch.arange(parameter.numel(), dtype=torch.float64)
-            parameter.copy_(torch.cos(steps + len(name)))  # numbers without any symmetry of their own
-        kernel, bias = layer.double().expand_parameters()
-    kernel = kernel.flatten()
-    return [*kernel[:: max(1, kernel.numel() // 12)][:12].tolist(), *([] if bias is None else bias[:4].tolist())]
+def assert_frozen(outputs: dict[str, torch.Tensor]) -> None:
+    frozen = json.loads(FROZEN.read_text())
+    for name, values in outputs.items():
+        few = some_values(values)
+        assert few == pytest.approx(frozen[name], abs=2e-6 * max(1.0, *map(abs, frozen[name]))), name
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_coefficients_mean_the_same_kernel_as_when_this_was_written(name) -> None:
-    frozen = json.loads(FROZEN.read_text())[name]
-    assert kernel_values(LAYERS[name]()) == pytest.approx(frozen, abs=2e-6)  # escnn's own basis is float32
+def some_values(values: torch.Tensor) -> list[float]:
+    flat = values.double().flatten()
+    return flat[:: max(1, flat.numel() // 16)][:16].tolist()
+
+
+def freeze() -> None:
+    """Write the frozen numbers anew: only when they are to mean something else from now on."""
+    outputs = {name: some_values(output_of(filled(build()))) for name, build in CARRIERS.items()}
+    FROZEN.write_text(json.dumps(outputs, indent=1) + "\n")
+
+
+# ---------------------------------------------------------------------- checkpoints of earlier versions
+
+UNKNOWN_FIELDS = ["Linear SO(3) product", "TensorProduct D3"]
+"""Fields built from escnn's numeric coefficients, which a checkpoint does not hold."""
+
+
+@pytest.mark.parametrize("name", CARRIERS)
+@pytest.mark.filterwarnings("ignore:.*this checkpoint holds another basis")
+def test_checkpoints_of_version_0_1_load(name) -> None:
+    kept = torch.load(CHECKPOINTS / "0.1.pt", weights_only=True)[name]
+    model = CARRIERS[name]()
+    model.load_state_dict(kept["state"])
+    difference = float((output_of(model.eval()) - kept["output"]).norm() / kept["output"].norm())
+    assert difference < 1e-5 or name in UNKNOWN_FIELDS
+
+
+@pytest.mark.parametrize("name", UNKNOWN_FIELDS)
+def test_what_a_checkpoint_cannot_know_is_said(name) -> None:
+    kept = torch.load(CHECKPOINTS / "0.1.pt", weights_only=True)[name]
+    with pytest.warns(UserWarning, match="may mean another function.*export"):
+        CARRIERS[name]().load_state_dict(kept["state"])
+    strict = {key: value for key, value in kept["state"].items() if "soft" not in key}
+    CARRIERS[name]().load_state_dict(strict)  # escnn's own part is known: no warning, which would be an error
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("softness", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["Linear D4", "MatrixLinear", "filter C4"])
+def test_what_is_kept_for_evaluation_is_no_part_of_the_state(name, softness, train) -> None:
+    first, second = filled(CARRIERS[name]()), CARRIERS[name]()
+    set_softness(first, softness)
+    expected = output_of(first.train(train))
+    assert list(first.state_dict()) == list(second.state_dict())
+    second.load_state_dict(first.state_dict())
+    set_softness(second, softness)
+    assert torch.equal(output_of(second.train(train)), expected)
+    set_softness(first, 0.3)
+
+
+def pruned(model):
+    layers = [layer for layer in model.modules() if isinstance(getattr(layer, "soft_weights", None), torch.Tensor)]
+    for layer in layers:
+        prune.random_unstructured(layer, "soft_weights", amount=0.5)
+    return model
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def parametrised(model):
+    register_parametrization(model, "soft_weights", Doubled())
+    return model
+
+
+@pytest.mark.parametrize("change", [pruned, parametrised])
+@pytest.mark.parametrize("name", ["R2Conv C4", "Linear D4"])
+def test_a_pruned_or_parametrised_layer_loads_its_own_state(name, change) -> None:
+    torch.manual_seed(0)
+    first, second = change(filled(CARRIERS[name]())).eval(), change(CARRIERS[name]()).eval()
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(output_of(second), output_of(first))
