@@ -21,7 +21,6 @@ from escnn_soft.convert import (
     centre_strides,
     harden,
     register_positions,
-    register_soft,
     restrict,
     set_softness,
     soft_status,
@@ -58,6 +57,7 @@ from escnn_soft.nn import (
     SoftR3IcoConvTransposed,
     SoftR3PointConv,
     SoftTensorProduct,
+    register_soft,
 )
 from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
 from escnn_soft.spectrum import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -124,6 +124,14 @@ class MatrixCertificate:
     def sup(self) -> float:
         """Upper bound on e(g) over the whole group; infinite where there is none."""
         return math.inf if self.reason else 2 * self.breaking + ROUNDING * self.norm
+
+    @property
+    def relative(self) -> MatrixCertificate:
+        """The certificate of W / ||W||: every error as a fraction of the norm of the weights."""
+        scale = 1 / self.norm if self.norm > 0 else 0.0
+        norms = {name: scale * getattr(self, name) for name in ("norm", "breaking", "slope")}
+        bias = None if self.bias is None else self.bias.relative
+        return replace(self, **norms, matrix=scale * self.matrix, bias=bias)
 
     def within(self, length: float) -> float:
         r"""Upper bound on e(g) over all g = exp(sum theta_a X_a) with ||theta|| <= length: the first-order bound.

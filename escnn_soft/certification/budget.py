@@ -13,7 +13,7 @@ from escnn_soft._checks import number
 from escnn_soft.certification.certificate import NetworkCertificate
 from escnn_soft.certification.network import certify
 from escnn_soft.errors import ArgumentError, SoftnessError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.nn import Dialled, dials
 from escnn_soft.policies import Budget, Policy
 
 __all__ = ["budget"]
@@ -76,9 +76,11 @@ def budget(
     eta = number("eta_total", eta_total, minimum=0.0, maximum=math.inf, error=SoftnessError, remedy=remedy)
     if eta == 0.0:
         raise SoftnessError("eta_total", eta_total, "a positive number", "Set the softness to 0 for a strict network.")
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, SoftLayer)}
+    layers = dials(model)
     if not layers:
         raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Soften a layer first.")
+    for layer in layers.values():
+        layer.accepted(Budget(eta if eta < _LARGEST else _LARGEST))
     before = {name: layer.softness for name, layer in layers.items()}
     try:
         return _distribute(model, eta, x, elements, layers)
@@ -92,7 +94,7 @@ def _distribute(
     eta: float,
     x: GeometricTensor | Tensor,
     elements: Sequence[GroupElement] | None,
-    layers: dict[str, SoftLayer],
+    layers: dict[str, Dialled],
 ) -> dict[str, Budget]:
     shares, high = _shares(layers, certify(model, x, elements), eta)
 
@@ -119,9 +121,7 @@ def _distribute(
     return {name: Budget(min(best * share, _LARGEST)) for name, share in shares.items()}
 
 
-def _shares(
-    layers: dict[str, SoftLayer], certificate: NetworkCertificate, eta: float
-) -> tuple[dict[str, float], float]:
+def _shares(layers: dict[str, Dialled], certificate: NetworkCertificate, eta: float) -> tuple[dict[str, float], float]:
     """1 / s_i, scaled to a mean of 1, and the largest factor that makes sense."""
     added = {term.layer: term.contribution for term in certificate.terms if term.kind == "soft"}
     errors = {name: layer.certificate().relative.sup for name, layer in layers.items()}
@@ -133,6 +133,6 @@ def _shares(
     return shares, _LARGEST / min(shares.values())
 
 
-def _set(layers: dict[str, SoftLayer], softness: dict[str, float | Policy] | dict[str, Budget]) -> None:
+def _set(layers: dict[str, Dialled], softness: dict[str, float | Policy] | dict[str, Budget]) -> None:
     for name, layer in layers.items():
         layer.softness = softness[name]

@@ -10,10 +10,11 @@ from escnn.nn import EquivariantModule, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
-from escnn_soft.certification import certificate, certify
+from escnn_soft.certification import certify
 from escnn_soft.cli.models import UsageError, add_model, built, parse_shape, random_input
 from escnn_soft.convert import soft_status
-from escnn_soft.nn import SoftLayer
+from escnn_soft.errors import ArgumentError
+from escnn_soft.nn import Dialled, dials
 
 __all__ = ["add_commands"]
 
@@ -45,25 +46,22 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _spectrum(options: argparse.Namespace) -> int:
     model = built(options)
-    layers = {n: m for n, m in _soft_layers(model).items() if fnmatchcase(n, options.layer)}
-    if options.layer != "*" and not layers:
+    chosen = {name: dial for name, dial in dials(model).items() if fnmatchcase(name, options.layer)}
+    if options.layer != "*" and not chosen:
         raise UsageError(f"the network has no soft layer {options.layer!r}")
     print(soft_status(model))
-    for name, layer in layers.items():
-        print(f"\n{name or '(root)'}\n{layer.spectrum()!r}")
+    for name, dial in chosen.items():
+        print(f"\n{name or '(root)'}\n{dial.spectrum()!r}")
     return 0
 
 
 def _certify(options: argparse.Namespace) -> int:
     model = built(options)
     if options.shape is None:
-        layers = _soft_layers(model)
+        layers = dials(model)
         if not layers:
             raise UsageError("the network has no soft layer: give --softness, or --shape for the whole network")
-        errors = {name: certificate(layer).relative.sup for name, layer in layers.items()}
-        for name, error in errors.items():
-            print(f"{name or '(root)'}: relative error at most {error:.3g}")
-        worst = max(errors.values())
+        worst = max(_error(name or "(root)", dial) for name, dial in layers.items())
     else:
         result = certify(model, _input(model, options.shape, options.seed))
         print(result)
@@ -80,8 +78,15 @@ def _input(model: Module, shape: tuple[int, ...], seed: int) -> Tensor | Geometr
     return model.in_type(x) if isinstance(model, EquivariantModule) else x
 
 
-def _soft_layers(model: Module) -> dict[str, SoftLayer]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, SoftLayer)}
+def _error(name: str, dial: Dialled) -> float:
+    """The certified relative error of a dial's weights, printed; infinite where there is none."""
+    try:
+        error = dial.certificate().relative.sup
+    except ArgumentError as reason:
+        print(f"{name}: not covered: {reason}")
+        return math.inf
+    print(f"{name}: relative error at most {error:.3g}")
+    return error
 
 
 def _limit(text: str) -> float:

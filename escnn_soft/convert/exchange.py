@@ -11,7 +11,7 @@ from escnn.nn import FieldType
 from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["become", "carry", "own_class", "structural_copy"]
+__all__ = ["become", "carry", "carry_hooks", "own_class", "structural_copy"]
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
@@ -73,13 +73,23 @@ def carry(old: Module, new: Module) -> None:
         old: the old layer.
         new: the new layer, which is to take its place.
     """
-    for name in _HOOKS:  # the dictionaries themselves: handles refer to them
-        vars(new)[name] = vars(old)[name]
+    carry_hooks(old, new)
     known = set(dir(new))
     for kind in ("_parameters", "_buffers", "_modules"):
         vars(new)[kind].update((name, value) for name, value in vars(old)[kind].items() if name not in known)
     new._non_persistent_buffers_set |= {name for name in old._non_persistent_buffers_set if name not in known}
     vars(new).update((name, value) for name, value in vars(old).items() if name not in known)
+
+
+def carry_hooks(old: Module, new: Module) -> None:
+    """Attach to a new layer the hooks of an old one.
+
+    Args:
+        old: the old layer.
+        new: the new layer, which is to take its place.
+    """
+    for name in _HOOKS:  # the dictionaries themselves: handles refer to them
+        vars(new)[name] = vars(old)[name]
 
 
 def _shared(model: Module) -> Iterator[object]:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
-import torch
-from escnn.nn import EquivariantModule
+from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft._checks import instance
-from escnn_soft.convert.exchange import become, structural_copy
-from escnn_soft.convert.filters import FilteredTensor, detach, filtered_tensors
-from escnn_soft.convert.registry import hard_class
-from escnn_soft.convert.selection import FilterFn, names_of
+from escnn_soft.convert.exchange import become, carry_hooks, structural_copy
+from escnn_soft.convert.filters import detach
+from escnn_soft.convert.selection import FilterFn, dials_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.nn import Dialled, FilteredTensor
 
 __all__ = ["bake", "harden"]
 
 AnyModule = TypeVar("AnyModule", bound=Module)
-
-_SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
-_SOFT_ATTRIBUTES = frozenset({
-    "_transform", "_bias_transform", "_gains", "_bias_gains",
-    "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
-    "_in_representations", "_out_representations", "_harmonics", "_policy", "_chain", "_strict", "_cached",
-    "_precision",
-})  # fmt: skip
 
 
 def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool = False) -> AnyModule:
@@ -35,7 +26,8 @@ def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool
     What breaks the symmetry is dropped, level by level. Soft layers turn into escnn's own, which keep the equivariant
     part of the kernels and hold the same Parameter objects; the equivariant part of the remainder, beyond escnn's band
     limit, is dropped too, as escnn cannot hold it. Filtered weights of plain layers turn into plain weights with the
-    equivariant part; the filters are gone. Everything else is kept as by :func:`soften`.
+    equivariant part, matrix layers into ``torch.nn.Linear``: further training can break the symmetry there. Layers in
+    projected training turn into escnn's too. Everything else is kept as by :func:`soften`.
 
     Args:
         model: a model with soft layers or filters; a soft layer itself, perhaps.
@@ -59,18 +51,17 @@ def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool
     """
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
-    layers = names_of(model, lambda module: isinstance(module, SoftLayer), filter_fn)
-    filtered = _filtered(model, filter_fn)
-    if not layers and not filtered:
+    dials = dials_of(model, filter_fn)
+    if not dials:
         raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Check filter_fn.")
-    detach(filtered, [each.filter.strict(each.original) for each in filtered], model, keep=inplace)
-    for layer in layers:
-        become(layer, _hard(layer))
+    _replace(model, {dial: dial.hardened() for dial in dials}, keep=inplace)
     return model
 
 
 def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool = False) -> AnyModule:
-    """Take the filters off a model of plain layers and leave the filtered weights: it computes the same function.
+    """Take the dials off a model of plain layers and leave the weights as they are used: it computes the same function.
+
+    Filtered weights turn into plain ones, matrix layers into ``torch.nn.Linear``.
 
     Args:
         model: a model with filters. Soft layers of escnn's stay as they are: they have ``export()``.
@@ -94,34 +85,19 @@ def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool =
     """
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
-    filtered = _filtered(model, filter_fn)
-    if not filtered:
+    dials = [dial for dial in dials_of(model, filter_fn) if dial.plain]
+    if not dials:
         remedy = "Use soften with a gspace, or check filter_fn; soft layers of escnn's have export()."
         raise ArgumentError("model", type(model).__name__, "a model with filters", remedy)
-    detach(filtered, [each.value.clone() for each in filtered], model, keep=inplace)
+    _replace(model, {dial: dial.baked() for dial in dials}, keep=inplace)
     return model
 
 
-def _filtered(model: Module, filter_fn: FilterFn | None) -> list[FilteredTensor]:
-    holders = names_of(model, lambda module: bool(filtered_tensors(module)), filter_fn)
-    filtered = [each for holder in holders for each in filtered_tensors(holder)]
-    for each in filtered:
-        each.check_alone()
-    return filtered
-
-
-def _hard(soft: Module) -> EquivariantModule:
-    """A layer of the hard class with the soft layer's content, less its softness."""
-    assert isinstance(soft, SoftLayer)
-    cls: Any = hard_class(soft)
-    hard = cls.__new__(cls)
-    caches = {soft._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
-    left_out = _SOFT_ATTRIBUTES | caches
-    vars(hard).update((name, value) for name, value in vars(soft).items() if name not in left_out)
-    vars(hard).update(soft._hard_attributes(cls))
-    hard._parameters = {name: p for name, p in soft._parameters.items() if name not in _SOFT_PARAMETERS}
-    hard._buffers = {name: buffer for name, buffer in soft._buffers.items() if name not in caches}
-    hard._non_persistent_buffers_set = soft._non_persistent_buffers_set.difference(caches)
-    hard.training = True
-    with torch.no_grad():  # escnn would keep the expanded kernel with its graph
-        return hard.train(soft.training)
+def _replace(model: Module, news: Mapping[Dialled, Module | Tensor], *, keep: bool) -> None:
+    """Put something without a dial in the place of each dial."""
+    tensors = {d: new for d, new in news.items() if isinstance(d, FilteredTensor) and isinstance(new, Tensor)}
+    detach(tensors, model, keep=keep)
+    for dial, new in news.items():
+        if isinstance(dial, Module) and isinstance(new, Module):
+            carry_hooks(dial, new)
+            become(dial, new)

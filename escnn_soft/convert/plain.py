@@ -12,10 +12,9 @@ from torch.nn import Conv2d, ConvTranspose2d, Module, Parameter
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
-from escnn_soft.convert.filters import filtered_tensors
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GSpaceError
-from escnn_soft.nn import FieldTypes, SoftFilter, graded_bias, graded_kernel
+from escnn_soft.nn import FieldTypes, SoftFilter, filtered_tensors, graded_bias, graded_kernel
 from escnn_soft.nn.arguments import check_types
 from escnn_soft.policies import Policy
 
@@ -99,7 +98,7 @@ def conv_filters(conv: Conv2d, types: FieldTypes, policy: Policy) -> dict[str, S
     if conv.bias is not None:
         graded["bias"] = graded_bias(types.out_type)
     return {
-        tensor: SoftFilter(levels, policy, getattr(conv, tensor), types=types if tensor == "weight" else None)
+        tensor: SoftFilter(levels, policy, getattr(conv, tensor), types=types)
         for tensor, levels in graded.items()
         if not all(level.equivariant for level in levels.levels)
     }

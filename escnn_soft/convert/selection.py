@@ -10,12 +10,14 @@ from torch.nn import Module
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
+from escnn_soft.nn import Dialled, FilteredTensor, own_dials
 
-__all__ = ["FilterFn", "names_of", "settings_of"]
+__all__ = ["FilterFn", "dials_of", "names_of", "settings_of"]
 
 FilterFn = Callable[[Module, str], bool]
 """From a module and its qualified name to whether it is meant."""
 
+Key = TypeVar("Key")
 Setting = TypeVar("Setting")
 
 
@@ -47,12 +49,30 @@ def names_of(model: Module, wanted: Callable[[Module], bool], filter_fn: FilterF
     }
 
 
+def dials_of(model: Module, filter_fn: FilterFn | None) -> dict[Dialled, list[str]]:
+    """The dials of a model, in order, each with all its names.
+
+    Args:
+        model: the model.
+        filter_fn: function of a layer, or of the module that holds a filtered tensor, and its name; None means all.
+
+    Returns:
+        Names by dial; the filters of a layer's weight and bias go by the layer's name.
+    """
+    holders = names_of(model, lambda module: any(True for _ in own_dials(module)), filter_fn)
+    return {
+        dial: [dial.name(name) for name in names] if isinstance(dial, FilteredTensor) else names
+        for holder, names in holders.items()
+        for dial in own_dials(holder)
+    }
+
+
 def settings_of(
-    layers: Mapping[Module, list[str]],
+    layers: Mapping[Key, list[str]],
     per_layer: Mapping[str, Any] | None,
     default: Setting,
     argument: str = "per_layer",
-) -> dict[Module, Setting]:
+) -> dict[Key, Setting]:
     """The setting of each layer: that of its name, else of the first pattern that its name matches, else the default.
 
     Args:

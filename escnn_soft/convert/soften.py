@@ -12,13 +12,13 @@ from torch.nn import Module, Parameter
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry, structural_copy
-from escnn_soft.convert.filters import attach, dial_name, filtered_tensors
+from escnn_soft.convert.filters import attach
 from escnn_soft.convert.plain import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
 from escnn_soft.convert.positions import position_filters
-from escnn_soft.convert.registry import Options, Twin, twin_of
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.nn import SoftFilter, SoftLayer
+from escnn_soft.nn import SoftFilter, SoftLayer, dial_name, own_dials, soft_twin, twin_of
+from escnn_soft.nn.twin import Options
 from escnn_soft.policies import Policy, as_policy
 from escnn_soft.spectrum import Chain, TokenShifts, subgroup_chain
 
@@ -143,6 +143,7 @@ def soften(
             soft = _set(needed[layer], asked, options)
         else:
             options.pop("chain", None)
+            assert isinstance(layer, EquivariantModule)
             soft = _soft(layer, asked, chains[layer], options)
         if isinstance(soft, SoftLayer):
             twins[layer] = soft
@@ -228,28 +229,24 @@ def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:
     }
 
 
-def _soft(layer: Module, softness: Policy, chain: Chain | None, options: Options) -> SoftLayer | EscnnSoftError:
+def _soft(
+    layer: EquivariantModule, softness: Policy, chain: Chain | None, options: Options
+) -> SoftLayer | EscnnSoftError:
     """The soft layer, or why there is none; options that were asked for have to fit."""
+    if not options:
+        try:
+            return soft_twin(layer, softness, chain)
+        except EscnnSoftError as error:
+            return error
     twin = twin_of(layer)
     assert twin is not None
     relaxation = {} if chain is None else {"chain": chain}
-    if options:
-        return _with_options(twin, layer, softness, {**options, **relaxation})
-    reasons = []
-    for candidate in twin.candidates(layer):
-        try:
-            return twin.soft.from_hard(layer, softness, **candidate, **relaxation)
-        except EscnnSoftError as error:
-            reasons.append(error)
-    return reasons[0]
-
-
-def _with_options(twin: Twin, layer: Module, softness: Policy, options: Options) -> SoftLayer:
     try:
-        return twin.soft.from_hard(layer, softness, **options)
+        soft: SoftLayer = twin.soft.from_hard(layer, softness, **options, **relaxation)
     except TypeError as error:
         expected = f"a softness and options of {twin.soft.__name__}.from_hard ({error})"
         raise ArgumentError("per_layer option", dict(options), expected, "Correct or remove the option.") from error
+    return soft
 
 
 def _refuse(model: Module, unsupported: Mapping[str, str]) -> None:
@@ -260,7 +257,7 @@ def _refuse(model: Module, unsupported: Mapping[str, str]) -> None:
     )
     if unsupported:
         remedy = f"These stay hard:{_lines(unsupported)}\n{remedy}"
-    elif any(isinstance(module, SoftLayer) or filtered_tensors(module) for module in model.modules()):
+    elif any(True for module in model.modules() for _ in own_dials(module)):
         remedy = "Its layers are soft already: use set_softness."
     raise ArgumentError("model", type(model).__name__, f"a model {kind}", remedy)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch.nn import Conv2d, Module
+from torch.nn import Module
 
-from escnn_soft.convert.filters import FilteredTensor, dials_of, filtered_tensors
 from escnn_soft.convert.grid_breaks import GridBreak, possible_breaks, unfiltered
 from escnn_soft.convert.grid_watch import breaks_on
 from escnn_soft.convert.positions import unfiltered_positions
-from escnn_soft.convert.selection import FilterFn, names_of, settings_of
+from escnn_soft.convert.selection import FilterFn, dials_of, names_of, settings_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftFilter, SoftLayer
+from escnn_soft.nn import Dialled, FilteredTensor, filtered_tensors, own_dials
+from escnn_soft.nn.words import between
 from escnn_soft.policies import Policy, as_policy
 from escnn_soft.spectrum import GradedShifts, SubgroupId
 
@@ -105,11 +105,11 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
         breaks the action on the pixels:
         0  Conv2d  stride 2 on 32 x 32: the windows reach 1 pixels beyond the first pixel and 0 beyond the last
     """
-    holders = names_of(model, lambda module: _is_steerable(module) or bool(filtered_tensors(module)), None)
+    holders = names_of(model, lambda module: _is_steerable(module) or any(True for _ in own_dials(module)), None)
     layers = tuple(status for module, names in holders.items() for status in _statuses(names[0], module))
-    dials = [each.filter.graded for module in holders for each in filtered_tensors(module)]
-    plain = any(not isinstance(graded, GradedShifts) for graded in dials)  # shifts by whole patches need no kernels
-    missed = (unfiltered(model) if plain else ()) + (unfiltered_positions(model) if dials else ())
+    graded = [each.filter.graded for module in holders for each in filtered_tensors(module)]
+    plain = any(not isinstance(each, GradedShifts) for each in graded)  # shifts by whole patches need no kernels
+    missed = (unfiltered(model) if plain else ()) + (unfiltered_positions(model) if graded else ())
     grid: tuple[GridBreak, ...] = ()
     if input_shape is not None:
         grid = breaks_on(model, input_shape)
@@ -156,38 +156,23 @@ def set_softness(
         )
     settings = settings_of(dials, per_layer, policy)
     for dial, setting in settings.items():
-        if isinstance(dial, SoftFilter):
-            dial.accepted(setting)
+        dial.accepted(setting)
     for dial, setting in settings.items():
-        dial.softness = setting  # type: ignore[assignment]
+        dial.softness = setting
 
 
 def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
-    filtered = filtered_tensors(module)
-    yield from (_filtered_status(name, each) for each in filtered)
-    if not filtered:
-        yield _status(name, module)
+    statuses = [_status(name, dial) for dial in own_dials(module)]
+    yield from statuses or [
+        LayerStatus(name, type(module).__name__, None, between(module.in_type, module.out_type), 0.0)
+    ]
 
 
-def _filtered_status(name: str, filtered: FilteredTensor) -> LayerStatus:
-    kind = _kind(filtered)
-    soft_filter, types = filtered.filter, filtered.filter.types
-    fields = soft_filter.what if types is None else f"{_fields(types.in_type)} -> {_fields(types.out_type)}"
-    energies = soft_filter.energies(filtered.value)
-    breaking = sum(
-        float(energy)
-        for energy, level in zip(energies, soft_filter.graded.levels, strict=True)
-        if level.irrep_id is None or level.sigma > 0
-    )
-    return LayerStatus(filtered.name(name), kind, soft_filter.softness, fields, _share(breaking, float(energies.sum())))
-
-
-def _kind(filtered: FilteredTensor) -> str:
-    owner, kind = filtered.owner, type(filtered.owner).__bases__[0].__name__  # the class before it was parametrized
-    if filtered.tensor != "weight":
-        return f"{kind}.{filtered.tensor}"
-    patches = isinstance(owner, Conv2d) and owner.kernel_size == owner.stride and max(owner.kernel_size) > 1
-    return f"{kind} (patches)" if patches else kind
+def _status(name: str, dial: Dialled) -> LayerStatus:
+    spectrum = dial.spectrum()
+    share = spectrum.breaking / spectrum.energy if spectrum.energy > 0 else 0.0
+    name = dial.name(name) if isinstance(dial, FilteredTensor) else name
+    return LayerStatus(name, dial.kind, dial.softness, dial.fields, min(max(share, 0.0), 1.0), dial.chain)
 
 
 def _is_steerable(module: Module) -> bool:
@@ -195,27 +180,6 @@ def _is_steerable(module: Module) -> bool:
     return hasattr(module, "basisexpansion") or hasattr(module, "basissampler")
 
 
-def _status(name: str, layer: Module) -> LayerStatus:
-    fields = f"{_fields(layer.in_type)} -> {_fields(layer.out_type)}"
-    if not isinstance(layer, SoftLayer):
-        return LayerStatus(name, type(layer).__name__, None, fields, 0.0)
-    spectrum = layer.spectrum()
-    share = _share(spectrum.breaking, spectrum.energy)
-    return LayerStatus(name, type(layer).__name__, layer.softness, fields, share, layer.chain)
-
-
-def _share(part: float, whole: float) -> float:
-    return min(max(part / whole if whole > 0 else 0.0, 0.0), 1.0)
-
-
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _fields(field_type: object) -> str:
-    """A type in words, such as ``2 regular + irrep_0``; fields of one kind are counted together."""
-    counts: dict[str, int] = {}
-    for rho in field_type.representations:  # type: ignore[attr-defined]
-        counts[rho.name] = counts.get(rho.name, 0) + 1
-    return " + ".join(name if n == 1 else f"{n} {name}" for name, n in counts.items())

@@ -1,6 +1,9 @@
 """Soft twins of escnn's layers, and their softness over time."""
 
+from escnn_soft.nn import twins as twins  # registers this library's own layers
 from escnn_soft.nn.convolution import SoftConvolution
+from escnn_soft.nn.dials import Dialled, dials, own_dials
+from escnn_soft.nn.filtered_tensor import FilteredTensor, dial_name, filtered_tensors
 from escnn_soft.nn.graded_kernel import graded_bias, graded_kernel
 from escnn_soft.nn.linear import SoftLinear
 from escnn_soft.nn.matrix_bilinear import SoftMatrixBilinear
@@ -19,9 +22,12 @@ from escnn_soft.nn.scheduler import SoftnessScheduler
 from escnn_soft.nn.soft import SoftLayer
 from escnn_soft.nn.soft_filter import FieldTypes, SoftFilter, weight_filter
 from escnn_soft.nn.tensor_product import SoftTensorProduct
+from escnn_soft.nn.twin import register_soft, soft_twin, twin_of
 
 __all__ = [
+    "Dialled",
     "FieldTypes",
+    "FilteredTensor",
     "MatrixGate",
     "SoftConvolution",
     "SoftFilter",
@@ -40,7 +46,14 @@ __all__ = [
     "SoftR3PointConv",
     "SoftTensorProduct",
     "SoftnessScheduler",
+    "dial_name",
+    "dials",
+    "filtered_tensors",
     "graded_bias",
     "graded_kernel",
+    "own_dials",
+    "register_soft",
+    "soft_twin",
+    "twin_of",
     "weight_filter",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 from escnn_soft.bounds import Certificate, Term
 from escnn_soft.nn.execution import ConvolutionExecution, MatrixExecution
 from escnn_soft.nn.geometry import Movement
-from escnn_soft.spectrum import IrrepGrams, WeightTransform, fibre_group, fibre_transform
+from escnn_soft.spectrum import GradedWeight, IrrepGrams, SpectralGraded, WeightTransform, fibre_group, fibre_transform
 
 __all__ = ["bias_certificate", "convolution_certificate", "irrep_terms", "matrix_certificate"]
 
@@ -43,14 +43,15 @@ def matrix_certificate(
     """
     exact = matrix.detach().double().cpu()
     execution = MatrixExecution(fibre_group(gspace), in_fields, out_fields, exact, matrix.dtype)
+    terms = irrep_terms(GradedWeight(transform), exact[:, :, None])
     return Certificate(
-        irrep_terms(transform, exact[:, :, None]), "grid", "", (), bias_certificate(bias, out_fields, gspace),
+        terms, "grid", "", (), bias_certificate(bias, out_fields, gspace),
         symmetry=transform.group, execution=execution,
     )  # fmt: skip
 
 
 def convolution_certificate(
-    transform: WeightTransform,
+    graded: SpectralGraded,
     in_fields: Fields,
     out_fields: Fields,
     kernel: Tensor,
@@ -62,7 +63,7 @@ def convolution_certificate(
     """Certificate of a convolution, transposed or not, exact under the elements that move pixels onto pixels.
 
     Args:
-        transform: the spectrum of the kernels between the fields.
+        graded: the levels of the kernels: the very ones that a dial has, where there is one.
         in_fields: fields of the input (of one group, unless transposed).
         out_fields: fields of the output (of one group, if transposed).
         kernel: in the dtype in which it runs.  # shape: (out, in / groups, k, ...) or (out / groups, in, k, ...)
@@ -78,7 +79,7 @@ def convolution_certificate(
     execution = ConvolutionExecution(gspace, in_fields, out_fields, exact, geometry, kernel.dtype)
     assumptions = [_geometry_in_words(geometry, execution)]
     reason = ""
-    terms = irrep_terms(transform, exact)
+    terms, transform = irrep_terms(graded, exact), graded.transform
     if not transform.exact:
         covered = ", ".join(str(g) for g in execution.elements)
         reason = f"only {covered} of {gspace.fibergroup} move pixels onto pixels"
@@ -95,15 +96,13 @@ def convolution_certificate(
     )  # fmt: skip
 
 
-def irrep_terms(transform: WeightTransform, weight: Tensor) -> tuple[Term, ...]:
-    """What each irrep contributes to a weight (out, in, S)."""
-    transform = transform.whole  # whatever the weight may be
-    grams = IrrepGrams(transform)
+def irrep_terms(graded: SpectralGraded, weight: Tensor) -> tuple[Term, ...]:
+    """What each irrep contributes to a weight (out, in, S), in float64."""
+    graded = graded.whole  # whatever the weight may be
+    grams = IrrepGrams(graded.transform)
     return tuple(
         Term(irrep, sigma, float(torch.trace(gram)), tuple(tuple(row) for row in gram.tolist()))
-        for irrep, sigma, gram in zip(
-            grams.irreps, grams.sigmas, grams(transform.block_coefficients(weight)), strict=True
-        )
+        for irrep, sigma, gram in zip(grams.irreps, grams.sigmas, grams(graded.block_coefficients(weight)), strict=True)
     )
 
 

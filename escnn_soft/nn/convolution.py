@@ -23,7 +23,7 @@ from escnn_soft.nn.geometry import Geometry, Movement, per_axis
 from escnn_soft.nn.initialization import generalized_he_init
 from escnn_soft.nn.rings import BasisFilter
 from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import Chain, WeightTransform, kernel_transform
+from escnn_soft.spectrum import Chain, GradedWeight, WeightTransform, kernel_transform
 
 __all__ = ["Plan", "SoftConvolution"]
 
@@ -130,9 +130,8 @@ class SoftConvolution(Convertible):
     def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
         graded = self._as_graded(kernel).unflatten(2, (self.kernel_size,) * self.dims)
         fields = self._in_representations, self._out_representations
-        return convolution_certificate(
-            self._transform, *fields, graded, bias, self.space, self.geometry(), self.out_type.representations
-        )
+        levels, bias_fields = GradedWeight(self._transform), self.out_type.representations
+        return convolution_certificate(levels, *fields, graded, bias, self.space, self.geometry(), bias_fields)
 
     # ------------------------------------------------------------------ escnn's own questions
 

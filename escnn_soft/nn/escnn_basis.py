@@ -67,12 +67,22 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
         if name.startswith(("in_indices_", "out_indices_")):  # ranges, in tensors whose values torch.export cannot tell
             vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
-        shared.sampled_basis = shared.sampled_basis.contiguous()  # the same numbers, once for all layers
         block = copy.copy(shared)
         block.__class__ = _OwnBlock
-        block._buffers = dict(shared._buffers)
+        block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
         result._modules[name] = block
     return result
+
+
+def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
+    """escnn's basis with contiguous memory, once for all layers; escnn's own keeps its strides, and so its rounding."""
+    basis = shared.sampled_basis
+    if basis.is_contiguous():
+        return basis
+    kept = vars(shared).get("_contiguous")
+    if kept is None or kept[0] is not basis:
+        kept = vars(shared)["_contiguous"] = basis, basis.contiguous()
+    return kept[1]
 
 
 def sharpen(block: SingleBlockBasisExpansion, equivariant: WeightTransform) -> Tensor:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from escnn.nn import EquivariantModule, GeometricTensor
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import Module, Parameter
 
+from escnn_soft.dial import Kept, may_keep
 from escnn_soft.errors import DtypeError, FieldTypeError
 
 __all__ = ["Expanded", "ExpandedLayer"]
@@ -42,24 +42,27 @@ class Expanded(Module):
         """Drop what is kept."""
         self.__dict__[self._kernel_name] = None
         self.__dict__["expanded_bias"] = None
-        self._cached: tuple[object, ...] | None = None
+        self._kept = Kept[tuple[Tensor, Tensor | None]]()
 
     def _current_parameters(self) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias for a forward pass: expanded in training, kept in evaluation."""
         if self.training:
             return self.expand_parameters()
-        if torch.compiler.is_compiling():  # a graph cannot ask whether a parameter was written since
+        if torch.compiler.is_compiling():
             with torch.no_grad():
                 return self.expand_parameters()
-        if self._functional():
-            return self.expand_parameters()
-        self._refresh()
-        return getattr(self, self._kernel_name), self.expanded_bias
+        watched = list(self._watched())
+        return self._refresh(watched) if may_keep(watched) else self.expand_parameters()
 
-    def _functional(self) -> bool:
-        """Whether torch.func or torch.export stand tensors without memory in for the parameters."""
-        own = self.parameters(recurse=False)
-        return any(is_functorch_wrapped_tensor(p) or hasattr(p, "fake_mode") for p in own)
+    def _watched(self) -> Iterator[Tensor]:
+        """All that kernel and bias depend on: parameters and masks of the module's own, and what parametrizes them."""
+        yield from (p for p in self._parameters.values() if p is not None)
+        yield from (b for b in self._buffers.values() if b is not None)
+        for name in ("parametrizations", "_basisexpansion"):
+            part = self._modules.get(name)
+            if part is not None:
+                yield from part.parameters()
+                yield from part.buffers()
 
     def _sharded(self) -> bool:
         """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
@@ -78,21 +81,20 @@ class Expanded(Module):
         Module.train(self, mode)
         self._forget()
         if not (mode or self._sharded()):  # else at the first forward pass
-            self._refresh()
+            watched = list(self._watched())
+            if may_keep(watched):
+                self._refresh(watched)
         return self
 
-    def _refresh(self) -> None:
-        signature = self._signature()
-        if self._cached != signature:
-            with torch.inference_mode(False), torch.no_grad():
-                kernel, bias = self.expand_parameters()
-            # past Module.__setattr__: an unfiltered weight is its own Parameter, and stays one parameter
-            self.__dict__.update({self._kernel_name: kernel.detach(), "expanded_bias": bias})
-            self._cached = signature
+    def _refresh(self, watched: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
+        kernel, bias = self._kept(watched, self._detached)
+        if self.__dict__[self._kernel_name] is not kernel:
+            self.__dict__.update({self._kernel_name: kernel, "expanded_bias": bias})
+        return kernel, bias
 
-    def _signature(self) -> tuple[object, ...]:
-        """Changes whenever a parameter was written, replaced, moved or cast. Softness and state reset the cache."""
-        return tuple((p.data_ptr(), p._version) for p in self.parameters(recurse=False))
+    def _detached(self) -> tuple[Tensor, Tensor | None]:
+        kernel, bias = self.expand_parameters()
+        return kernel.detach(), None if bias is None else bias.detach()
 
 
 class ExpandedLayer(Expanded, EquivariantModule):

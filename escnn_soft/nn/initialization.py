@@ -1,4 +1,4 @@
-"""escnn's generalised He initialisation, block by block instead of weight by weight."""
+"""First weights: escnn's generalised He initialisation, block by block, and its like for matrices under a dial."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 
 from escnn_soft.nn.escnn_basis import pair_blocks
-from escnn_soft.spectrum import IrrepId
+from escnn_soft.spectrum import IrrepId, WeightTransform
 
-__all__ = ["generalized_he_deviations", "generalized_he_init"]
+__all__ = ["generalized_he_deviations", "generalized_he_init", "variance_preserving"]
 
 
 def generalized_he_deviations(expansion: BlocksBasisExpansion) -> Tensor:
@@ -55,3 +55,37 @@ def generalized_he_init(weights: Tensor, expansion: BlocksBasisExpansion) -> Non
     """
     with torch.no_grad():
         weights.copy_(generalized_he_deviations(expansion).to(weights) * torch.randn_like(weights))
+
+
+def variance_preserving(transform: WeightTransform, gains: Tensor, normal: Tensor) -> Tensor:
+    """An unfiltered matrix whose filtered one keeps the variance of white noise, from independent normal numbers.
+
+    Equivariant directions have variance d_out / (in copies * directions), so that one copy of an irrep keeps its
+    variance. The others have 1 / in, like those of a plain layer, before their gain; where the sum exceeds the input's
+    variance it is scaled down to it.
+
+    Args:
+        transform: the levels, on the matrix's device in its dtype.
+        gains: of all levels.  # shape: (levels,)
+        normal: independent standard normal numbers.  # shape: (out, in)
+
+    Returns:
+        The matrix.  # shape: (out, in)
+    """
+    equivariant, columns = len(transform.equivariant.levels), len(transform.frame_in.irreps)
+    pieces = transform.pieces(transform.analysis(normal))
+    scaled: list[Tensor] = []
+    for start in range(0, len(transform.blocks), columns):
+        band = transform.blocks[start : start + columns]
+        strict = [block.level < equivariant for block in band]
+        reaching = sum(bool(mask.any()) for mask in strict)
+        variances, energy = [], 0.0
+        for block, mask in zip(band, strict, strict=True):
+            _, d_out, copies_in, _ = block.copies
+            own = d_out / max(reaching * copies_in * int(mask.sum()), 1)
+            variances.append(torch.where(mask, own, 1 / transform.shape[1]).to(normal))
+            energy += copies_in / d_out * float((variances[-1] * gains[block.level].square()).sum())
+        factor = 1 / sqrt(max(energy, 1.0))
+        parts = zip(pieces[start : start + columns], variances, strict=True)
+        scaled += [(factor * variance.sqrt() * piece).flatten() for piece, variance in parts]
+    return transform.synthesis(torch.cat(scaled))[:, :, 0]

@@ -65,7 +65,10 @@ class SoftMatrixBilinear(Module):
 
     @softness.setter
     def softness(self, softness: float | Policy) -> None:
-        for layer in (self.left, self.right, self.mix):
+        layers = self.left, self.right, self.mix
+        for layer in layers:
+            layer.accepted(softness)
+        for layer in layers:
             layer.softness = softness
 
     def forward(self, x: Tensor) -> Tensor:

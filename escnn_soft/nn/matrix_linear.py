@@ -11,17 +11,18 @@ from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
+from escnn_soft.dial import Dial, SoftModule
 from escnn_soft.errors import RepresentationError, SoftnessError
 from escnn_soft.nn.expansion import Expanded
-from escnn_soft.nn.matrix_filter import MatrixFilter
+from escnn_soft.nn.initialization import variance_preserving
 from escnn_soft.nn.matrix_gate import check_last
-from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
-from escnn_soft.spectrum import MatrixRepresentation, WeightSpectrum, matrix_transform, scalar
+from escnn_soft.policies import Exponential, Policy
+from escnn_soft.spectrum import GradedWeight, MatrixRepresentation, WeightSpectrum, matrix_transform, scalar
 
 __all__ = ["SoftMatrixLinear"]
 
 
-class SoftMatrixLinear(Expanded):
+class SoftMatrixLinear(Expanded, SoftModule):
     r"""Linear map between representations of any matrix group, from exactly equivariant to unconstrained.
 
         y = F(weight) x + F(bias),     F(W) = sum over levels of gain(sigma_level) * W_level
@@ -61,8 +62,8 @@ class SoftMatrixLinear(Expanded):
     """
 
     _kernel_name = "expanded_matrix"
+    plain = True
     bias: Parameter | None
-    level_logits: Parameter | None
 
     def __init__(
         self,
@@ -73,34 +74,16 @@ class SoftMatrixLinear(Expanded):
         softness: float | Policy = 0.0,
     ) -> None:
         super().__init__()
-        policy = as_policy(softness)
-        self._transform = matrix_transform(in_representation, out_representation)
-        self._bias_transform = matrix_transform(scalar(in_representation.group), out_representation) if bias else None
+        transforms = [matrix_transform(in_representation, out_representation)]
+        if bias:
+            transforms.append(matrix_transform(scalar(in_representation.group), out_representation))
         self.in_representation, self.out_representation = in_representation, out_representation
-        self._check(policy)
         self.weight = Parameter(torch.empty(out_representation.size, in_representation.size))
         self.register_parameter("bias", Parameter(torch.zeros(out_representation.size)) if bias else None)
-        self.register_parameter("level_logits", None)
-        self._policy = policy
-        self._set_filters()
+        like = self.weight.device, self.weight.dtype
+        self._hold(*(Dial(GradedWeight(graded), Exponential(0.0), *like) for graded in transforms))
+        self.softness = softness
         self.reset_parameters()
-
-    def _check(self, policy: Policy) -> None:
-        if isinstance(policy, Budget) and not (
-            self.in_representation.orthogonal and self.out_representation.orthogonal
-        ):
-            group = self.in_representation.group.name
-            remedy = f"The error of {group} has no supremum: use Exponential, Cutoff or Learned."
-            raise SoftnessError("softness", policy, "a policy that needs no supremum", remedy)
-
-    def _set_filters(self) -> None:
-        self._filter = MatrixFilter(self._policy, self._transform, self.weight)
-        bias = self._bias_transform
-        self._bias_filter = None if bias is None else MatrixFilter(self._policy, bias, self.weight)
-        if isinstance(self._policy, Learned) and self.level_logits is None:
-            gains = [f.static for f in (self._filter, self._bias_filter) if f is not None]
-            self.level_logits = Parameter(torch.cat(gains).logit())
-        self._forget()
 
     def reset_parameters(self) -> None:
         """Draw the weight so that the layer keeps the variance of its input at its softness; the bias is 0.
@@ -108,26 +91,34 @@ class SoftMatrixLinear(Expanded):
         Directions that break the symmetry start as those of a plain layer, 1 / sqrt(in), times their gain: a layer
         of small softness starts almost equivariant.
         """
+        dial = self._dials[0]
+        transform = cast("GradedWeight", dial.here).transform
         with torch.no_grad():
-            self.weight.copy_(self._filter.variance_preserving(torch.randn_like(self.weight)))
+            normal = torch.randn_like(self.weight)
+            self.weight.copy_(variance_preserving(transform, dial.static, normal))
             if self.bias is not None:
                 self.bias.zero_()
 
     # ------------------------------------------------------------------ the dial
 
-    @property
-    def softness(self) -> float | Policy:
-        """The dial: a float s for ``Exponential(s)``, else the policy. Settable at any time, also between steps."""
-        return self._policy.softness if isinstance(self._policy, Exponential) else self._policy
+    def accepted(self, softness: float | Policy) -> Policy:
+        """The policy that a softness stands for.
 
-    @softness.setter
-    def softness(self, softness: float | Policy) -> None:
-        policy = as_policy(softness)
-        self._check(policy)
-        if policy != self._policy:
-            self.register_parameter("level_logits", None)  # another learned policy starts anew
-        self._policy = policy
-        self._set_filters()
+        Args:
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The policy; nothing is set.
+
+        Raises:
+            SoftnessError: if it is neither, or a budget of what has no supremum.
+        """
+        policy = super().accepted(softness)
+        if policy.bounded and not (self.in_representation.orthogonal and self.out_representation.orthogonal):
+            group = self.in_representation.group.name
+            remedy = f"The error of {group} has no supremum: use Exponential, Cutoff or Learned."
+            raise SoftnessError("softness", policy, "a policy that needs no supremum", remedy)
+        return policy
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
         """The matrix and bias that the parameters stand for, differentiably.
@@ -136,19 +127,10 @@ class SoftMatrixLinear(Expanded):
             Matrix (out, in) and bias (out,), or None without a bias.
         """
         with torch.autocast(self.weight.device.type, enabled=False):
-            logits, bias_logits = self._logits()
-            matrix = self._filter(self.weight, logits)
-            if self.bias is None or self._bias_filter is None:
-                return matrix, None
-            return matrix, self._bias_filter(self.bias[:, None], bias_logits)[:, 0]
-
-    def _logits(self) -> tuple[Tensor | None, Tensor | None]:
-        """A learned policy's parameters of the matrix and of the bias."""
-        if self.level_logits is None:
-            return None, None
-        count = len(self._filter.static)
-        matrix, bias = self.level_logits.split([count, len(self.level_logits) - count])
-        return matrix, bias
+            tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
+            parts = zip(self._dials, tensors, self._logits(), strict=True)
+            filtered = [dial.filtered(tensor, logits) for dial, tensor, logits in parts]
+            return filtered[0], None if self.bias is None else filtered[1]
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels.
@@ -156,12 +138,13 @@ class SoftMatrixLinear(Expanded):
         Returns:
             A frozen value with one entry a level, in the order of the dial.
         """
-        logits, bias_logits = self._logits()
+        tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
         with torch.no_grad():
-            levels = self._filter.energies(self.weight, logits)
-            if self.bias is None or self._bias_filter is None:
-                return WeightSpectrum(levels)
-            return WeightSpectrum(levels, self._bias_filter.energies(self.bias[:, None], bias_logits))
+            levels = [
+                dial.spectrum(dial.filtered(tensor, logits), dial.weight_gains(tensor, logits))
+                for dial, tensor, logits in zip(self._dials, tensors, self._logits(), strict=True)
+            ]
+        return WeightSpectrum(*levels)
 
     def certificate(self) -> MatrixCertificate:
         """The equivariance error of the layer's weights, as they are used.
@@ -174,11 +157,14 @@ class SoftMatrixLinear(Expanded):
         assert matrix is not None
         rho_in, rho_out = self.in_representation, self.out_representation
         bias_certificate = None
-        if bias is not None and self._bias_transform is not None:
+        if bias is not None:
             column, one = bias[:, None], scalar(rho_in.group)
-            breaking = self._bias_transform.breaking.project(column)
-            bias_certificate = MatrixCertificate.of(column, breaking, one, rho_out, None)
-        return MatrixCertificate.of(matrix, self._transform.breaking.project(matrix), rho_in, rho_out, bias_certificate)
+            bias_certificate = MatrixCertificate.of(column, self._breaking(1, column), one, rho_out, None)
+        return MatrixCertificate.of(matrix, self._breaking(0, matrix), rho_in, rho_out, bias_certificate)
+
+    def _breaking(self, dial: int, weight: Tensor) -> Tensor:
+        """The part of a weight, in float64, that breaks the symmetry."""
+        return cast("GradedWeight", self._dials[dial].graded).transform.breaking.project(weight)
 
     # ------------------------------------------------------------------ the layer as it runs
 
@@ -199,8 +185,14 @@ class SoftMatrixLinear(Expanded):
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._set_filters()
+        for dial in self._dials:
+            dial.to(self.weight.device, self.weight.dtype)
+        self._forget()
         return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._forget()
 
     @classmethod
     def from_dense(
@@ -240,16 +232,41 @@ class SoftMatrixLinear(Expanded):
         Returns:
             A ``torch.nn.Linear`` with this layer's device and dtype.
         """
+        return self.baked().eval()
+
+    def baked(self) -> torch.nn.Linear:
+        """The plain layer that computes the same function, in this layer's mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with Parameters of its own.
+        """
         with torch.no_grad():
-            matrix, bias = self.expand_parameters()
+            return self._linear(*self.expand_parameters())
+
+    def hardened(self) -> torch.nn.Linear:
+        """The plain layer that computes what this one does at softness 0, in this layer's mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with the equivariant part of the weights in Parameters of its own.
+        """
+        with torch.no_grad():
+            bias = None if self.bias is None else self._dials[1].strict(self.bias)
+            return self._linear(self._dials[0].strict(self.weight), bias)
+
+    def _linear(self, matrix: Tensor, bias: Tensor | None) -> torch.nn.Linear:
         shape = self.in_representation.size, self.out_representation.size
         dense = torch.nn.Linear(*shape, bias is not None, device=matrix.device, dtype=matrix.dtype)
-        with torch.no_grad():
-            dense.weight.copy_(matrix)
-            if bias is not None:
-                dense.bias.copy_(bias)
-        return dense.eval()
+        dense.weight.copy_(matrix)
+        if bias is not None:
+            dense.bias.copy_(bias)
+        dense.requires_grad_(self.weight.requires_grad)
+        return dense.train(self.training)
+
+    @property
+    def fields(self) -> str:
+        """Its representations in words."""
+        return f"{self.in_representation} -> {self.out_representation}"
 
     def extra_repr(self) -> str:
         """The representations and the softness."""
-        return f"{self.in_representation} -> {self.out_representation}, softness={self.softness}"
+        return f"{self.fields}, softness={self.softness}"

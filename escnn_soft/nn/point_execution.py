@@ -14,7 +14,7 @@ from torch import Tensor
 from escnn_soft.bounds import Certificate, Execution
 from escnn_soft.linalg import spectral_norm
 from escnn_soft.nn.certificate import bias_certificate, irrep_terms
-from escnn_soft.spectrum import RingFunctions, WeightTransform
+from escnn_soft.spectrum import GradedWeight, RingFunctions, WeightTransform
 
 __all__ = ["PointExecution", "point_certificate"]
 
@@ -133,8 +133,9 @@ def point_certificate(
         "points the group moves with the features",
         "rounding is that of the sums of a message, not of the rings and harmonics",
     )
+    reason = "the kernel is continuous and is evaluated, not sampled"
     return Certificate(
-        irrep_terms(transform, exact), "points", "the kernel is continuous and is evaluated, not sampled", assumptions,
+        irrep_terms(GradedWeight(transform), exact), "points", reason, assumptions,
         bias_certificate(bias, out_type.representations, out_type.gspace),
         symmetry=transform.group, execution=execution,
     )  # fmt: skip

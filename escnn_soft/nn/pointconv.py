@@ -12,6 +12,7 @@ from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType, GeometricTensor
 from escnn.nn.modules.basismanager import BlocksBasisSampler
 from torch import Tensor
+from torch.nn import Module
 
 from escnn_soft._checks import number
 from escnn_soft.bounds import Certificate
@@ -256,11 +257,31 @@ class SoftPointConvolution(SoftLayer):
             kernel, bias = super().expand_parameters()
         return self._certify(kernel, bias, radius)
 
+    def certificate_of(self, hard: EquivariantModule) -> Certificate:
+        """The certificate of a hard layer's weights: this layer's own, which has the same coefficients.
+
+        Args:
+            hard: a layer of escnn's that this one was made from.
+
+        Returns:
+            A frozen value.
+        """
+        return self.certificate()
+
     def _certify(self, kernel: Tensor, bias: Tensor | None, radius: float = math.inf) -> Certificate:
         functions = ring_functions(self.space, self._harmonics)
         return point_certificate(self._transform, functions, kernel, bias, self.out_type, radius)
 
     # ------------------------------------------------------------------ state and conversion
+
+    def export(self) -> Module:
+        """There is no plain torch layer over points.
+
+        Raises:
+            ArgumentError: always.
+        """
+        remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
+        raise ArgumentError("layer", self.kind, "a layer with a twin (there is no plain torch layer)", remedy)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Read checkpoints of either mode; a basis that differs from ours is taken over, as escnn would."""

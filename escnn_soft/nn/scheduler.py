@@ -8,9 +8,7 @@ from torch.nn import Module
 
 from escnn_soft._checks import integer
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn.matrix_linear import SoftMatrixLinear
-from escnn_soft.nn.soft import SoftLayer
-from escnn_soft.nn.soft_filter import SoftFilter
+from escnn_soft.nn.dials import dials
 from escnn_soft.policies import Policy, Schedule, as_policy
 
 __all__ = ["SoftnessScheduler"]
@@ -44,9 +42,8 @@ class SoftnessScheduler:
     """
 
     def __init__(self, model: Module, schedule: Schedule, last_epoch: int = -1) -> None:
-        kinds = SoftLayer | SoftFilter | SoftMatrixLinear
-        self.layers = [module for module in model.modules() if isinstance(module, kinds)]
-        if not self.layers:
+        self.dials = list(dials(model).values())
+        if not self.dials:
             raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Soften a layer first.")
         self.schedule = schedule
         self.last_epoch = integer("last_epoch", last_epoch, minimum=-1)
@@ -59,8 +56,10 @@ class SoftnessScheduler:
 
     def _apply(self) -> None:
         policy = as_policy(self.schedule(self.last_epoch))
-        for layer in self.layers:
-            layer.softness = policy
+        for dial in self.dials:
+            dial.accepted(policy)
+        for dial in self.dials:
+            dial.softness = policy
 
     def get_last_softness(self) -> float | Policy:
         """The softness that was set last, as ``layer.softness`` gives it.
@@ -68,7 +67,7 @@ class SoftnessScheduler:
         Returns:
             A float, or a policy.
         """
-        return self.layers[0].softness
+        return self.dials[0].softness
 
     def state_dict(self) -> dict[str, Any]:
         """The step; the schedule is code, and stays with the program.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from escnn.group import Representation
@@ -18,15 +17,15 @@ from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
+from escnn_soft.dial import Dial, SoftModule
 from escnn_soft.errors import ArgumentError
 from escnn_soft.nn.escnn_basis import basis_coordinates, has_closed_form, own, pair_blocks, sharpen
 from escnn_soft.nn.expansion import ExpandedLayer
-from escnn_soft.nn.gains import LevelGains
-from escnn_soft.policies import Exponential, Learned, Policy, as_policy
+from escnn_soft.nn.words import between
+from escnn_soft.policies import Policy
 from escnn_soft.spectrum import (
     Chain,
-    Level,
-    LevelEnergy,
+    GradedWeight,
     SubgroupId,
     WeightSpectrum,
     WeightTransform,
@@ -34,13 +33,19 @@ from escnn_soft.spectrum import (
     restricted_type,
 )
 
-__all__ = ["SoftLayer", "check_hard"]
+__all__ = ["SoftLayer", "check_hard", "hard_class"]
+
+_SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
+_SOFT_ATTRIBUTES = frozenset({
+    "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
+    "_dials", "_bands", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
+})  # fmt: skip
 
 _Dense = TypeVar("_Dense", bound=Any)
 _Soft = TypeVar("_Soft", bound="SoftLayer")
 
 
-class SoftLayer(ExpandedLayer):
+class SoftLayer(ExpandedLayer, SoftModule):
     """An escnn layer whose kernel is escnn's plus sum over levels of gain * (soft coefficients in that level).
 
     Comes before escnn's class in the bases of a concrete layer. In training mode the kernel is expanded at each
@@ -56,8 +61,8 @@ class SoftLayer(ExpandedLayer):
     soft_weights: Parameter
     soft_bias: Parameter | None
     bias: Parameter | None
-    level_logits: Parameter | None
     bias_expansion: Tensor
+    _bands: list[tuple[WeightTransform, WeightTransform]]
     _basisexpansion: BlocksBasisExpansion
 
     # ------------------------------------------------------------------ construction
@@ -73,27 +78,39 @@ class SoftLayer(ExpandedLayer):
         chain: Chain | None = None,
     ) -> None:
         """Add the soft parameters; called once, after escnn's constructor."""
-        self._transform = transform
         self._chain = None if chain is None else tuple(chain)
         self._in_representations = tuple(in_representations)
         # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
         out_fields = self.out_type.representations if out_representations is None else out_representations
         self._out_representations = tuple(out_fields)
         self._basisexpansion = self._own_basis()
-        self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
-        self._bias_transform: WeightTransform | None = None
-        self.register_parameter("soft_bias", None)
+        transforms = [transform]
         if bias:
-            trivial = self.out_type.gspace.trivial_repr
-            out_type = self.out_type
-            self._bias_transform = fibre_transform(out_type.gspace, [trivial], out_type.representations, chain)
-            if self._bias_transform.breaking.dim:
-                self.soft_bias = Parameter(self.weights.new_zeros(self._bias_transform.breaking.dim))
+            gspace = self.out_type.gspace
+            fields = [gspace.trivial_repr], self.out_type.representations
+            transforms.append(fibre_transform(gspace, *fields, chain))
+        self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
+        self.register_parameter("soft_bias", None)
+        if bias and transforms[1].breaking.dim:
+            self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].breaking.dim))
         self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
-        self._policy = policy
-        self.register_parameter("level_logits", None)
+        like = self.weights.device, self.weights.dtype
+        self._hold(*(Dial(GradedWeight(graded), policy, *like) for graded in transforms))
         self._set_constants()
+
+    @property
+    def _transform(self) -> WeightTransform:
+        """The spectrum of the kernel."""
+        return self._spectrum_of(0)
+
+    @property
+    def _bias_transform(self) -> WeightTransform | None:
+        """That of the bias, None without one."""
+        return self._spectrum_of(1) if len(self._dials) > 1 else None
+
+    def _spectrum_of(self, dial: int) -> WeightTransform:
+        return cast("GradedWeight", self._dials[dial].graded).transform
 
     def _set_constants(self) -> None:
         """Bring everything that is neither parameter nor state to the dtype and device of the weights."""
@@ -105,7 +122,12 @@ class SoftLayer(ExpandedLayer):
             expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
-        self._set_gains()
+        for dial in self._dials:
+            if (dial.device, dial.dtype) != (device, dtype):
+                dial.to(device, dtype)
+        here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
+        self._bands = [(transform.equivariant, transform.breaking) for transform in here]
+        self._forget()
 
     def _own_basis(self) -> BlocksBasisExpansion:
         """The layer's own copy of escnn's basis expansion."""
@@ -116,34 +138,6 @@ class SoftLayer(ExpandedLayer):
         for pair, block in pair_blocks(self._basisexpansion):
             basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
             block.sampled_basis = basis.to(self.weights.device, self.weights.dtype)
-
-    def _set_gains(self) -> None:
-        """Evaluate the policy on the layer's levels."""
-        like, bias = self.weights, self._bias_transform
-        self._gains = LevelGains(self._policy, self._transform, like)
-        self._bias_gains = None if bias is None else LevelGains(self._policy, bias, like)
-        self._strict = self._gains.closed and (self._bias_gains is None or self._bias_gains.closed)
-        self._set_logits()
-        self._cached = None
-
-    def _set_logits(self) -> None:
-        """Give a layer with a learned policy its parameter."""
-        if isinstance(self._policy, Learned) and self.level_logits is None:
-            gains = [self._gains.static] + ([] if self._bias_gains is None else [self._bias_gains.static])
-            self.level_logits = Parameter(torch.cat(gains).logit())
-
-    def _current_gains(self, strict_kernel: Tensor, strict_bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The gains of the kernel's and of the bias's levels, from the parameters as they are."""
-        logits, bias_logits = None, None
-        if self.level_logits is not None:
-            logits, bias_logits = self.level_logits.split(
-                [len(self._gains.static), len(self.level_logits) - len(self._gains.static)]
-            )
-        gains = self._gains(self.soft_weights, self._as_graded(strict_kernel), logits)
-        if self._bias_gains is None or self.soft_bias is None:
-            return gains, None
-        column = self.soft_bias.new_zeros(self.out_type.size) if strict_bias is None else strict_bias
-        return gains, self._bias_gains(self.soft_bias, column[:, None, None], bias_logits)
 
     def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
         """escnn's basis between two representations, free of its float32 rounding; float64 on the CPU."""
@@ -175,22 +169,14 @@ class SoftLayer(ExpandedLayer):
     # ------------------------------------------------------------------ the dial
 
     @property
-    def softness(self) -> float | Policy:
-        """The dial: a float s for ``Exponential(s)``, else the policy. Settable at any time, also between steps."""
-        return self._policy.softness if isinstance(self._policy, Exponential) else self._policy
-
-    @softness.setter
-    def softness(self, softness: float | Policy) -> None:
-        policy = as_policy(softness)
-        if policy != self._policy:
-            self.register_parameter("level_logits", None)  # another learned policy starts anew
-        self._policy = policy
-        self._set_gains()
-
-    @property
     def chain(self) -> tuple[SubgroupId, ...] | None:
         """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
         return self._chain
+
+    @property
+    def fields(self) -> str:
+        """Its types in words."""
+        return between(self.in_type, self.out_type)
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels.
@@ -201,11 +187,11 @@ class SoftLayer(ExpandedLayer):
             continuous kernel.
         """
         with torch.no_grad():
-            kernel, bias, gains, bias_gains = self._expand()
-        levels = _measure(self._transform, self._as_graded(kernel), gains)
-        if bias is None or self._bias_transform is None:
+            kernel, bias, gains = self._expand()
+        levels = self._dials[0].spectrum(self._as_graded(kernel), gains[0])
+        if bias is None or len(self._dials) == 1:
             return WeightSpectrum(levels)
-        return WeightSpectrum(levels, _measure(self._bias_transform, bias[:, None, None], bias_gains))
+        return WeightSpectrum(levels, self._dials[1].spectrum(bias, gains[1]))
 
     def certificate(self) -> Certificate:
         """The equivariance error of the layer's weights, as they are used, for every element of the group.
@@ -215,6 +201,18 @@ class SoftLayer(ExpandedLayer):
         """
         with torch.no_grad():
             return self._certify(*self.expand_parameters())
+
+    def certificate_of(self, hard: EquivariantModule) -> Certificate:
+        """The certificate of a hard layer's weights, of which this layer is the twin.
+
+        Args:
+            hard: a layer of escnn's with this layer's types, geometry and band limit.
+
+        Returns:
+            A frozen value; in double precision it shows the rounding of escnn's basis, which soft layers do not have.
+        """
+        with torch.no_grad():
+            return self._certify(*hard.expand_parameters())
 
     @abstractmethod
     def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
@@ -228,23 +226,46 @@ class SoftLayer(ExpandedLayer):
         Returns:
             Kernel (out, in, *kernel) and bias (out,), or None without a bias.
         """
-        kernel, bias, _, _ = self._expand()
+        kernel, bias, _ = self._expand()
         return kernel, bias
 
-    def _expand(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        """Kernel and bias, and the gains of their levels outside escnn's basis."""
+    def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Kernel and bias, and the gains of each dial's levels."""
         with torch.autocast(self.weights.device.type, enabled=False):
             kernel, bias = self._expand_strict()
-            if self._strict:
-                closed = None if self._bias_gains is None or self.soft_bias is None else self._bias_gains.static
-                return kernel, bias, self._gains.static, closed
-            gains, bias_gains = self._current_gains(kernel, bias)
-            kernel = kernel + self._as_kernel(self._gains.breaking.synthesis(self.soft_weights, gains), kernel.shape)
-            if self.soft_bias is not None:
-                assert self._bias_gains is not None
-                soft = self._bias_gains.breaking.synthesis(self.soft_bias, bias_gains).flatten()
+            column = None if self.soft_bias is None else self._column(bias)
+            logits = self._logits()
+            gains = [self._gains(0, self._as_graded(kernel), self.soft_weights, logits[0])]
+            if not self._dials[0].closed:
+                soft = self._breaking(0).synthesis(self.soft_weights, gains[0][self._dials[0].equivariant :])
+                kernel = kernel + self._as_kernel(soft, kernel.shape)
+            if len(self._dials) > 1:
+                gains.append(self._gains(1, column, self.soft_bias, logits[1]))
+            if self.soft_bias is not None and not self._dials[1].closed:
+                soft = self._breaking(1).synthesis(self.soft_bias, gains[1][self._dials[1].equivariant :]).flatten()
                 bias = soft if bias is None else bias + soft
-        return kernel, bias, gains, bias_gains
+        return kernel, bias, gains
+
+    def _gains(self, dial: int, strict: Tensor | None, soft: Tensor | None, logits: Tensor | None) -> Tensor:
+        """The gains of a dial, from escnn's own part (out, in, S) and the coefficients of the rest."""
+        if strict is None or soft is None:
+            return self._dials[dial].static
+        equivariant, breaking = self._bands[dial]
+
+        def parts() -> tuple[list[Tensor], Tensor]:
+            # the norm of escnn's part is that of its coefficients where the harmonics are not orthonormal
+            return breaking.pieces(soft), strict if equivariant.exact else equivariant.analysis(strict)
+
+        return self._dials[dial].gains(parts, logits)
+
+    def _breaking(self, dial: int) -> WeightTransform:
+        """The levels outside escnn's basis, on the weights' device in their dtype."""
+        return self._bands[dial][1]
+
+    def _column(self, bias: Tensor | None) -> Tensor:
+        """escnn's own bias as a matrix of one column, (out, 1, 1)."""
+        bias = self.weights.new_zeros(self.out_type.size) if bias is None else bias
+        return bias[:, None, None]
 
     def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
         """escnn's own kernel and bias."""
@@ -326,7 +347,7 @@ class SoftLayer(ExpandedLayer):
                     self.bias.copy_(torch.linalg.lstsq(self._sharp_bias_expansion(), column[:, None]).solution[:, 0])
                 if self.soft_bias is not None:
                     self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
-        self._cached = None
+        self._forget()
 
     def restrict(
         self: _Soft, subgroup: SubgroupId, softness: float | Policy = 1.0, *, chain: Chain | None = None
@@ -414,6 +435,25 @@ class SoftLayer(ExpandedLayer):
         ):
             self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
 
+    def hardened(self) -> EquivariantModule:
+        """escnn's layer with this layer's content, less its softness: it computes what this one does at softness 0.
+
+        Returns:
+            A layer of the hard class that this one extends, with the same Parameter objects.
+        """
+        cls: Any = hard_class(self)
+        hard = cls.__new__(cls)
+        caches = {self._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
+        left_out = _SOFT_ATTRIBUTES | caches
+        vars(hard).update((name, value) for name, value in vars(self).items() if name not in left_out)
+        vars(hard).update(self._hard_attributes(cls))
+        hard._parameters = {name: p for name, p in self._parameters.items() if name not in _SOFT_PARAMETERS}
+        hard._buffers = {name: buffer for name, buffer in self._buffers.items() if name not in caches}
+        hard._non_persistent_buffers_set = self._non_persistent_buffers_set.difference(caches)
+        hard.training = True
+        with torch.no_grad():  # escnn would keep the expanded kernel with its graph
+            return hard.train(self.training)
+
     def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
         """Attributes in which a layer of escnn's class differs, beside the softness."""
         return {}
@@ -424,20 +464,22 @@ class SoftLayer(ExpandedLayer):
         return f"{super().extra_repr()}, softness={self.softness}{chain}"
 
 
+def hard_class(layer: SoftLayer) -> type[EquivariantModule]:
+    """The hard class that a soft layer extends: the nearest base that is not soft.
+
+    Args:
+        layer: the soft layer.
+
+    Returns:
+        The class.
+    """
+    soft = SoftLayer.__mro__  # what it is made of is not hard either
+    candidates = (cls for cls in type(layer).__mro__ if issubclass(cls, EquivariantModule))
+    return next(cls for cls in candidates if cls not in soft and not issubclass(cls, SoftLayer))
+
+
 def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:
     """Refuse what is not a layer of escnn's own class, to be softened."""
     instance("layer", layer, hard_class, remedy)
     if isinstance(layer, SoftLayer):
         raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
-
-
-def _measure(transform: WeightTransform, weight: Tensor, gains: Tensor | None) -> tuple[LevelEnergy, ...]:
-    """The energy of a weight level by level; gains are those of the levels outside escnn's basis."""
-    energies = transform.energies(weight.double().cpu()).tolist()
-    soft = [] if gains is None else gains.tolist()
-    strict = [1.0] * (len(transform.levels) - len(soft))
-    names = [f.name for f in fields(Level)]
-    return tuple(
-        LevelEnergy(**{name: getattr(level, name) for name in names}, energy=energy, gain=gain)
-        for level, energy, gain in zip(transform.levels, energies, [*strict, *soft], strict=True)
-    )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from escnn.nn import FieldType
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.nn import Module, Parameter
+from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
-from escnn_soft.errors import SoftnessError
-from escnn_soft.nn.gains import LevelGains
-from escnn_soft.policies import Budget, Exponential, Learned, Policy, as_policy
-from escnn_soft.spectrum import Graded, SpectralGraded
+from escnn_soft.dial import Dial, DialHolder, Kept, may_keep
+from escnn_soft.policies import Exponential, Policy
+from escnn_soft.spectrum import Graded, WeightSpectrum
 
 __all__ = ["FieldTypes", "SoftFilter", "weight_filter"]
 
@@ -38,7 +35,7 @@ class FieldTypes:
         return self
 
 
-class SoftFilter(Module):
+class SoftFilter(DialHolder):
     r"""W -> sum over levels of gain(sigma_level) * (part of W in the level), for ``torch.nn.utils.parametrize``.
 
     At softness 0 only what is equivariant passes; at softness 1 the weight itself is returned, the same tensor. The
@@ -62,7 +59,6 @@ class SoftFilter(Module):
         what: what the weight is, in words for reports, where it is none between fields.
 
     Attributes:
-        graded: the levels, in float64.
         types: as given.
         what: as given.
         level_logits: parameters of a ``Learned`` softness, one a level outside the equivariant one; else None.
@@ -83,8 +79,6 @@ class SoftFilter(Module):
         True
     """
 
-    level_logits: Parameter | None
-
     def __init__(
         self,
         graded: Graded,
@@ -95,60 +89,24 @@ class SoftFilter(Module):
         what: str = "",
     ) -> None:
         super().__init__()
-        self.graded, self.types, self.what = graded, types, what
+        self.types, self.what = types, what
         self._like = like.detach().new_empty(0)
-        self._kept: tuple[weakref.ref[Tensor], tuple[object, ...], Tensor] | None = None
-        self.register_parameter("level_logits", None)
-        self._set(self.accepted(softness))
-
-    # ------------------------------------------------------------------ the dial
+        self._kept = Kept[Tensor]()
+        self._hold(Dial(graded, Exponential(0.0), *self._place()))
+        self.softness = softness
 
     @property
-    def softness(self) -> float | Policy:
-        """The dial: a float s for ``Exponential(s)``, else the policy. Settable at any time, also between steps."""
-        return self._policy.softness if isinstance(self._policy, Exponential) else self._policy
+    def graded(self) -> Graded:
+        """The levels, in float64."""
+        return self._dials[0].graded
 
-    @softness.setter
-    def softness(self, softness: float | Policy) -> None:
-        policy = self.accepted(softness)
-        if policy != self._policy:
-            self.register_parameter("level_logits", None)  # another learned policy starts anew
-        self._set(policy)
+    def _place(self) -> tuple[torch.device, torch.dtype, torch.dtype]:
+        """Where the weight is, the dtype in which it is filtered, and its own."""
+        dtype = self._like.dtype
+        return self._like.device, torch.promote_types(dtype, torch.float32), dtype
 
-    def accepted(self, softness: float | Policy) -> Policy:
-        """The policy that a softness stands for.
-
-        Args:
-            softness: a float in [0, 1] or a policy.
-
-        Returns:
-            The policy; nothing is set.
-
-        Raises:
-            SoftnessError: if it is neither, or a ``Budget`` for a weight that no group grades.
-        """
-        policy = as_policy(softness)
-        if isinstance(policy, Budget) and not isinstance(self.graded, SpectralGraded):
-            remedy = "Use a float, Cutoff or Learned."
-            raise SoftnessError("softness", policy, "a softness that needs no bound of the error here", remedy)
-        return policy
-
-    def _set(self, policy: Policy) -> None:
-        """Bring everything that is neither parameter nor state to a policy, and the weight's dtype and device."""
-        self._policy, self._kept = policy, None
-        device, work = self._like.device, torch.promote_types(self._like.dtype, torch.float32)
-        self._here = self.graded.to(device, work)
-        dial = self.graded.dial
-        self._static = policy.gains(dial).to(device, work)
-        self._equivariant = sum(level.equivariant for level in self.graded.levels)
-        closed_or_open = self._equivariant == len(dial) or not isinstance(policy, Budget | Learned)
-        self._open = closed_or_open and bool((self._static == 1).all())
-        self._budget: LevelGains | None = None
-        if isinstance(policy, Budget) and self._equivariant < len(dial) and policy.eta > 0:
-            assert isinstance(self.graded, SpectralGraded)
-            self._budget = LevelGains(policy, self.graded.transform, self._like)
-        if isinstance(policy, Learned) and self.level_logits is None:
-            self.level_logits = Parameter(self._static[self._equivariant :].to(self._like.dtype).logit())
+    def _logit_dtype(self) -> torch.dtype:
+        return self._like.dtype
 
     def gains(self, weight: Tensor) -> Tensor:
         """The factor of each level, as the policy and the parameters have it at this moment.
@@ -159,23 +117,7 @@ class SoftFilter(Module):
         Returns:
             One factor a level, differentiably.  # shape: (levels,)
         """
-        learned: Tensor | None = None
-        if self.level_logits is not None:
-            learned = self.level_logits.to(self._static.dtype).sigmoid()
-        elif self._budget is not None:
-            learned = self._within_budget(weight.to(self._static.dtype))
-        return self._static if learned is None else torch.cat([self._static[: self._equivariant], learned])
-
-    def _within_budget(self, weight: Tensor) -> Tensor:
-        assert self._budget is not None
-        graded = cast(SpectralGraded, self._here)
-        # squares of unscaled weights could underflow; a common factor of all weights changes nothing
-        largest = weight.detach().abs().max()
-        coefficients = graded.block_coefficients(weight / torch.where(largest > 0, largest, 1.0))
-        first = [int((block.level < self._equivariant).sum()) for block in graded.transform.blocks]
-        strict = sum((c[:, :n].square().sum() for c, n in zip(coefficients, first, strict=True)), weight.new_zeros(()))
-        soft = [c[:, n:] for c, n in zip(coefficients, first, strict=True)]
-        return self._budget.within_budget(soft, strict).to(weight.dtype)
+        return self._dials[0].weight_gains(weight, self.level_logits)
 
     # ------------------------------------------------------------------ the parametrization
 
@@ -188,27 +130,17 @@ class SoftFilter(Module):
         Returns:
             The filtered one, in the same shape, dtype and on the same device.
         """
-        if self._open:
+        if self._dials[0].open:
             return weight
-        if self.training or not self._may_keep(weight):
+        watched = [weight] if self.level_logits is None else [weight, self.level_logits]
+        asked = torch.is_grad_enabled() and any(t.requires_grad for t in watched)
+        if self.training or asked or not may_keep(watched):
             return self._filtered(weight)
-        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device, weight.shape)
-        if self._kept is None or self._kept[0]() is not weight or self._kept[1] != key:
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept = weakref.ref(weight), key, self._filtered(weight)
-        return self._kept[2]
+        return self._kept(watched, lambda: self._filtered(weight))
 
     def _filtered(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
-            work = weight.to(self._static.dtype)
-            return self._here.filtered(work, self.gains(work)).to(weight.dtype)
-
-    def _may_keep(self, weight: Tensor) -> bool:
-        """Whether the filtered weight may be kept: a graph cannot ask whether a tensor was written since."""
-        if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(weight) or hasattr(weight, "fake_mode"):
-            return False
-        wanted = [weight] if self.level_logits is None else [weight, self.level_logits]
-        return not weight.is_inference() and not (torch.is_grad_enabled() and any(p.requires_grad for p in wanted))
+            return self._dials[0].filtered(weight, self.level_logits)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What ``module.weight = value`` stores: the value itself, of which the filter then lets pass what it does.
@@ -231,21 +163,20 @@ class SoftFilter(Module):
         Returns:
             What passes at softness 0.
         """
-        work = weight.to(self._static.dtype)
-        gains = torch.zeros_like(self._static)
-        gains[: self._equivariant] = 1
-        return self._here.filtered(work, gains).to(weight.dtype)
+        return self._dials[0].strict(weight)
 
-    def energies(self, weight: Tensor) -> Tensor:
-        """Squared norm of a weight in each level of :attr:`graded`, in float64 on the CPU.
+    @torch.no_grad()
+    def spectrum(self, weight: Tensor, value: Tensor) -> WeightSpectrum:
+        """How a weight, as it is used, spreads over the levels.
 
         Args:
-            weight: a weight, filtered or not.
+            weight: the unfiltered weight.
+            value: the filtered one.
 
         Returns:
-            One value a level.  # shape: (levels,)
+            A frozen value with one entry a level, in the order of the dial.
         """
-        return self.graded.energies(weight.detach().double().cpu())
+        return WeightSpectrum(self._dials[0].spectrum(value, self.gains(weight)))
 
     # ------------------------------------------------------------------ mode, casts, copies
 
@@ -259,22 +190,22 @@ class SoftFilter(Module):
             The filter.
         """
         super().train(mode)
-        self._kept = None
+        self._forget()
         return self
+
+    def _forget(self) -> None:
+        self._kept.forget()
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftFilter:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._like = fn(self._like)
-        self._set(self._policy)
+        self._dials[0].to(*self._place())
+        self._forget()
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
-        self._kept = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What copies take over: everything but what is kept for this very weight."""
-        return {**vars(self), "_kept": None}
+        self._forget()
 
     def extra_repr(self) -> str:
         """The softness and the number of levels."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from escnn.group import Representation
 from escnn.gspaces import GSpace
-from escnn.nn import FieldType, GeometricTensor, TensorProductModule
+from escnn.nn import EquivariantModule, FieldType, GeometricTensor, TensorProductModule
 from torch import Tensor
 
 from escnn_soft.bounds import Certificate
@@ -114,6 +115,18 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
     def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
         fields = self._in_representations[0], self.out_type.representations
         return quadratic_certificate(self._transform, *fields, kernel, self.gspace)
+
+    def certificate_of(self, hard: EquivariantModule) -> Certificate:
+        """The certificate of a hard layer's weights, of which this layer is the twin.
+
+        Args:
+            hard: a layer of escnn's with this layer's types.
+
+        Returns:
+            A frozen value.
+        """
+        with torch.no_grad():
+            return self._certify(hard.expand_parameters(), None)
 
     @classmethod
     def from_hard(

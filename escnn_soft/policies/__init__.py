@@ -23,6 +23,7 @@ __all__ = [
     "Policy",
     "Schedule",
     "as_policy",
+    "as_softness",
 ]
 
 
@@ -49,3 +50,15 @@ def as_policy(softness: object) -> Policy:
     raise SoftnessError(
         "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Cutoff(bound), Budget(eta) or Learned()."
     )
+
+
+def as_softness(policy: Policy) -> float | Policy:
+    """What a policy is called where a softness is given: a plain number for ``Exponential``, else the policy itself.
+
+    Args:
+        policy: the policy.
+
+    Returns:
+        A softness that :func:`as_policy` turns into the policy.
+    """
+    return policy.softness if isinstance(policy, Exponential) else policy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ class Budget(Policy):
         0.1
     """
 
+    bounded: ClassVar[bool] = True
     eta: float
 
     def __post_init__(self) -> None:

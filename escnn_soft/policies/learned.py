@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class Learned(Policy):
         tensor([0.5000, 0.5000, 0.5000, 0.5000, 0.5000], grad_fn=<SigmoidBackward0>)
     """
 
+    learned: ClassVar[bool] = True
     initial: float = 0.5
 
     def __post_init__(self) -> None:

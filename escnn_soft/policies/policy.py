@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,8 +17,20 @@ class Policy(ABC):
     """A rule that gives each level of a weight spectrum a gain in [0, 1].
 
     Gains depend on a level's place on the dial alone, so no policy can split a level. A policy is a frozen value:
-    equal policies have equal hashes, and a layer that is given another one rebuilds its filter.
+    equal policies have equal hashes. Writing :meth:`gains` is all that a new one needs.
+
+    Attributes:
+        learned: whether the gains outside the equivariant level are parameters, which begin as :meth:`gains` says.
+        bounded: whether one more factor depends on the weights' own certified error: see :meth:`Budget.factor`.
     """
+
+    learned: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the gains depend on no parameter."""
+        return not (self.learned or self.bounded)
 
     @abstractmethod
     def gains(self, dial: Tensor) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+import weakref
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -55,6 +58,10 @@ class SpectralGraded(Graded, Protocol):
     def transform(self) -> WeightTransform:
         """The spectrum that grades the weights."""
 
+    @property
+    def whole(self) -> SpectralGraded:
+        """The splitting of all weights; itself, unless it stops at a subgroup."""
+
     def block_coefficients(self, weight: Tensor) -> list[Tensor]:
         """Coefficients of a weight, one matrix (pairs of copies, directions) a block of the transform."""
 
@@ -64,10 +71,13 @@ class GradedWeight:
     """Maps between sums of fields, graded by a transform.
 
     Attributes:
-        transform: the spectrum; the weights are (out, in, *pixels), or (out,) for a single column.
+        transform: the spectrum; the weights are (out, in, *pixels), or (out,) for a single column. Of one that stops at
+            a subgroup, what breaks the subgroup does not pass.
     """
 
     transform: WeightTransform
+    _kept: list[tuple[weakref.ref[Tensor], int, list[Tensor | None] | None]] = field(default_factory=list, repr=False)
+    """The multipliers of the gains that came last: a dial that is not turned hands in the same tensor again."""
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -79,14 +89,37 @@ class GradedWeight:
         """Place of each level on the dial, (levels,) in float64."""
         return self.transform.dial
 
+    @property
+    def whole(self) -> GradedWeight:
+        """The splitting of all weights; itself, unless it stops at a subgroup."""
+        return self if self.transform.source is None else GradedWeight(self.transform.source)
+
     def block_coefficients(self, weight: Tensor) -> list[Tensor]:
         """Coefficients of a weight, one matrix (pairs of copies, directions) a block."""
         return self.transform.block_coefficients(weight.reshape(self.transform.shape))
 
     def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
-        """The weight with its part in each level multiplied by a gain."""
-        coefficients = torch.cat([c.reshape(-1) for c in self.block_coefficients(weight)])
-        return weight + self.transform.synthesis(coefficients, gains - 1).reshape(weight.shape)
+        """The weight with its part in each level multiplied by a gain, in one pass."""
+        multipliers = self._multipliers(gains)
+        if multipliers is None:
+            return weight
+        shaped = weight.reshape(self.transform.shape)
+        return self.transform.multiplied(shaped, gains, multipliers).reshape(weight.shape)
+
+    @cached_property
+    def _complete(self) -> bool:
+        """Whether the levels hold every weight."""
+        return self.transform.dim == math.prod(self.transform.shape)
+
+    def _multipliers(self, gains: Tensor) -> list[Tensor | None] | None:
+        """The matrices between irreps, None for the identity."""
+        if gains.requires_grad or torch.compiler.is_compiling():
+            return self.transform.multipliers(gains)
+        if not (self._kept and self._kept[0][0]() is gains and self._kept[0][1] == gains._version):
+            unchanged = self._complete and bool((gains == 1).all())
+            multipliers = None if unchanged else self.transform.multipliers(gains)
+            self._kept[:] = [(weakref.ref(gains), gains._version, multipliers)]
+        return self._kept[0][2]
 
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's coefficients in each level, (levels,)."""
@@ -94,7 +127,15 @@ class GradedWeight:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GradedWeight:
         """The splitting on a device in a dtype."""
-        return replace(self, transform=self.transform.to(device, dtype))
+        return GradedWeight(self.transform.to(device, dtype))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> GradedWeight:
+        """It never changes, so copies of a module share it."""
+        return self
+
+    def __reduce__(self) -> tuple[type[GradedWeight], tuple[WeightTransform]]:
+        """What is kept stays behind."""
+        return GradedWeight, (self.transform,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +174,11 @@ class GradedPixels:
     def dial(self) -> Tensor:
         """Place of each level on the dial, (levels,) in float64."""
         return self.transform.dial
+
+    @property
+    def whole(self) -> GradedPixels:
+        """Itself: it never stops at a subgroup."""
+        return self
 
     def block_coefficients(self, weight: Tensor) -> list[Tensor]:
         """Coefficients of a weight, (channels, S)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 import torch
@@ -16,6 +17,9 @@ from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.levels import Level
 
 __all__ = ["Block", "WeightTransform", "weight_transform"]
+
+_FUSED = 256
+"""Largest matrix between two irreps, d_out * S * d_in, that is formed for fewer pairs of copies than it has rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +59,57 @@ class Block:
 
     def weight(self, coefficients: Tensor, gains: Tensor | None) -> Tensor:
         """Weights between irreps, (copies_out * d_out * S, copies_in * d_in), from coefficients."""
-        copies_out, d_out, copies_in, d_in = self.copies
         rows = self.rows if gains is None else gains[:, None] * self.rows
-        weight = (coefficients @ rows).view(copies_out, copies_in, d_out, -1, d_in)
-        return weight.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)
+        return self._joined(coefficients @ rows)
 
     def coefficients(self, weight: Tensor) -> Tensor:
         """Coefficients, (pairs of copies, D), from weights (copies_out * d_out, S, copies_in * d_in)."""
+        return self._pairs(weight) @ self._dual.to(weight)
+
+    def multiplier(self, gains: Tensor) -> Tensor | None:
+        """dual @ diag(gains) @ rows: analysis, one factor a row, and synthesis as one matrix; None if it is too large.
+
+        Args:
+            gains: factors, in the dtype of the rows.  # shape: (D,)
+
+        Returns:
+            The matrix.  # shape: (d_out * S * d_in, d_out * S * d_in)
+        """
+        size = self.rows.shape[1]
+        if size > _FUSED and size > self.copies[0] * self.copies[2]:
+            return None
+        return self._dual.to(self.rows) @ (gains[:, None] * self.rows)
+
+    def multiplied(self, weight: Tensor, gains: Tensor, matrix: Tensor | None) -> Tensor:
+        """A weight with each row's part multiplied, (copies_out * d_out * S, copies_in * d_in).
+
+        Args:
+            weight: between irreps.  # shape: (copies_out * d_out, S, copies_in * d_in)
+            gains: factors.  # shape: (D,)
+            matrix: their :meth:`multiplier`.
+
+        Returns:
+            The weight.
+        """
+        if matrix is None:
+            return self.weight(self.coefficients(weight), gains)
+        return self._joined(self._pairs(weight) @ matrix)
+
+    @property
+    def _dual(self) -> Tensor:
+        return self.rows.mT if self.basis.orthogonal else self.basis.dual[:, self.span]
+
+    def _pairs(self, weight: Tensor) -> Tensor:
+        """One row a pair of copies, (pairs, d_out * S * d_in)."""
         copies_out, d_out, copies_in, d_in = self.copies
         weight = weight.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
-        dual = self.rows.mT if self.basis.orthogonal else self.basis.dual[:, self.span]
-        return weight.reshape(copies_out * copies_in, -1) @ dual.to(weight)
+        return weight.reshape(copies_out * copies_in, -1)
+
+    def _joined(self, pairs: Tensor) -> Tensor:
+        """The inverse, (copies_out * d_out * S, copies_in * d_in)."""
+        copies_out, d_out, copies_in, d_in = self.copies
+        weight = pairs.view(copies_out, copies_in, d_out, -1, d_in).permute(0, 2, 3, 1, 4)
+        return weight.reshape(-1, copies_in * d_in)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +157,17 @@ class WeightTransform:
         """Shape of the weights: (out, in, S)."""
         return self.frame_out.size, self.frame_in.size, self.points
 
-    @property
+    @cached_property
     def dial(self) -> Tensor:
         """Place of each level on the dial, (levels,) in float64."""
         return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
 
-    @property
+    @cached_property
     def equivariant(self) -> WeightTransform:
         """The transform restricted to the level of escnn's own basis."""
         return self.band(0, sum(level.equivariant for level in self.levels))
 
-    @property
+    @cached_property
     def breaking(self) -> WeightTransform:
         """The transform restricted to all other levels."""
         return self.band(sum(level.equivariant for level in self.levels), len(self.levels))
@@ -167,14 +211,48 @@ class WeightTransform:
         pieces = self.pieces(coefficients)
         factors: Sequence[Tensor | None] = [None] * len(self.blocks)
         if gains is not None:
-            factors = gains[self.row_levels].split([block.shape[1] for block in self.blocks])
-        parts = [block.weight(c, g) for block, c, g in zip(self.blocks, pieces, factors, strict=True)]
+            factors = self.row_gains(gains)
+        return self._out_of_blocks(
+            [block.weight(c, g) for block, c, g in zip(self.blocks, pieces, factors, strict=True)]
+        )
+
+    def _out_of_blocks(self, parts: list[Tensor]) -> Tensor:
+        """Weights (out, in, S) from their parts between irreps, (copies_out * d_out * S, copies_in * d_in) each."""
         m, n, s = self.shape
         columns = len(self.frame_in.irreps)
         bands = [torch.cat(parts[i : i + columns], dim=1) for i in range(0, len(parts), columns)]
         weight = self.frame_in.out_of_irreps(torch.cat(bands).T)  # shape: (n, m * S)
         weight = self.frame_out.out_of_irreps(weight.T.reshape(m, s * n))
         return weight.view(m, s, n).transpose(1, 2)
+
+    def row_gains(self, gains: Tensor) -> tuple[Tensor, ...]:
+        """The gain of each row of each block, from one gain a level."""
+        return gains[self.row_levels].split([block.shape[1] for block in self.blocks])
+
+    def multipliers(self, gains: Tensor) -> list[Tensor | None]:
+        """What :meth:`multiplied` needs of some gains, and can be kept with them.
+
+        Args:
+            gains: one factor a level.  # shape: (levels,)
+
+        Returns:
+            One matrix a block, or None where it would be too large.
+        """
+        return [block.multiplier(g) for block, g in zip(self.blocks, self.row_gains(gains), strict=True)]
+
+    def multiplied(self, weight: Tensor, gains: Tensor, multipliers: Sequence[Tensor | None]) -> Tensor:
+        """Sum over levels of gain * (part of the weight in the level), in one pass, differentiably.
+
+        Args:
+            weight: any weight.  # shape: (out, in, S)
+            gains: one factor a level.  # shape: (levels,)
+            multipliers: of these gains.
+
+        Returns:
+            The weight.  # shape: (out, in, S)
+        """
+        parts = zip(self.blocks, self._into_blocks(weight), self.row_gains(gains), multipliers, strict=True)
+        return self._out_of_blocks([block.multiplied(part, g, matrix) for block, part, g, matrix in parts])
 
     def pieces(self, coefficients: Tensor) -> list[Tensor]:
         """Coefficients block by block.
@@ -210,12 +288,16 @@ class WeightTransform:
             expected = f"shape (out, in, *kernel) = ({m}, {n}, ...) with {s} pixels"
             remedy = "Pass a weight of the layer's own types and kernel size."
             raise ShapeError("weight.shape", tuple(weight.shape), expected, remedy)
+        return [block.coefficients(part) for block, part in zip(self.blocks, self._into_blocks(weight), strict=True)]
+
+    def _into_blocks(self, weight: Tensor) -> list[Tensor]:
+        """The parts of weights between irreps, (copies_out * d_out, S, copies_in * d_in) each."""
+        m, n, s = self.shape
         hat = weight.reshape(m, n, s).transpose(1, 2).reshape(m, s * n)
         hat = self.frame_out.into_irreps(hat).view(m * s, n)
         hat = self.frame_in.into_irreps(hat.T).T.reshape(m, s, n)
         heights, widths = ([copies * d for _, copies, d in f.irreps] for f in (self.frame_out, self.frame_in))
-        parts = [part for band in hat.split(heights) for part in band.split(widths, dim=2)]
-        return [block.coefficients(part) for block, part in zip(self.blocks, parts, strict=True)]
+        return [part for band in hat.split(heights) for part in band.split(widths, dim=2)]
 
     def project(self, weight: Tensor) -> Tensor:
         """The part of a weight in the transform's levels, in the weight's shape."""

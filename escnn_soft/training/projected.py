@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeVar
 
 import torch
@@ -12,21 +13,25 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from escnn_soft._checks import instance
+from escnn_soft.bounds import Certificate
 from escnn_soft.convert.exchange import become, structural_copy
+from escnn_soft.dial import Dial, SoftModule
 from escnn_soft.errors import ArgumentError, FieldTypeError, SoftnessError
 from escnn_soft.nn import SoftLayer
-from escnn_soft.policies import Budget, Learned
-from escnn_soft.training.level_filter import LevelFilter
+from escnn_soft.policies import Exponential, Policy, as_softness
+from escnn_soft.spectrum import SubgroupId, WeightSpectrum
 
 __all__ = ["ProjectedLayer", "project_after_step", "projected"]
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
 
-class ProjectedLayer(EquivariantModule):
+class ProjectedLayer(SoftModule, EquivariantModule):
     """A plain layer between fields whose weights are to stay in the levels that a soft layer opens.
 
-    Its forward pass is the plain layer's; :func:`project_after_step` does the rest. Made by :func:`projected`.
+    Its forward pass is the plain layer's; :func:`project_after_step` does the rest. Made by :func:`projected`. Its
+    softness says what updates may do: weights follow a dial that is turned at the next step of the optimiser, and
+    :func:`certificate` tells what they are until then.
 
     Attributes:
         dense: the plain torch layer, with an ordinary ``weight`` and ``bias``.
@@ -40,31 +45,62 @@ class ProjectedLayer(EquivariantModule):
 
     def __init__(self, soft: SoftLayer) -> None:
         super().__init__()
-        if isinstance(soft._policy, Budget | Learned):
-            remedy = "Train the soft layer itself, or use a float or Cutoff."
-            raise SoftnessError("softness", soft.softness, "a softness that does not depend on the weights", remedy)
-        self.in_type, self.out_type, self.softness = soft.in_type, soft.out_type, soft.softness
         training, weights = soft.training, soft.weights
+        self._forget()
+        self._hold(*(Dial(d.graded, Exponential(0.0), weights.device, weights.dtype) for d in soft._dials))
+        self.softness = soft.softness
+        self.in_type, self.out_type = soft.in_type, soft.out_type
         self.dense = soft.export()
         soft.train(training)
         self.dense.requires_grad_(weights.requires_grad)
         self.train(training)
         self._soft = (soft,)  # in a tuple: its parameters are not this module's
-        self._filters: tuple[LevelFilter, LevelFilter | None] | None = None
-        self._like: tuple[torch.device, torch.dtype] | None = None
 
-    def filters(self) -> tuple[LevelFilter, LevelFilter | None]:
-        """What every update of the weight and of the bias goes through; factors are squared gains."""
-        weight = self.dense.weight
-        if self._filters is None or self._like != (weight.device, weight.dtype):
-            soft = self._soft[0]
-            bias = soft._bias_transform
-            self._filters = (
-                _filter(soft._transform, soft._gains.static, weight),
-                None if bias is None or soft._bias_gains is None else _filter(bias, soft._bias_gains.static, weight),
+    def accepted(self, softness: float | Policy) -> Policy:
+        """The policy that a softness stands for.
+
+        Args:
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The policy; nothing is set.
+
+        Raises:
+            SoftnessError: if it is neither, or depends on the weights (``Budget``, ``Learned``).
+        """
+        policy = super().accepted(softness)
+        if not policy.fixed:
+            remedy = "Train the soft layer itself, or use a float or Cutoff."
+            raise SoftnessError(
+                "softness", as_softness(policy), "a softness that does not depend on the weights", remedy
             )
-            self._like = (weight.device, weight.dtype)
-        return self._filters
+        return policy
+
+    @property
+    def chain(self) -> tuple[SubgroupId, ...] | None:
+        """Subgroups by which the dial is graded, as the soft layer had them."""
+        return self._soft[0].chain
+
+    @property
+    def fields(self) -> str:
+        """Its types in words."""
+        return self._soft[0].fields
+
+    @property
+    def projecting(self) -> bool:
+        """Whether every gain is 0 or 1, so that weights stay in a subspace; else updates are weighed level by level."""
+        return all(bool(((f == 0) | (f == 1)).all()) for f in self._factors())
+
+    _squared: list[Tensor] | None = None
+
+    def _factors(self) -> list[Tensor]:
+        """Squared gains: what every update of the weight, and of the bias, is multiplied by, level by level."""
+        if self._squared is None:
+            self._squared = [dial.static.square() for dial in self._dials]
+        return self._squared
+
+    def _forget(self) -> None:
+        self._squared = None
 
     def filtered(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """A weight and bias (or updates of them), each level multiplied by the square of its gain.
@@ -76,9 +112,46 @@ class ProjectedLayer(EquivariantModule):
         Returns:
             Both, filtered.
         """
-        soft, (kernel, column) = self._soft[0], self.filters()
-        weight = soft._as_kernel(kernel(soft._as_graded(weight)), weight.shape)
-        return weight, bias if bias is None or column is None else column(bias[:, None, None]).flatten()
+        soft, factors = self._soft[0], self._factors()
+        graded = self._dials[0].here.filtered(soft._as_graded(weight), factors[0])
+        if bias is not None and len(factors) > 1:
+            bias = self._dials[1].here.filtered(bias, factors[1])
+        return soft._as_kernel(graded, weight.shape), bias
+
+    def spectrum(self) -> WeightSpectrum:
+        """How the layer's weights spread over the levels.
+
+        Returns:
+            A frozen value with one entry a level, in the order of the dial.
+        """
+        tensors = [self._soft[0]._as_graded(self.dense.weight), *([] if self.dense.bias is None else [self.dense.bias])]
+        return WeightSpectrum(*(d.spectrum(t, d.static) for d, t in zip(self._dials, tensors, strict=True)))
+
+    def certificate(self) -> Certificate:
+        """The equivariance error of the layer's weights, for every element of the group.
+
+        Returns:
+            A frozen value: exact errors, certified upper bounds, and what they rest on.
+        """
+        with torch.no_grad():
+            return self._soft[0]._certify(self.dense.weight, self.dense.bias)
+
+    def hardened(self) -> EquivariantModule:
+        """escnn's layer with the equivariant part of the weights, and Parameters of its own.
+
+        Returns:
+            The layer.
+        """
+        soft = copy.deepcopy(self._soft[0])
+        soft._become_dense(self.dense)
+        return soft.hardened()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> ProjectedLayer:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for dial in self._dials:
+            dial.to(self.dense.weight.device, self.dense.weight.dtype)
+        self._forget()
+        return self
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
         """Apply the plain layer.
@@ -138,7 +211,8 @@ def projected(model: AnyModule, *, inplace: bool = False) -> AnyModule:
     instance("model", model, Module, "Pass the model that holds the layers.")
     layers = [name for name, module in model.named_modules() if isinstance(module, SoftLayer)]
     if not layers:
-        raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Use soften first.")
+        remedy = "Use soften first; plain weights with a filter and matrix layers are trained as they are."
+        raise ArgumentError("model", type(model).__name__, "a model with soft layers of escnn's", remedy)
     model = model if inplace else structural_copy(model)
     pairs = []
     for name in layers:
@@ -207,8 +281,7 @@ def project_after_step(model: Module, optimizer: Optimizer) -> RemovableHandle:
     @torch.no_grad()
     def remember(*_: Any) -> None:
         for layer in layers:
-            kernel, column = layer.filters()
-            if not kernel.projection or (column is not None and not column.projection):
+            if not layer.projecting:
                 bias = layer.dense.bias
                 before[id(layer)] = layer.dense.weight.clone(), None if bias is None else bias.clone()
 
@@ -239,9 +312,3 @@ class _Handle(RemovableHandle):
         """End the projection."""
         for handle in self.handles:
             handle.remove()
-
-
-def _filter(transform: Any, gains: Tensor, like: Tensor) -> LevelFilter:
-    """The filter of a kernel or bias; ``gains`` are those of the levels outside escnn's basis."""
-    ones = gains.new_ones(len(transform.levels) - len(gains))
-    return LevelFilter(transform, torch.cat([ones, gains]).double().cpu().square(), like)

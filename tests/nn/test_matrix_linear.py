@@ -230,8 +230,8 @@ def test_models_and_schedulers_set_the_softness() -> None:
     assert (model[0].softness, model[2].softness) == (0.5, es.Cutoff(1.0))
     scheduler = es.SoftnessScheduler(model, es.LinearSchedule(1.0, 0.0, steps=4))
     scheduler.step()
-    assert {layer.softness for layer in scheduler.layers} == {0.75}
-    assert len(scheduler.layers) == 4
+    assert {dial.softness for dial in scheduler.dials} == {0.75}
+    assert len(scheduler.dials) == 4
 
 
 def test_a_model_with_quadratic_and_gated_layers_trains() -> None:

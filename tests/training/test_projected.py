@@ -124,7 +124,7 @@ def test_the_rest_of_a_model_is_kept(inplace) -> None:
     assert model.head.weight is soft.head.weight
     assert {n.rpartition(".")[2] for n in dict(model.named_parameters())} == {"weight", "bias"}
     twin = copy.deepcopy(model).double()
-    assert twin.stem.filters()[0].blocks[0][1].dtype == torch.float64
+    assert twin.stem.filtered(twin.stem.dense.weight, None)[0].dtype == torch.float64
     assert twin.stem.evaluate_output_shape((1, IMAGE.size, 7, 7)) == (1, 24, 7, 7)
     assert isinstance(twin.stem.export(), torch.nn.Conv2d)
 

@@ -11,21 +11,19 @@ from escnn.nn import (
     TensorProductModule,
 )
 
-from escnn_soft.convert.band_limit import band_limits, band_limits_at_points
-from escnn_soft.convert.registry import register_soft
-from escnn_soft.nn import (
-    SoftLinear,
-    SoftR2Conv,
-    SoftR2ConvTransposed,
-    SoftR2PointConv,
-    SoftR3Conv,
-    SoftR3ConvTransposed,
-    SoftR3IcoConv,
-    SoftR3IcoConvTransposed,
-    SoftR3PointConv,
-    SoftTensorProduct,
-)
+from escnn_soft.nn.band_limit import band_limits, band_limits_at_points
 from escnn_soft.nn.escnn_points import HAS_POINT_CONVOLUTIONS, R2PointConv, R3PointConv
+from escnn_soft.nn.linear import SoftLinear
+from escnn_soft.nn.r2conv import SoftR2Conv
+from escnn_soft.nn.r2conv_transposed import SoftR2ConvTransposed
+from escnn_soft.nn.r2pointconv import SoftR2PointConv
+from escnn_soft.nn.r3conv import SoftR3Conv
+from escnn_soft.nn.r3conv_transposed import SoftR3ConvTransposed
+from escnn_soft.nn.r3icoconv import SoftR3IcoConv
+from escnn_soft.nn.r3icoconv_transposed import SoftR3IcoConvTransposed
+from escnn_soft.nn.r3pointconv import SoftR3PointConv
+from escnn_soft.nn.tensor_product import SoftTensorProduct
+from escnn_soft.nn.twin import register_soft
 
 __all__: list[str] = []
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from escnn.nn import EquivariantModule
 
-from escnn_soft.convert.registry import Options
 from escnn_soft.nn.escnn_basis import pair_blocks
 from escnn_soft.nn.point_rings import harmonics_at_points
 from escnn_soft.nn.rings import exactly, kept_harmonics
+from escnn_soft.nn.twin import Options
 from escnn_soft.spectrum import Harmonic
 
 __all__ = ["band_limits", "band_limits_at_points", "kept_in_basis"]

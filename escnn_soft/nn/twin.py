@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 
 from escnn.nn import EquivariantModule
 
-from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftLayer
+from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.nn.soft import SoftLayer
+from escnn_soft.policies import Policy
+from escnn_soft.spectrum import Chain
 
-__all__ = ["Options", "Twin", "hard_class", "register_soft", "twin_of"]
+__all__ = ["Options", "Twin", "register_soft", "soft_twin", "twin_of"]
 
 Options = Mapping[str, Any]
 """Keyword arguments of a soft class's ``from_hard``, beside the softness."""
@@ -107,15 +109,32 @@ def twin_of(module: object) -> Twin | None:
     return _TWINS.get(type(module))
 
 
-def hard_class(layer: SoftLayer) -> type[EquivariantModule]:
-    """The hard class that a soft layer extends: the nearest base that is not soft.
+def soft_twin(layer: EquivariantModule, softness: float | Policy, chain: Chain | None = None) -> SoftLayer:
+    """The soft twin of a hard layer: the same function, the same Parameter objects.
 
     Args:
-        layer: the soft layer.
+        layer: a layer whose class has a twin, or extends one that has.
+        softness: a float in [0, 1] or a policy.
+        chain: subgroups to relax to, or None.
 
     Returns:
-        The class.
+        The soft layer, from the first of the registered candidates that fits.
+
+    Raises:
+        ArgumentError: if no class of it has a twin.
+        EscnnSoftError: if none fits; the reason of the first.
     """
-    soft = SoftLayer.__mro__  # what it is made of is not hard either
-    candidates = (cls for cls in type(layer).__mro__ if issubclass(cls, EquivariantModule))
-    return next(cls for cls in candidates if cls not in soft and not issubclass(cls, SoftLayer))
+    twin = next((_TWINS[cls] for cls in type(layer).__mro__ if cls in _TWINS), None)
+    if twin is None:
+        remedy = "Register one with @register_soft(YourLayer); certify(model, x) covers networks and other modules."
+        raise ArgumentError("layer", type(layer).__name__, "a layer that has a soft twin", remedy)
+    relaxation = {} if chain is None else {"chain": chain}
+    reasons = []
+    for candidate in twin.candidates(layer):
+        try:
+            soft: SoftLayer = twin.soft.from_hard(layer, softness, **candidate, **relaxation)
+        except EscnnSoftError as error:
+            reasons.append(error)
+        else:
+            return soft
+    raise reasons[0]

@@ -1,0 +1,132 @@
+"""What every module with a softness is, and what the verbs ask of a layer with one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+
+from escnn_soft.bounds import Certificate, MatrixCertificate
+from escnn_soft.dial.dial import Dial, check_bounded
+from escnn_soft.errors import ArgumentError
+from escnn_soft.policies import Policy, as_policy, as_softness
+from escnn_soft.spectrum import SubgroupId, WeightSpectrum
+
+__all__ = ["DialHolder", "SoftModule"]
+
+
+class DialHolder(Module):
+    """A module that holds dials, one a tensor, all under one policy.
+
+    Attributes:
+        level_logits: parameters of a learned policy, those of one dial after the other; else None.
+    """
+
+    level_logits: Parameter | None
+    _dials: tuple[Dial, ...]
+
+    def _hold(self, *dials: Dial) -> None:
+        """Take dials; called once, by the constructor."""
+        self._dials = dials
+        self.register_parameter("level_logits", None)
+        self._start_logits()
+
+    @property
+    def softness(self) -> float | Policy:
+        """The dial: a float s for ``Exponential(s)``, else the policy. Settable at any time, also between steps."""
+        return as_softness(self._dials[0].policy)
+
+    @softness.setter
+    def softness(self, softness: float | Policy) -> None:
+        policy = self.accepted(softness)
+        if policy != self._dials[0].policy:
+            self.level_logits = None  # another learned policy starts anew
+        for dial in self._dials:
+            dial.turn(policy)
+        self._start_logits()
+        self._forget()
+
+    def accepted(self, softness: float | Policy) -> Policy:
+        """The policy that a softness stands for.
+
+        Args:
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The policy; nothing is set.
+
+        Raises:
+            SoftnessError: if it is neither, or needs what the module cannot give, such as a ``Budget`` a bound.
+        """
+        policy = as_policy(softness)
+        for dial in self._dials:
+            check_bounded(dial.graded, policy)
+        return policy
+
+    def _start_logits(self) -> None:
+        """Give a learned policy its parameters."""
+        dials = self._dials
+        if dials[0].policy.learned and self.level_logits is None:
+            dtype = self._logit_dtype()
+            self.level_logits = Parameter(torch.cat([dial.first_logits(dtype) for dial in dials]))
+
+    def _logit_dtype(self) -> torch.dtype:
+        """Dtype of a learned policy's parameters: that of the weights."""
+        return self._dials[0].dtype
+
+    def _logits(self) -> list[Tensor | None]:
+        """A learned policy's parameters, dial by dial."""
+        if self.level_logits is None:
+            return [None] * len(self._dials)
+        return list(self.level_logits.split([dial.learnable for dial in self._dials]))
+
+    def _forget(self) -> None:
+        """Drop what is kept for evaluation."""
+
+
+class SoftModule(DialHolder):
+    """A layer with a softness: what the verbs ask of it."""
+
+    plain: ClassVar[bool] = False
+    """Whether it runs on plain tensors, so that something without a dial can take its place."""
+
+    @property
+    def chain(self) -> tuple[SubgroupId, ...] | None:
+        """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
+        return None
+
+    @property
+    def kind(self) -> str:
+        """Name of its class."""
+        return type(self).__name__
+
+    def baked(self) -> Module:
+        """What computes, without a dial, what this computes now.
+
+        Raises:
+            ArgumentError: if it does not run on plain tensors.
+        """
+        remedy = "Use its export(), which takes and gives plain tensors."
+        raise ArgumentError("layer", self.kind, "a layer that runs on plain tensors", remedy)
+
+    # ------------------------------------------------------------------ what each kind says of itself
+
+    @property
+    @abstractmethod
+    def fields(self) -> str:
+        """Between which fields it maps, in words."""
+
+    @abstractmethod
+    def spectrum(self) -> WeightSpectrum:
+        """How its weights, as they are used, spread over the levels."""
+
+    @abstractmethod
+    def certificate(self) -> Certificate | MatrixCertificate:
+        """The equivariance error of its weights, as they are used."""
+
+    @abstractmethod
+    def hardened(self) -> Module:
+        """What computes for good what this computes at softness 0, to take its place."""
