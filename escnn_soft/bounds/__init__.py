@@ -5,14 +5,17 @@ from escnn_soft.bounds.execution import Execution
 from escnn_soft.bounds.matrix import MatrixCertificate
 from escnn_soft.bounds.orbit import Orbit, largest_squared_error, squared_errors
 from escnn_soft.bounds.pixels import PixelErrors
+from escnn_soft.bounds.symmetry import IrrepId, Symmetry
 from escnn_soft.bounds.term import Term
 
 __all__ = [
     "Certificate",
     "Execution",
+    "IrrepId",
     "MatrixCertificate",
     "Orbit",
     "PixelErrors",
+    "Symmetry",
     "Term",
     "largest_squared_error",
     "squared_errors",

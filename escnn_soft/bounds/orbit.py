@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ class Orbit:
     Attributes:
         stacks: for each irrep the matrices of the cosets and of each circle.  # each: (points, d, d)
         excursions: for each irrep an upper bound on max_g ||psi(g) - I||.
-        factor: sup of any e(g)^2 over the group, divided by its maximum on the grid, is at most this; 1 if finite.
+        factor: sup of any e(g)^2 over the group, divided by its maximum on the grid, is at most this; 1 if finite,
+            infinite for a grid that certifies nothing, so that the excursions have to.
     """
 
     stacks: tuple[tuple[Tensor, ...], ...]
@@ -67,8 +69,10 @@ def largest_squared_error(grams: Sequence[Tensor], orbit: Orbit) -> Tensor:
     Returns:
         The bound.  # shape: ()
     """
-    sampled = squared_errors(grams, orbit).max() * orbit.factor
     crude = torch.stack([c**2 * torch.trace(m) for c, m in zip(orbit.excursions, grams, strict=True)]).sum()
+    if math.isinf(orbit.factor):
+        return crude
+    sampled = squared_errors(grams, orbit).max() * orbit.factor
     return torch.minimum(sampled, crude).clamp(min=0.0)
 
 

@@ -12,7 +12,7 @@ from escnn_soft.bounds.orbit import Orbit
 __all__ = ["IrrepId", "Symmetry"]
 
 IrrepId = tuple[Any, ...]
-"""escnn's id of an irrep."""
+"""A group's id of an irrep: escnn's for a group of escnn, e.g. ``(1,)`` of C_4 or ``(1, 2)`` of O(2)."""
 
 
 class Symmetry(Protocol):

@@ -71,9 +71,8 @@ class Dial:
     def turn(self, policy: Policy) -> None:
         """Take another policy."""
         self.policy = policy
-        gains = policy.gains(self._places)
-        gains[: self.equivariant] = 1.0
-        breaking = gains[self.equivariant :]
+        breaking = policy.gains(self._places)[self.equivariant :]
+        gains = torch.cat([breaking.new_ones(self.equivariant), breaking])
         self.closed = not bool(breaking.any())
         self._fixed = policy.fixed or self.closed
         self.open = self._fixed and bool((gains == 1).all())

@@ -42,11 +42,12 @@ def matrix_certificate(
         The certificate.
     """
     exact = matrix.detach().double().cpu()
-    execution = MatrixExecution(fibre_group(gspace), in_fields, out_fields, exact, matrix.dtype)
+    group = fibre_group(gspace)
+    execution = MatrixExecution(group, in_fields, out_fields, exact, matrix.dtype)
     terms = irrep_terms(GradedWeight(transform), exact[:, :, None])
     return Certificate(
         terms, "grid", "", (), bias_certificate(bias, out_fields, gspace),
-        symmetry=transform.group, execution=execution,
+        symmetry=group, execution=execution,
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def convolution_certificate(
     return Certificate(
         terms, "grid" if transform.exact else "continuous", reason, tuple(assumptions),
         bias_certificate(bias, out_fields if bias_fields is None else bias_fields, gspace),
-        symmetry=transform.group, execution=execution,
+        symmetry=fibre_group(gspace), execution=execution,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from escnn_soft.bounds import Certificate, Execution
 from escnn_soft.linalg import spectral_norm
 from escnn_soft.nn.certificate import bias_certificate, irrep_terms
-from escnn_soft.spectrum import GradedWeight, RingFunctions, WeightTransform
+from escnn_soft.spectrum import FibreGroup, GradedWeight, RingFunctions, WeightTransform, fibre_group
 
 __all__ = ["PointExecution", "point_certificate"]
 
@@ -28,15 +28,23 @@ class PointExecution(Execution):
         max over nodes |f(g x) - g f(x)| <= error_norm * max over nodes |x| + error of the bias
 
     Args:
+        group: the fibre group.
         transform: the spectrum of the coefficients.
         coefficients: C, in double precision.  # shape: (out, in, S)
         supremum: upper bound on |phi(x)| over the edges.
         dtype: in which the layer computes.
     """
 
-    def __init__(self, transform: WeightTransform, coefficients: Tensor, supremum: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        group: FibreGroup,
+        transform: WeightTransform,
+        coefficients: Tensor,
+        supremum: float,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__(dtype)
-        self.transform, self.coefficients, self.supremum = transform, coefficients, supremum
+        self.group, self.transform, self.coefficients, self.supremum = group, transform, coefficients, supremum
 
     def error_norm(self, element: GroupElement) -> float:
         """Upper bound on ||rho_out(g) K(g^-1 x) rho_in(g)^-1 - K(x)|| over the edges x."""
@@ -44,8 +52,8 @@ class PointExecution(Execution):
 
     def error(self, element: GroupElement) -> Tensor:
         """g . C - C, (out, in, S), each coefficient vector moved by its irrep."""
-        transform, group = self.transform, self.transform.group
-        moves = [group.matrix(level.irrep_id, element) for level in transform.levels if level.irrep_id is not None]
+        transform = self.transform
+        moves = [self.group.matrix(level.irrep_id, element) for level in transform.levels if level.irrep_id is not None]
         pieces = []
         for block, c in zip(transform.blocks, transform.block_coefficients(self.coefficients), strict=True):
             sizes = torch.bincount(block.level, minlength=len(moves)).tolist()  # rows are sorted by level
@@ -56,8 +64,7 @@ class PointExecution(Execution):
     @cached_property
     def worst_error_norm(self) -> float:
         """The maximum over a finite group; of any other group the Frobenius norm has to do."""
-        group = self.transform.group
-        return math.inf if group.circles else max(self.error_norm(g) for g in group.cosets)
+        return math.inf if self.group.circles else max(self.error_norm(g) for g in self.group.cosets)
 
     @property
     def frobenius_factor(self) -> float:
@@ -124,8 +131,8 @@ def point_certificate(
     Returns:
         The certificate.
     """
-    exact = coefficients.detach().double().cpu()
-    execution = PointExecution(transform, exact, functions.supremum(radius), coefficients.dtype)
+    group, exact = fibre_group(out_type.gspace), coefficients.detach().double().cpu()
+    execution = PointExecution(group, transform, exact, functions.supremum(radius), coefficients.dtype)
     edges = "all edges" if math.isinf(radius) else f"edges of length at most {radius:g}"
     assumptions = (
         "norms are those of the coefficients of rings times harmonics, K(x) = sum of C_s phi_s(x)",
@@ -137,5 +144,5 @@ def point_certificate(
     return Certificate(
         irrep_terms(GradedWeight(transform), exact), "points", reason, assumptions,
         bias_certificate(bias, out_type.representations, out_type.gspace),
-        symmetry=transform.group, execution=execution,
+        symmetry=group, execution=execution,
     )  # fmt: skip

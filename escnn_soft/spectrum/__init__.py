@@ -6,7 +6,9 @@ from escnn_soft.spectrum.continuous import RingFunctions, continuous_transform, 
 from escnn_soft.spectrum.equivariant_maps import equivariant_maps
 from escnn_soft.spectrum.escnn_generators import escnn_matrix_group, escnn_matrix_representation
 from escnn_soft.spectrum.fibre import fibre_transform
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.fibregroup import FibreGroup
+from escnn_soft.spectrum.field import Field
+from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.generators import Generators, MatrixElement
 from escnn_soft.spectrum.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
 from escnn_soft.spectrum.gram import IrrepGrams
@@ -21,8 +23,10 @@ from escnn_soft.spectrum.grid import (
 )
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
+from escnn_soft.spectrum.irreps import Irrep, IrrepId, IrrepProducts, Irreps, IrrepTable
 from escnn_soft.spectrum.kernel import SpatialFunction, kernel_transform
 from escnn_soft.spectrum.kernel_basis import SoftKernelBasis
+from escnn_soft.spectrum.kernel_space import KernelSpace
 from escnn_soft.spectrum.levels import Level, LevelEnergy, WeightSpectrum
 from escnn_soft.spectrum.matrix_group import MatrixGroup
 from escnn_soft.spectrum.matrix_groups import (
@@ -43,11 +47,13 @@ from escnn_soft.spectrum.rings import GradedRings, graded_rings
 from escnn_soft.spectrum.rotary import RotaryChannels, RotaryTable
 from escnn_soft.spectrum.shifts import GradedShifts, TokenShifts, graded_shifts
 from escnn_soft.spectrum.tokens import TokenTable, token_maps, token_permutations, token_spectrum
-from escnn_soft.spectrum.transform import WeightTransform
+from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
 __all__ = [
     "Chain",
+    "ChannelFrame",
     "FibreGroup",
+    "Field",
     "Generators",
     "Graded",
     "GradedPermutation",
@@ -57,8 +63,13 @@ __all__ = [
     "GradedWeight",
     "Grid",
     "Harmonic",
+    "Irrep",
     "IrrepGrams",
     "IrrepId",
+    "IrrepProducts",
+    "IrrepTable",
+    "Irreps",
+    "KernelSpace",
     "Level",
     "LevelEnergy",
     "MatrixElement",
@@ -114,5 +125,6 @@ __all__ = [
     "token_permutations",
     "token_spectrum",
     "vector",
+    "weight_transform",
     "without_band_limit",
 ]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from escnn_soft.errors import ArgumentError
 from escnn_soft.linalg import extend_orthonormal, intertwiners
 from escnn_soft.spectrum.compact import dense_elements
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.groups import fibre_group
+from escnn_soft.spectrum.irreps import IrrepId
 
 __all__ = ["Chain", "SubgroupChain", "SubgroupId", "restricted_type", "subgroup_chain"]
 

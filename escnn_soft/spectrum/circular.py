@@ -10,8 +10,8 @@ from escnn.group import GroupElement
 from escnn.gspaces import GSpace2D
 from numpy.typing import NDArray
 
-from escnn_soft.spectrum.fibregroup import IrrepId, Splitting
 from escnn_soft.spectrum.harmonics import Harmonic, unit_energy
+from escnn_soft.spectrum.irreps import IrrepId, Splitting
 from escnn_soft.spectrum.planar import PlanarGroup
 
 __all__ = ["circular_functions", "mirror_axis", "split_frequency"]

@@ -12,7 +12,8 @@ from escnn.group import groups as escnn_groups
 from numpy.typing import NDArray
 
 from escnn_soft.linalg import intertwiners
-from escnn_soft.spectrum.fibregroup import Circle, FibreGroup, IrrepId, Splitting
+from escnn_soft.spectrum.fibregroup import Circle, FibreGroup
+from escnn_soft.spectrum.irreps import IrrepId, Splitting
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.rotations import clebsch_gordan
 

@@ -13,14 +13,14 @@ from escnn.group import Representation
 from escnn.gspaces import GSpace
 from torch import Tensor
 
-from escnn_soft.spectrum.basis import KernelSpace
 from escnn_soft.spectrum.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.spectrum.circular import mirror_axis, split_frequency
 from escnn_soft.spectrum.copies import SpatialCopy
-from escnn_soft.spectrum.fibregroup import Splitting
 from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
+from escnn_soft.spectrum.irreps import Splitting
+from escnn_soft.spectrum.kernel_space import KernelSpace
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.relaxed import RelaxedSpace
 from escnn_soft.spectrum.rotations import harmonic_ladder
@@ -237,9 +237,9 @@ def continuous_transform(
         ArgumentError: if the chain is none.
         RepresentationError: if a representation is not orthogonal.
     """
-    frames = ChannelFrame.of(out_representations), ChannelFrame.of(in_representations)
     limit = gspace, tuple(harmonics)
     space = _space(*limit) if chain is None else _relaxed_space(*limit, subgroup_chain(gspace, chain))
+    frames = ChannelFrame.of(space.group, out_representations), ChannelFrame.of(space.group, in_representations)
     return weight_transform(*frames, space)
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from escnn_soft.errors import AliasedBasisError
 from escnn_soft.linalg import RANK_TOLERANCE, extend_orthonormal
-from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.grid import Grid, grid_action, grid_exact
+from escnn_soft.spectrum.irreps import IrrepId
 
 __all__ = ["SpatialCopy", "split_functions"]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-import numpy as np
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 
-from escnn_soft.spectrum.basis import KernelSpace
 from escnn_soft.spectrum.chain import Chain, SubgroupChain, subgroup_chain
-from escnn_soft.spectrum.copies import SpatialCopy
 from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.groups import fibre_group
+from escnn_soft.spectrum.kernel_space import KernelSpace
 from escnn_soft.spectrum.relaxed import RelaxedSpace
 from escnn_soft.spectrum.transform import WeightTransform, weight_transform
 
@@ -42,16 +40,13 @@ def fibre_transform(
         ArgumentError: if the chain is none.
         RepresentationError: if a representation is not orthogonal.
     """
-    frames = ChannelFrame.of(out_representations), ChannelFrame.of(in_representations)
     group = fibre_group(gspace)
+    frames = ChannelFrame.of(group, out_representations), ChannelFrame.of(group, in_representations)
     space = _point(group) if chain is None else _relaxed_point(group, subgroup_chain(gspace, chain))
     return weight_transform(*frames, space)
 
 
-@cache
-def _point(group: FibreGroup) -> KernelSpace:
-    """The single constant function on a point."""
-    return KernelSpace(group, [SpatialCopy(group.trivial, np.ones((1, 1)), False)], exact=True)
+_point = cache(KernelSpace.point)
 
 
 @lru_cache(maxsize=256)

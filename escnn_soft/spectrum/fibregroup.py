@@ -7,25 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
 from escnn.group import Group, GroupElement, IrreducibleRepresentation
-from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.bounds import Orbit
 from escnn_soft.errors import ArgumentError
 from escnn_soft.linalg import oversampling_factor, spectral_norm
+from escnn_soft.spectrum.irreps import IrrepId, Splitting
 
-__all__ = ["Circle", "FibreGroup", "IrrepId", "Splitting"]
-
-IrrepId = tuple[Any, ...]
-"""An escnn irrep id, e.g. ``(1,)`` of C_4 or ``(1, 2)`` of O(2)."""
-
-Splitting = tuple[tuple[IrrepId, NDArray[np.float64]], ...]
-"""Orthonormal intertwiners (lambda, A), A of shape (n, d_lambda), whose images together fill the space."""
+__all__ = ["Circle", "FibreGroup"]
 
 Circle = Callable[[float], GroupElement]
 """A one-parameter subgroup t -> exp(t X) of period 2 pi."""

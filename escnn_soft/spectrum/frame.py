@@ -1,4 +1,4 @@
-"""The orthogonal change of basis between the channels of a field type and its irreps, sorted by irrep."""
+"""The orthogonal change of basis between the channels of a sum of fields and their irreps, sorted by irrep."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from escnn.group import Representation
 from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.errors import RepresentationError
-from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.field import Field
+from escnn_soft.spectrum.irreps import IrrepId, Irreps
 
 __all__ = ["ChannelFrame"]
 
@@ -39,11 +39,12 @@ class ChannelFrame:
     kinds: tuple[tuple[int, int, Tensor | None], ...]
 
     @staticmethod
-    def of(representations: Sequence[Representation]) -> ChannelFrame:
-        """Build the frame of a sum of representations.
+    def of(group: Irreps, fields: Sequence[Field]) -> ChannelFrame:
+        """Build the frame of a sum of fields.
 
         Args:
-            representations: escnn representations, one a field.
+            group: whose irreps they split into.
+            fields: e.g. escnn representations.
 
         Returns:
             The frame in float64.
@@ -51,21 +52,21 @@ class ChannelFrame:
         Raises:
             RepresentationError: if a change of basis is not orthogonal.
         """
-        names: dict[str, Representation] = {}
-        for rho in representations:
-            if rho.name not in names:
+        kinds: dict[str, Field] = {}
+        for rho in fields:
+            if rho.name not in kinds:
                 _check_orthogonal(rho)
-                names[rho.name] = rho
-        offsets = np.cumsum([0] + [rho.size for rho in representations])
-        fields = {name: [i for i, rho in enumerate(representations) if rho.name == name] for name in names}
-        by_kind = [i for name in names for i in fields[name]]
+                kinds[rho.name] = rho
+        offsets = np.cumsum([0] + [rho.size for rho in fields])
+        places = {name: [i for i, rho in enumerate(fields) if rho.name == name] for name in kinds}
+        by_kind = [i for name in kinds for i in places[name]]
         channels = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in by_kind])
 
         slots: dict[IrrepId, list[NDArray[np.int64]]] = {}  # where each copy of an irrep starts among the sorted fields
         position = 0
         for i in by_kind:
-            for irrep in representations[i].irreps:
-                size = representations[i].group.irrep(*irrep).size
+            for irrep in fields[i].irreps:
+                size = group.size(irrep)
                 slots.setdefault(tuple(irrep), []).append(np.arange(position, position + size))
                 position += size
         order = sorted(slots)
@@ -77,7 +78,7 @@ class ChannelFrame:
             to_channels=None
             if np.array_equal(channels, np.arange(position))
             else torch.from_numpy(np.argsort(channels)),
-            kinds=tuple((len(fields[name]), rho.size, _change_of_basis(rho)) for name, rho in names.items()),
+            kinds=tuple((len(places[name]), rho.size, _change_of_basis(rho)) for name, rho in kinds.items()),
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ChannelFrame:
@@ -113,12 +114,12 @@ class ChannelFrame:
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def _change_of_basis(rho: Representation) -> Tensor | None:
+def _change_of_basis(rho: Field) -> Tensor | None:
     q = np.asarray(rho.change_of_basis, dtype=np.float64)
     return None if np.allclose(q, np.eye(rho.size), rtol=0, atol=1e-14) else torch.from_numpy(q.copy())
 
 
-def _check_orthogonal(rho: Representation) -> None:
+def _check_orthogonal(rho: Field) -> None:
     q = np.asarray(rho.change_of_basis, dtype=np.float64)
     defect = float(np.abs(q.T @ q - np.eye(rho.size)).max())
     if defect > 1e-6:

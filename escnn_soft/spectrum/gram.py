@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.irreps import IrrepId
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = ["IrrepGrams"]

@@ -8,7 +8,6 @@ from functools import lru_cache
 from escnn.group import GroupElement, Representation
 from escnn.gspaces import GSpace
 
-from escnn_soft.spectrum.basis import KernelSpace
 from escnn_soft.spectrum.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.spectrum.circular import circular_functions
 from escnn_soft.spectrum.copies import split_functions
@@ -16,6 +15,7 @@ from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.grid import Grid, grid_exact, moves_pixels, pixel_permutation
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import Harmonic
+from escnn_soft.spectrum.kernel_space import KernelSpace
 from escnn_soft.spectrum.planar import PlanarGroup
 from escnn_soft.spectrum.polyhedral import VertexShell, polyhedral_functions
 from escnn_soft.spectrum.relaxed import Movements, RelaxedSpace
@@ -58,9 +58,9 @@ def kernel_transform(
         RepresentationError: if a representation is not orthogonal.
         AliasedBasisError: if the sampled harmonics are linearly dependent.
     """
-    frames = ChannelFrame.of(out_representations), ChannelFrame.of(in_representations)
     geometry = gspace, kernel_size, tuple(harmonics), dilation
     space = _space(*geometry) if chain is None else _relaxed_space(*geometry, subgroup_chain(gspace, chain))
+    frames = ChannelFrame.of(space.group, out_representations), ChannelFrame.of(space.group, in_representations)
     return weight_transform(*frames, space)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from escnn_soft.errors import ArgumentError, GSpaceError, ShapeError
 from escnn_soft.spectrum.continuous import continuous_transform, ring_functions
-from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.harmonics import Harmonic
+from escnn_soft.spectrum.irreps import IrrepId
 from escnn_soft.spectrum.transform import WeightTransform
 
 __all__ = ["SoftKernelBasis"]

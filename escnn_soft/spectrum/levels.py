@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from escnn.group import Group, IrreducibleRepresentation
-
-from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.irreps import Irrep, IrrepId, IrrepTable
 
 __all__ = ["Level", "LevelEnergy", "WeightSpectrum"]
 
@@ -18,9 +16,9 @@ class Level:
     A level is stable under the group, so no policy can split what the group mixes.
 
     Attributes:
-        group: escnn's group; not compared.
-        irrep_id: escnn's id of the irrep, or None for a remainder on which the group has no law, and for the levels of
-            matrix groups, which are told by their violation alone.
+        group: where irreps are looked up, escnn's group for a group of escnn; not compared.
+        irrep_id: the group's id of the irrep, escnn's for a group of escnn; None for a remainder on which the group has
+            no law, and for the breaking levels of matrix groups, which are told by their violation alone.
         sigma: violation of the irrep, sqrt(tr(L^T L) / d) over its stacked generators L; 0 for the trivial irrep only.
         remainder: whether the directions lie beyond the band limit of escnn's harmonics.
         dial: place on the dial, in units of sigma: ``sigma`` itself for harmonics; ``1 + top + sigma`` for a remainder
@@ -31,7 +29,7 @@ class Level:
         keeps: name of this subgroup, None without a chain.
     """
 
-    group: Group = field(compare=False, repr=False)
+    group: IrrepTable = field(compare=False, repr=False)
     irrep_id: IrrepId | None
     sigma: float
     remainder: bool
@@ -41,8 +39,8 @@ class Level:
     keeps: str | None = field(default=None, kw_only=True)
 
     @property
-    def irrep(self) -> IrreducibleRepresentation | None:
-        """escnn's irrep, or None for a remainder on which the group has no law."""
+    def irrep(self) -> Irrep | None:
+        """The group's irrep, which is escnn's for a group of escnn; None where :attr:`irrep_id` is."""
         # Built on demand only: every irrep that exists slows down escnn's own search for Clebsch-Gordan coefficients.
         return None if self.irrep_id is None else self.group.irrep(*self.irrep_id)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, reduce
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +15,17 @@ from torch import Tensor
 
 from escnn_soft.bounds import Orbit
 from escnn_soft.errors import ShapeError
-from escnn_soft.linalg import singular_levels
-from escnn_soft.spectrum.basis import PairBasis
+from escnn_soft.linalg import SINGULAR_TOLERANCE, singular_levels
 from escnn_soft.spectrum.constraints import constraint_gram, constraints, intertwines, maps_to_itself, stable
 from escnn_soft.spectrum.equivariant_maps import check_groups_agree
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
 from escnn_soft.spectrum.frame import ChannelFrame
 from escnn_soft.spectrum.generators import Generators, MatrixElement
+from escnn_soft.spectrum.irreps import IrrepId
 from escnn_soft.spectrum.levels import Level
 from escnn_soft.spectrum.matrix_group import MatrixGroup
 from escnn_soft.spectrum.matrix_representation import MatrixFactor, MatrixField, MatrixRepresentation
 from escnn_soft.spectrum.matrix_splitting import STEPS, average, intertwiner, split
+from escnn_soft.spectrum.pair_basis import PairBasis
 from escnn_soft.spectrum.transform import Block, WeightTransform
 
 __all__ = ["matrix_transform"]
@@ -34,9 +35,6 @@ DENSE_LIMIT = 3000
 
 SIGMA_TOLERANCE = 1e-6
 """Violations that differ by less, as a fraction of the largest, are one level; 0 is a level of its own."""
-
-_TRIVIAL: IrrepId = ("trivial",)
-"""What the equivariant level transforms under; other levels are whole eigenspaces and may hold several irreps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,32 +54,44 @@ class Piece:
         """Its dimension."""
         return self.generators.size
 
+    def __call__(self, element: MatrixElement) -> NDArray[np.float64]:
+        """Its matrix of an element, (size, size)."""
+        return self.generators.matrix(element).numpy()
+
+    @property
+    def excursion(self) -> float:
+        """Upper bound on ||psi(g) - I||: 2 where all matrices are orthogonal, else none."""
+        return 2.0 if self.samples is not None or self.generators.orthogonal else math.inf
+
 
 @dataclass(frozen=True, eq=False)
 class SplitField:
-    """What :class:`ChannelFrame` asks of a field.
+    """A field, split into pieces.
 
     Attributes:
         name: unique in the group.
         size: number of channels.
         irreps: ids of its pieces.
         change_of_basis: from the pieces, one after the other, to the channels.  # shape: (size, size)
-        group: where the ids are looked up.
     """
 
     name: str
     size: int
     irreps: tuple[IrrepId, ...]
     change_of_basis: NDArray[np.float64]
-    group: MatrixSpectrum
 
 
 class MatrixSpectrum:
     """The pieces of a group's representations, and a graded basis of the maps between any two; one object a group.
 
+    A level is a whole eigenspace, in which several irreps may lie: that of the equivariant maps has the trivial one,
+    the others have none.
+
     Args:
         group: the group.
     """
+
+    trivial: IrrepId = ("trivial",)
 
     def __init__(self, group: MatrixGroup) -> None:
         self.group = group
@@ -90,14 +100,28 @@ class MatrixSpectrum:
         self.between = cache(self._between)
         self._samples = cache(self._factor_samples)
 
-    def irrep(self, index: int) -> Piece:
+    def irrep(self, *irrep: Any) -> Piece:
         """A piece by its id."""
-        return self.pieces[index]
+        return self._scalar if irrep == self.trivial else self.pieces[irrep[0]]
+
+    def size(self, irrep: IrrepId) -> int:
+        """Dimension of a piece."""
+        return self.irrep(*irrep).size
 
     def orbit(self, irreps: Sequence[IrrepId]) -> Orbit:
-        """No grid: levels count with the worst that an orthogonal action does, twice their norm."""
-        assert not irreps
-        return Orbit((), (), 1.0)
+        """Random elements: generators alone do not tell how dense they lie, so that only the excursions certify."""
+        pieces = [self.irrep(*irrep) for irrep in irreps]
+        stacks = tuple((torch.stack([piece.generators.matrix(g) for g in self._elements]),) for piece in pieces)
+        excursions = tuple(0.0 if piece is self._scalar else piece.excursion for piece in pieces)
+        return Orbit(stacks, excursions, math.inf)
+
+    @cached_property
+    def _scalar(self) -> Piece:
+        return Piece(MatrixField(self.group, ()).generators, torch.ones(STEPS, 1, 1, dtype=torch.float64))
+
+    def __reduce__(self) -> tuple[Callable[[MatrixGroup], MatrixSpectrum], tuple[MatrixGroup]]:
+        """Copies, and what is read from a file, are the one object of the group."""
+        return matrix_spectrum, (self.group,)
 
     @cached_property
     def _elements(self) -> tuple[MatrixElement, ...]:
@@ -115,7 +139,7 @@ class MatrixSpectrum:
 
     def _split(self, field: MatrixField) -> SplitField:
         if not field.factors:
-            found = [(self._add(Piece(field.generators, torch.ones(STEPS, 1, 1, dtype=torch.float64))), torch.eye(1))]
+            found = [(self._add(self._scalar), torch.eye(1))]
         elif not all(factor.generators.orthogonal for factor in field.factors):
             found = [self._whole(field)]
         else:
@@ -127,7 +151,7 @@ class MatrixSpectrum:
         found.sort(key=lambda part: part[0])
         basis = torch.cat([columns.double() for _, columns in found], dim=1)
         name = f"{field.name}/{self.split.cache_info().currsize}"
-        return SplitField(name, field.size, tuple((index,) for index, _ in found), basis.numpy(), self)
+        return SplitField(name, field.size, tuple((index,) for index, _ in found), basis.numpy())
 
     def _whole(self, field: MatrixField) -> tuple[int, Tensor]:
         """A field that does not split: it is not orthogonal, or random elements mix too slowly to tell its irreps."""
@@ -180,7 +204,10 @@ class MatrixSpectrum:
             return torch.cat([part.flatten(1) for part in constraints(out, into, maps)], dim=1).mT
 
         sigmas, vectors = singular_levels(gram, constraint)
-        return sigmas, vectors.mT.contiguous()
+        # between two copies of one irrep, whose matrices differ by rounding, all of L may be rounding
+        parts = (out.algebra, out.discrete, into.algebra, into.discrete)
+        scale = max(float(part.abs().max()) for part in parts if part.numel())
+        return torch.where(sigmas <= SINGULAR_TOLERANCE * scale, 0.0, sigmas), vectors.mT.contiguous()
 
     @staticmethod
     def _averaged(gram: Tensor, out: Piece, into: Piece) -> Tensor:
@@ -244,18 +271,16 @@ def matrix_transform(
         blocks.append(Block(PairBasis(rows, (), True), slice(0, len(rows)), rows, level, copies))
         dims += copies[0] * copies[2] * torch.bincount(level, minlength=len(places))
     levels = tuple(
-        Level(in_representation.group, _TRIVIAL if sigma == 0 else None, sigma, False, sigma, dim)
+        Level(spectrum, spectrum.trivial if sigma == 0 else None, sigma, False, sigma, dim)
         for sigma, dim in zip(places, dims.tolist(), strict=True)
     )
     row_levels = torch.cat([block.level for block in blocks])
-    # of its group a transform hands on what budgets ask of it, an orbit
-    graded = cast("FibreGroup", spectrum)
-    return WeightTransform(graded, frame_out, frame_in, 1, tuple(blocks), row_levels, levels, True)
+    return WeightTransform(spectrum, frame_out, frame_in, 1, tuple(blocks), row_levels, levels, True)
 
 
 def _frame(spectrum: MatrixSpectrum, rho: MatrixRepresentation) -> ChannelFrame:
     parts = {field: spectrum.split(field) for field in rho.multiplicities}
-    return ChannelFrame.of([parts[field] for field in rho.fields])
+    return ChannelFrame.of(spectrum, [parts[field] for field in rho.fields])
 
 
 def _levels(sigmas: Sequence[Tensor]) -> list[float]:

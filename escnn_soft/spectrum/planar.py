@@ -13,7 +13,8 @@ import numpy as np
 from escnn.group import Group, GroupElement
 from numpy.typing import NDArray
 
-from escnn_soft.spectrum.fibregroup import Circle, FibreGroup, IrrepId, Splitting
+from escnn_soft.spectrum.fibregroup import Circle, FibreGroup
+from escnn_soft.spectrum.irreps import IrrepId, Splitting
 
 __all__ = ["PlanarGroup"]
 

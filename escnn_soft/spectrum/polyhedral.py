@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from escnn_soft.linalg import intertwiners
 from escnn_soft.spectrum.compact import dense_elements
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.harmonics import unit_energy
+from escnn_soft.spectrum.irreps import IrrepId
 
 __all__ = ["VertexShell", "polyhedral_functions"]
 

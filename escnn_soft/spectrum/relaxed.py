@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.linalg import extend_orthonormal
-from escnn_soft.spectrum.basis import LAWLESS, KernelSpace, LevelKey, PairBasis
 from escnn_soft.spectrum.chain import SubgroupChain
-from escnn_soft.spectrum.fibregroup import IrrepId
+from escnn_soft.spectrum.irreps import IrrepId
+from escnn_soft.spectrum.kernel_space import KernelSpace
+from escnn_soft.spectrum.pair_basis import LAWLESS, LevelKey, PairBasis
 
 __all__ = ["Movements", "RelaxedSpace"]
 
@@ -80,7 +81,7 @@ class RelaxedSpace(KernelSpace):
         images = np.stack([image for _, image in movements])
         first = np.flatnonzero(images.min(axis=0) == np.arange(images.shape[1]))
         out, in_ = (
-            np.stack([self.group.matrix(psi, g).numpy() for g, _ in movements]) for psi in (out_irrep, in_irrep)
+            np.stack([self._chain.group.matrix(psi, g).numpy() for g, _ in movements]) for psi in (out_irrep, in_irrep)
         )
         values = functions[images[:, first]]  # shape: (elements, orbits, s)
         means = np.einsum("gps,gai,gbj->pijsab", values, out, in_, optimize=True) / len(movements)

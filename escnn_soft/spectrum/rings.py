@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.spectrum.circular import mirror_axis
-from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.grid import Grid
 from escnn_soft.spectrum.grid_functions import GridFunctions
 from escnn_soft.spectrum.groups import fibre_group
 from escnn_soft.spectrum.harmonics import unit_energy
+from escnn_soft.spectrum.irreps import IrrepId
 from escnn_soft.spectrum.levels import Level
 from escnn_soft.spectrum.planar import PlanarGroup
 

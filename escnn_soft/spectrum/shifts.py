@@ -13,8 +13,8 @@ from escnn.group import Group, cyclic_group, direct_product
 from numpy.typing import NDArray
 from torch import Tensor
 
-from escnn_soft.spectrum.fibregroup import IrrepId
 from escnn_soft.spectrum.grid_functions import GridFunctions
+from escnn_soft.spectrum.irreps import IrrepId
 from escnn_soft.spectrum.levels import Level
 
 __all__ = ["GradedShifts", "TokenShifts", "graded_shifts"]

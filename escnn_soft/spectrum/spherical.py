@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from escnn_soft.linalg import intertwiners
 from escnn_soft.spectrum.compact import CompactGroup, dense_elements
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId, Splitting
+from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.harmonics import Harmonic, unit_energy
+from escnn_soft.spectrum.irreps import IrrepId, Splitting
 from escnn_soft.spectrum.rotations import spherical_harmonics
 
 __all__ = ["spherical_functions", "split_degree"]

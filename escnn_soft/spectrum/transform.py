@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from escnn_soft.errors import ShapeError
-from escnn_soft.spectrum.basis import LAWLESS, KernelSpace, LevelKey, PairBasis
-from escnn_soft.spectrum.fibregroup import FibreGroup
 from escnn_soft.spectrum.frame import ChannelFrame
+from escnn_soft.spectrum.irreps import Irreps
+from escnn_soft.spectrum.kernel_space import KernelSpace
 from escnn_soft.spectrum.levels import Level
+from escnn_soft.spectrum.pair_basis import LAWLESS, LevelKey, PairBasis
 
 __all__ = ["Block", "WeightTransform", "weight_transform"]
 
@@ -121,7 +122,7 @@ class WeightTransform:
     O(m n (d_out S d_in + field size)) for m x n channels, never O((m n S)^2).
 
     Attributes:
-        group: the fibre group.
+        group: what acts on the weights.
         frame_out: change of basis of the output channels.
         frame_in: change of basis of the input channels.
         points: S, the number of pixels; 1 for fibre maps.
@@ -132,7 +133,7 @@ class WeightTransform:
         source: the transform of all weights, if this is that of the weights that a subgroup keeps.
     """
 
-    group: FibreGroup
+    group: Irreps
     frame_out: ChannelFrame
     frame_in: ChannelFrame
     points: int

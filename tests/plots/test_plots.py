@@ -11,7 +11,7 @@ from escnn import gspaces
 from escnn.nn import FieldType
 
 from escnn_soft.errors import ArgumentError, ShapeError
-from escnn_soft.nn import SoftR2Conv
+from escnn_soft.nn import SoftMatrixLinear, SoftR2Conv
 from escnn_soft.plots import (
     Curve,
     Reference,
@@ -22,7 +22,7 @@ from escnn_soft.plots import (
     plot_summary,
     to_png,
 )
-from escnn_soft.spectrum import WeightSpectrum
+from escnn_soft.spectrum import WeightSpectrum, orthogonal_group, vector
 
 STOPS = (0.0, 0.1, 1.0)
 CURVE = Curve("soft", STOPS, ((0.8, 0.9), (0.95, 0.93), (0.9, 0.88)))
@@ -86,6 +86,12 @@ def test_spectrum_has_a_bar_a_level():
     (axes,) = plot_spectrum(measured).axes
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([level.energy for level in measured.levels])
     assert axes.get_yscale() == "log"
+
+
+def test_spectrum_of_a_matrix_group_has_a_bar_a_level_too():
+    measured = SoftMatrixLinear(vector(orthogonal_group(3)), vector(orthogonal_group(3)), softness=0.5).spectrum()
+    (axes,) = plot_spectrum(measured).axes
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx([level.energy for level in measured.levels])
 
 
 def test_spectra_have_a_panel_a_layer_and_a_line_a_level():

@@ -267,3 +267,10 @@ def test_a_representation_of_your_own() -> None:
     transform = matrix_transform(tilted, S)
     assert transform.equivariant.dim == 2
     assert residual(tilted, S, maps_of(transform)) < 1e-10
+
+
+def test_copies_of_an_irrep_that_differ_by_rounding_keep_every_equivariant_map() -> None:
+    group = es.permutation_group(4)
+    V, one = es.vector(group), es.scalar(group)
+    into, out = V @ V + V.dual + 2 * one, 2 * V + one
+    assert matrix_transform(into, out).equivariant.dim == len(es.equivariant_maps(into, out)) == 23

@@ -1,68 +1,26 @@
-"""Graded bases between pairs of irreps: Clebsch-Gordan coefficients times spatial functions, shared by all layers."""
+"""Graded bases between pairs of irreps: Clebsch-Gordan coefficients times spatial functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from escnn_soft.spectrum.copies import SpatialCopy
-from escnn_soft.spectrum.fibregroup import FibreGroup, IrrepId
+from escnn_soft.spectrum.irreps import IrrepId, IrrepProducts
+from escnn_soft.spectrum.pair_basis import LAWLESS, LevelKey, PairBasis
 
-__all__ = ["LAWLESS", "KernelSpace", "LevelKey", "PairBasis"]
-
-LevelKey = tuple[int, bool, float, IrrepId]
-"""(stage, remainder, sigma, irrep): sorts levels along the dial, the equivariant one first."""
-
-LAWLESS: IrrepId = ()
-"""Stands for the irrep of a remainder on which the group has no law."""
-
-
-@dataclass(frozen=True, eq=False)
-class PairBasis:
-    """A basis of the kernels from one input irrep to one output irrep, sorted by level.
-
-    Attributes:
-        rows: basis kernels; float64.  # shape: (D, d_out * S * d_in)
-        levels: key and number of rows of each level that occurs, in order.
-        orthogonal: whether the rows are orthonormal.
-        embedding: the rows in the whole basis, orthonormal; None for a basis of all kernels.  # shape: (D, D_whole)
-        whole: the basis of all kernels of which this is a part.
-    """
-
-    rows: Tensor
-    levels: tuple[tuple[LevelKey, int], ...]
-    orthogonal: bool
-    embedding: Tensor | None = None
-    whole: PairBasis | None = None
-
-    def __post_init__(self) -> None:
-        """Give each basis its own memo of casts."""
-        object.__setattr__(self, "cast", cache(self.cast))
-
-    @cached_property
-    def dual(self) -> Tensor:
-        """The inverse of ``rows``: its columns take coefficients."""
-        # shape: (d_out * S * d_in, D)
-        if self.orthogonal:
-            return self.rows.mT
-        if self.whole is None or self.embedding is None:
-            return torch.linalg.inv(self.rows)
-        return self.whole.dual @ self.embedding.mT
-
-    def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """The rows on a device in a dtype, cast from float64 once and remembered."""
-        return self.rows.to(device=device, dtype=dtype)
+__all__ = ["KernelSpace"]
 
 
 class KernelSpace:
     """The functions on a kernel's points, and with them a graded basis between any two irreps.
 
     Args:
-        group: the fibre group.
+        group: what acts on the kernels.
         copies: the functions, split into copies of irreps.
         exact: whether the group acts on the points, so that every statement holds for the executed layer.
 
@@ -74,12 +32,24 @@ class KernelSpace:
     whole: KernelSpace | None = None
     stages: tuple[str, ...] = ()
 
-    def __init__(self, group: FibreGroup, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
+    def __init__(self, group: IrrepProducts, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
         self.group = group
         self.copies = tuple(copies)
         self.exact = exact
         self.points = sum(copy.functions.shape[1] for copy in copies)
         self.between = cache(self._between)
+
+    @staticmethod
+    def point(group: IrrepProducts) -> KernelSpace:
+        """The single constant function on a point: kernels are matrices.
+
+        Args:
+            group: what acts on the matrices.
+
+        Returns:
+            The space of fibre maps.
+        """
+        return KernelSpace(group, [SpatialCopy(group.trivial, np.ones((1, 1)), False)], exact=True)
 
     def _between(self, out_irrep: IrrepId, in_irrep: IrrepId) -> PairBasis:
         """The basis between two irreps: psi_out (x) psi_in, then (x) the functions' irrep."""
