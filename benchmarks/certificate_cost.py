@@ -19,7 +19,7 @@ from escnn.gspaces import GSpace2D
 from escnn.nn import GeometricTensor
 
 from escnn_soft import Budget, SoftR2Conv
-from escnn_soft.spectrum import act, pixel_elements
+from escnn_soft.functions import act, pixel_elements
 
 CASES: list[tuple[str, Callable[[], GSpace2D], int, int]] = [
     ("C4", lambda: gspaces.rot2dOnR2(4), 16, 3),

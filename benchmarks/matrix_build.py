@@ -15,24 +15,34 @@ from multiprocessing import get_context
 import torch
 from _harness import arguments, print_setting
 
-import escnn_soft as es
-from escnn_soft.spectrum import matrix_transform
+from escnn_soft.grading import matrix_transform
+from escnn_soft.groups import (
+    MatrixGroup,
+    MatrixRepresentation,
+    lorentz_group,
+    orthogonal_group,
+    permutation_group,
+    special_orthogonal_group,
+    special_unitary_group,
+    symplectic_group,
+    vector,
+)
 
 CASES = ["SO(3) V -> V^3", "SO(3) V^3 -> V^3", "O(5) V -> V", "O(5) 8V -> 8V", "O(5) V -> V^3", "O(5) V^2 -> V^2",
          "O(5) V^3 -> V^3", "O(1,3) V -> V", "O(1,3) V^2 -> V^2", "Sp(4) V^2 -> V^2", "SU(3) V^2 -> V^2",
          "S_5 V^2 -> V^2"]  # fmt: skip
 GROUPS = {
-    "SO(3)": es.special_orthogonal_group(3),
-    "O(5)": es.orthogonal_group(5),
-    "O(1,3)": es.lorentz_group(),
-    "Sp(4)": es.symplectic_group(2),
-    "SU(3)": es.special_unitary_group(3),
-    "S_5": es.permutation_group(5),
+    "SO(3)": special_orthogonal_group(3),
+    "O(5)": orthogonal_group(5),
+    "O(1,3)": lorentz_group(),
+    "Sp(4)": symplectic_group(2),
+    "SU(3)": special_unitary_group(3),
+    "S_5": permutation_group(5),
 }
 
 
-def representation(group: es.MatrixGroup, name: str) -> es.MatrixRepresentation:
-    V = es.vector(group)
+def representation(group: MatrixGroup, name: str) -> MatrixRepresentation:
+    V = vector(group)
     return int(name[:-1] or 1) * V if name.endswith("V") else V ** int(name[2:])
 
 

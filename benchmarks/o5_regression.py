@@ -26,14 +26,8 @@ import torch
 from _harness import print_setting
 from torch import Tensor, nn
 
-from escnn_soft import (
-    MatrixGate,
-    SoftMatrixBilinear,
-    SoftMatrixLinear,
-    orthogonal_group,
-    scalar,
-    vector,
-)
+from escnn_soft import MatrixGate, SoftMatrixBilinear, SoftMatrixLinear
+from escnn_soft.groups import orthogonal_group, scalar, vector
 from escnn_soft.plots import Curve, Reference, plot_dial, to_png
 
 GROUP = orthogonal_group(5)

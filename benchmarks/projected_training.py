@@ -14,7 +14,7 @@ from _harness import arguments, print_ratios, print_setting, side_by_side
 from escnn import gspaces, nn
 
 from escnn_soft import Cutoff, soften
-from escnn_soft.training import project_after_step, projected
+from escnn_soft.convert import project_after_step, projected
 
 CASES = [(8, 5, 32), (24, 3, 32), (24, 5, 32)]  # fields, kernel size, batch
 

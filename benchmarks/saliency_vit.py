@@ -22,7 +22,8 @@ from _saliency import SIDE, model_file, pretrained
 from escnn import gspaces
 from torch import Tensor, nn
 
-from escnn_soft import Position, TokenTable, metrics, register_positions, set_softness, soft_status, soften
+from escnn_soft import Position, metrics, register_positions, set_softness, soft_status, soften
+from escnn_soft.grading import TokenTable
 
 SPACE = gspaces.flipRot2dOnR2(4)
 TESTED = ("astronaut", "chelsea", "coffee", "rocket")

@@ -19,8 +19,10 @@ from _harness import arguments, print_setting
 from escnn import gspaces
 from torch import Tensor
 
-from escnn_soft import TokenShifts, TokenTable
-from escnn_soft.spectrum import GradedPermutation, rings, shifts, token_maps, token_permutations, token_spectrum, tokens
+from escnn_soft import TokenShifts
+from escnn_soft.grading import GradedPermutation, TokenTable, token_maps, token_permutations, token_spectrum
+from escnn_soft.grading.positions import shifts, tokens
+from escnn_soft.grading.positions import token_rings as rings
 
 SIDES = (7, 8, 14, 16, 32, 64)
 COLUMNS = 384

@@ -1,8 +1,13 @@
 """escnn layers with one dial: from exactly equivariant (softness 0) to unconstrained (softness 1)."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from escnn_soft import _compat as _compat  # mends escnn before anything builds a basis
-from escnn_soft import metrics
-from escnn_soft.bounds import Certificate, MatrixCertificate, PixelErrors, Term
+from escnn_soft import errors, groups, metrics
+from escnn_soft._moved import MOVED, forwarded
+from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.certification import (
     NetworkCertificate,
     budget,
@@ -12,38 +17,23 @@ from escnn_soft.certification import (
     register_lipschitz,
 )
 from escnn_soft.convert import (
-    GridBreak,
-    LayerStatus,
     Position,
-    SoftStatus,
-    Unreachable,
+    ProjectedLayer,
     bake,
     centre_strides,
     harden,
+    project_after_step,
+    projected,
     register_positions,
     restrict,
     set_softness,
     soft_status,
     soften,
 )
-from escnn_soft.errors import (
-    AliasedBasisError,
-    ArgumentError,
-    BasisFilterError,
-    DtypeError,
-    EmptyBasisError,
-    EscnnSoftError,
-    FieldTypeError,
-    GridActionError,
-    GSpaceError,
-    MissingPackageError,
-    RepresentationError,
-    ShapeError,
-    SoftnessError,
-)
-from escnn_soft.nn import (
+from escnn_soft.dial import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy, SoftFilter
+from escnn_soft.grading import TokenShifts
+from escnn_soft.layers import (
     MatrixGate,
-    SoftFilter,
     SoftLinear,
     SoftMatrixBilinear,
     SoftMatrixLinear,
@@ -59,70 +49,24 @@ from escnn_soft.nn import (
     SoftTensorProduct,
     register_soft,
 )
-from escnn_soft.policies import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy
-from escnn_soft.spectrum import (
-    Level,
-    LevelEnergy,
-    MatrixElement,
-    MatrixGroup,
-    MatrixRepresentation,
-    SoftKernelBasis,
-    TokenShifts,
-    TokenTable,
-    WeightSpectrum,
-    equivariant_maps,
-    escnn_matrix_group,
-    escnn_matrix_representation,
-    lorentz_group,
-    orthogonal_group,
-    permutation_group,
-    proper_lorentz_group,
-    scalar,
-    special_orthogonal_group,
-    special_unitary_group,
-    symplectic_group,
-    vector,
-)
-from escnn_soft.training import ProjectedLayer, project_after_step, projected
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AliasedBasisError",
-    "ArgumentError",
-    "BasisFilterError",
     "Budget",
     "Certificate",
     "CosineSchedule",
     "Cutoff",
-    "DtypeError",
-    "EmptyBasisError",
-    "EscnnSoftError",
     "Exponential",
-    "FieldTypeError",
-    "GSpaceError",
-    "GridActionError",
-    "GridBreak",
-    "LayerStatus",
     "Learned",
-    "Level",
-    "LevelEnergy",
     "LinearSchedule",
     "MatrixCertificate",
-    "MatrixElement",
     "MatrixGate",
-    "MatrixGroup",
-    "MatrixRepresentation",
-    "MissingPackageError",
     "NetworkCertificate",
-    "PixelErrors",
     "Policy",
     "Position",
     "ProjectedLayer",
-    "RepresentationError",
-    "ShapeError",
     "SoftFilter",
-    "SoftKernelBasis",
     "SoftLinear",
     "SoftMatrixBilinear",
     "SoftMatrixLinear",
@@ -134,43 +78,36 @@ __all__ = [
     "SoftR3IcoConv",
     "SoftR3IcoConvTransposed",
     "SoftR3PointConv",
-    "SoftStatus",
     "SoftTensorProduct",
-    "SoftnessError",
     "SoftnessScheduler",
-    "Term",
     "TokenShifts",
-    "TokenTable",
-    "Unreachable",
-    "WeightSpectrum",
     "__version__",
     "bake",
     "budget",
     "centre_strides",
     "certificate",
     "certify",
-    "equivariant_maps",
-    "escnn_matrix_group",
-    "escnn_matrix_representation",
+    "errors",
+    "groups",
     "harden",
-    "lorentz_group",
     "metrics",
-    "orthogonal_group",
-    "permutation_group",
     "project_after_step",
     "projected",
-    "proper_lorentz_group",
     "register_action",
     "register_lipschitz",
     "register_positions",
     "register_soft",
     "restrict",
-    "scalar",
     "set_softness",
     "soft_status",
     "soften",
-    "special_orthogonal_group",
-    "special_unitary_group",
-    "symplectic_group",
-    "vector",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name that moved, with a ``DeprecationWarning``."""
+    return forwarded(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MOVED[__name__]})

@@ -11,7 +11,8 @@ from escnn.nn import GeometricTensor
 from scipy.optimize import minimize
 from torch import Tensor
 
-from escnn_soft.spectrum import FibreGroup, act
+from escnn_soft.functions import act
+from escnn_soft.groups import FibreGroup
 
 POWER_STEPS = 40
 

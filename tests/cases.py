@@ -13,7 +13,7 @@ from escnn.kernels import CircularShellsBasis, GaussianRadialProfile, SphericalS
 from escnn.nn import FieldType
 from escnn.nn.modules.conv import r2convolution, r3convolution
 
-from escnn_soft.spectrum import Harmonic
+from escnn_soft.functions import Harmonic
 
 PLANAR: dict[str, Callable[[], GSpace2D]] = {
     "trivial": gspaces.trivialOnR2,

@@ -17,11 +17,12 @@ from torch.nn import Module
 import escnn_soft as es
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.cli import main
+from escnn_soft.convert import ProjectedLayer
 from escnn_soft.dial import SoftModule
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.nn import dials
-from escnn_soft.spectrum import SpectralGraded
-from escnn_soft.training import ProjectedLayer
+from escnn_soft.grading import SpectralGraded, TokenTable
+from escnn_soft.groups import lorentz_group, vector
+from escnn_soft.layers import dials
 from tests.workflows.carriers import C8, CARRIERS, filled
 
 SHAPES = gspaces.rot2dOnR2(4)
@@ -69,9 +70,11 @@ class Table(Module):
 
 def table() -> Module:
     es.register_positions(Table)(
-        lambda module: [es.Position(module, "table", "table", es.TokenTable((1, 16, 3), 1, (4, 4)))]
+        lambda module: [es.Position(module, "table", "table", TokenTable((1, 16, 3), 1, (4, 4)))]
     )
-    from escnn_soft.convert.positions import _READERS  # once a process is enough, but tests may come in any order
+    from escnn_soft.convert.vision_transformers.positions import (
+        _READERS,  # once a process is enough, but tests may come in any order
+    )
 
     try:
         return es.soften(Table(), 0.5, gspace=SHAPES)
@@ -459,7 +462,7 @@ def test_a_hard_layer_and_its_soft_twin_have_one_certificate(name) -> None:
 
 
 def test_arguments_are_checked_before_anything_changes() -> None:
-    model = torch.nn.ModuleList([CARRIERS["Linear D4"](), es.SoftMatrixLinear(*[es.vector(es.lorentz_group())] * 2)])
+    model = torch.nn.ModuleList([CARRIERS["Linear D4"](), es.SoftMatrixLinear(*[vector(lorentz_group())] * 2)])
     with pytest.raises(EscnnSoftError, match="has no supremum"):
         es.set_softness(model, es.Budget(0.1))
     with pytest.raises(EscnnSoftError, match="has no supremum"):

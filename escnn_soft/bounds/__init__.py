@@ -2,7 +2,7 @@
 
 from escnn_soft.bounds.certificate import Certificate
 from escnn_soft.bounds.execution import Execution
-from escnn_soft.bounds.matrix import MatrixCertificate
+from escnn_soft.bounds.matrix_certificate import MatrixCertificate
 from escnn_soft.bounds.orbit import Orbit, largest_squared_error, squared_errors
 from escnn_soft.bounds.pixels import PixelErrors
 from escnn_soft.bounds.symmetry import IrrepId, Symmetry

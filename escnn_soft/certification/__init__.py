@@ -1,10 +1,10 @@
 """Certificates: how far single layers and whole networks are from being equivariant."""
 
-from escnn_soft.certification.budget import budget
-from escnn_soft.certification.certificate import LayerTerm, NetworkCertificate
 from escnn_soft.certification.layer import certificate
 from escnn_soft.certification.network import certify
-from escnn_soft.certification.registry import register_action, register_lipschitz
+from escnn_soft.certification.network_budget import budget
+from escnn_soft.certification.network_certificate import LayerTerm, NetworkCertificate
+from escnn_soft.certification.rule_registry import register_action, register_lipschitz
 
 __all__ = [
     "LayerTerm",

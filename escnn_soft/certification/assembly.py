@@ -8,11 +8,11 @@ import torch
 from escnn.group import GroupElement
 from torch import Tensor
 
-from escnn_soft.certification.action import Action
-from escnn_soft.certification.certificate import EVERY, LayerTerm, NetworkCertificate
 from escnn_soft.certification.fact import Fact, sample_norms
 from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Ledger
+from escnn_soft.certification.network_certificate import EVERY, LayerTerm, NetworkCertificate
+from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["assembled", "void"]
 

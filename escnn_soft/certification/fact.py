@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from escnn_soft.certification.action import Action
+from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["Fact", "Linear", "Probe", "sample_norms"]
 

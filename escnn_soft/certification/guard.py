@@ -9,10 +9,10 @@ import torch
 from escnn.nn import GeometricTensor
 from torch import Tensor, nn
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.ledger import Ledger
 from escnn_soft.certification.nested import tensor_of
+from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["Run", "compare", "preserved", "unrepeated"]
 

@@ -9,8 +9,8 @@ from escnn.nn import EquivariantModule, FieldType
 
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import SoftMatrixLinear, own_dials, soft_twin
-from escnn_soft.nn.plain_certificate import plain_certificate
+from escnn_soft.layers import SoftMatrixLinear, own_dials, soft_twin
+from escnn_soft.layers.plain_certificate import plain_certificate
 
 __all__ = ["certificate"]
 

@@ -8,14 +8,14 @@ import torch
 from escnn.nn import GeometricTensor
 from torch import Tensor
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import Fact, Linear, sample_norms
+from escnn_soft.certification.known_errors import SLACK, Again, pushed, rounding_of_action, shorten
 from escnn_soft.certification.ledger import Entry, Ledger, amplified
 from escnn_soft.certification.nested import tensor_of
 from escnn_soft.certification.operation import Outcome
-from escnn_soft.certification.probes import SLACK, Again, pushed, rounding_of_action, shorten
 from escnn_soft.certification.rules.registered import Registered, exceeds
 from escnn_soft.certification.rules.rule import Call, Rule, as_bound
+from escnn_soft.certification.tensor_action import Action
 from escnn_soft.linalg import convolution_norm
 
 __all__ = ["ROUNDING", "pass_layer", "pass_operation"]

@@ -11,18 +11,18 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor, nn
 
 from escnn_soft._checks import instance
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.assembly import assembled, void
-from escnn_soft.certification.certificate import EVERY, NetworkCertificate, check_elements, name_of
 from escnn_soft.certification.fact import Fact
 from escnn_soft.certification.guard import Run, compare, preserved, unrepeated
+from escnn_soft.certification.known_errors import rounding_of_action
 from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Entry, Ledger
-from escnn_soft.certification.probes import rounding_of_action
+from escnn_soft.certification.network_certificate import EVERY, NetworkCertificate, check_elements, name_of
 from escnn_soft.certification.rules import EVALUATED
+from escnn_soft.certification.tensor_action import Action
 from escnn_soft.certification.trace import Trace
 from escnn_soft.errors import ArgumentError
-from escnn_soft.spectrum import pixel_elements
+from escnn_soft.functions import pixel_elements
 
 __all__ = ["certify"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import Fact
+from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["Operation", "Outcome"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.operation import Operation, Outcome
 from escnn_soft.certification.rules.pointwise import constant_of
 from escnn_soft.certification.rules.rule import not_permuting
+from escnn_soft.certification.tensor_action import Action
 from escnn_soft.linalg import spectral_norm
 
 __all__ = ["METADATA", "operate"]

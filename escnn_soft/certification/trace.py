@@ -18,7 +18,7 @@ from escnn_soft.certification.ledger import Ledger
 from escnn_soft.certification.nested import fields, tensor_of, with_fields
 from escnn_soft.certification.operation import Operation
 from escnn_soft.certification.operations import METADATA, operate
-from escnn_soft.certification.registry import ACTIONS, LIPSCHITZ, by_class
+from escnn_soft.certification.rule_registry import ACTIONS, LIPSCHITZ, by_class
 from escnn_soft.certification.rules import RULES, Call, Rule
 from escnn_soft.certification.rules.registered import Registered
 from escnn_soft.errors import EscnnSoftError

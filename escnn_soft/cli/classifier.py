@@ -10,8 +10,8 @@ from escnn.nn import FieldType, InnerBatchNorm, PointwiseAvgPool, ReLU, Sequenti
 from torch import Tensor, nn
 
 from escnn_soft.cli.settings import CLASSES
-from escnn_soft.nn import SoftR2Conv
-from escnn_soft.spectrum import WeightSpectrum
+from escnn_soft.grading import WeightSpectrum
+from escnn_soft.layers import SoftR2Conv
 
 __all__ = ["LAYERS", "Network", "PlainClassifier", "SoftClassifier"]
 

@@ -12,6 +12,7 @@ from escnn.nn import EquivariantModule
 from torch import Tensor
 from torch.nn import Module
 
+from escnn_soft.cli.exportable import plain
 from escnn_soft.cli.formats import PROGRAMS, Program
 from escnn_soft.cli.models import (
     UsageError,
@@ -23,7 +24,6 @@ from escnn_soft.cli.models import (
     random_input,
     write,
 )
-from escnn_soft.cli.plain import plain
 from escnn_soft.convert import harden, soft_status, soften
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 

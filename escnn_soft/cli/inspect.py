@@ -14,7 +14,7 @@ from escnn_soft.certification import certify
 from escnn_soft.cli.models import UsageError, add_model, built, parse_shape, random_input
 from escnn_soft.convert import soft_status
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import Dialled, dials
+from escnn_soft.layers import Dialled, dials
 
 __all__ = ["add_commands"]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.convert import soften
+from escnn_soft.dial import Budget, Cutoff, Policy, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.nn import SoftLayer
-from escnn_soft.policies import Budget, Cutoff, Policy, as_policy
+from escnn_soft.layers import SoftLayer
 
 __all__ = [
     "UsageError",

@@ -19,7 +19,7 @@ from escnn_soft.cli.guarantee import Guarantee, guarantee
 from escnn_soft.cli.settings import Settings
 from escnn_soft.cli.table import Row, tabulate
 from escnn_soft.cli.training import Outcome, measure
-from escnn_soft.spectrum import WeightSpectrum
+from escnn_soft.grading import WeightSpectrum
 
 __all__ = ["PLAIN", "Study", "networks", "study"]
 

@@ -10,10 +10,10 @@ from torch.nn import Module
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry_hooks, structural_copy
-from escnn_soft.convert.filters import detach
+from escnn_soft.convert.plain.plain_dials import detach
 from escnn_soft.convert.selection import FilterFn, dials_of
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import Dialled, FilteredTensor
+from escnn_soft.layers import Dialled, FilteredTensor
 
 __all__ = ["bake", "harden"]
 

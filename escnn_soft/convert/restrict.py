@@ -6,9 +6,9 @@ from escnn.nn import EquivariantModule
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.soften import soften
-from escnn_soft.nn import SoftLayer
-from escnn_soft.policies import Policy
-from escnn_soft.spectrum import Chain, SubgroupId
+from escnn_soft.dial import Policy
+from escnn_soft.grading import Chain, SubgroupId
+from escnn_soft.layers import SoftLayer
 
 __all__ = ["restrict"]
 

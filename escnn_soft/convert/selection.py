@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import Dialled, FilteredTensor, own_dials
+from escnn_soft.layers import Dialled, FilteredTensor, own_dials
 
 __all__ = ["FilterFn", "dials_of", "names_of", "settings_of"]
 

@@ -12,15 +12,15 @@ from torch.nn import Module, Parameter
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry, structural_copy
-from escnn_soft.convert.filters import attach
-from escnn_soft.convert.plain import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
-from escnn_soft.convert.positions import position_filters
+from escnn_soft.convert.plain.plain_convolutions import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
+from escnn_soft.convert.plain.plain_dials import attach
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
+from escnn_soft.convert.vision_transformers.positions import position_filters
+from escnn_soft.dial import Policy, SoftFilter, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.nn import SoftFilter, SoftLayer, dial_name, own_dials, soft_twin, twin_of
-from escnn_soft.nn.twin import Options
-from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import Chain, TokenShifts, subgroup_chain
+from escnn_soft.escnn import Options
+from escnn_soft.grading import Chain, TokenShifts, subgroup_chain
+from escnn_soft.layers import SoftLayer, dial_name, own_dials, soft_twin, twin_of
 
 __all__ = ["soften"]
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from torch.nn import Module
 
-from escnn_soft.convert.grid_breaks import GridBreak, possible_breaks, unfiltered
-from escnn_soft.convert.grid_watch import breaks_on
-from escnn_soft.convert.positions import unfiltered_positions
+from escnn_soft.convert.grid.grid_breaks import GridBreak, possible_breaks, unfiltered
+from escnn_soft.convert.grid.grid_watch import breaks_on
 from escnn_soft.convert.selection import FilterFn, dials_of, names_of, settings_of
+from escnn_soft.convert.vision_transformers.positions import unfiltered_positions
+from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError
-from escnn_soft.nn import Dialled, FilteredTensor, filtered_tensors, own_dials
-from escnn_soft.nn.words import between
-from escnn_soft.policies import Policy, as_policy
-from escnn_soft.spectrum import GradedShifts, SubgroupId
+from escnn_soft.grading import GradedShifts, SubgroupId
+from escnn_soft.layers import Dialled, FilteredTensor, filtered_tensors, own_dials
+from escnn_soft.layers.type_words import between
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 

@@ -2,7 +2,39 @@
 
 from escnn_soft.dial.allowance import Allowance
 from escnn_soft.dial.dial import Dial, check_bounded
+from escnn_soft.dial.evaluation import evaluated
 from escnn_soft.dial.kept import Kept, may_keep
+from escnn_soft.dial.policies import as_policy, as_softness
+from escnn_soft.dial.policies.budget import Budget
+from escnn_soft.dial.policies.cutoff import Cutoff
+from escnn_soft.dial.policies.exponential import Exponential
+from escnn_soft.dial.policies.learned import Learned
+from escnn_soft.dial.policies.policy import DIAL_TOLERANCE, Policy
+from escnn_soft.dial.policies.schedules import CosineSchedule, LinearSchedule, Schedule
+from escnn_soft.dial.soft_filter import FieldTypes, SoftFilter, weight_filter
 from escnn_soft.dial.soft_module import DialHolder, SoftModule
 
-__all__ = ["Allowance", "Dial", "DialHolder", "Kept", "SoftModule", "check_bounded", "may_keep"]
+__all__ = [
+    "DIAL_TOLERANCE",
+    "Allowance",
+    "Budget",
+    "CosineSchedule",
+    "Cutoff",
+    "Dial",
+    "DialHolder",
+    "Exponential",
+    "FieldTypes",
+    "Kept",
+    "Learned",
+    "LinearSchedule",
+    "Policy",
+    "Schedule",
+    "SoftFilter",
+    "SoftModule",
+    "as_policy",
+    "as_softness",
+    "check_bounded",
+    "evaluated",
+    "may_keep",
+    "weight_filter",
+]

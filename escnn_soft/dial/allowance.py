@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from escnn_soft.policies import Budget
-from escnn_soft.spectrum import IrrepGrams, WeightTransform
+from escnn_soft.dial.policies.budget import Budget
+from escnn_soft.grading import IrrepGrams, WeightTransform
 
 __all__ = ["Allowance"]
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.allowance import Allowance
+from escnn_soft.dial.policies.budget import Budget
+from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.errors import SoftnessError
-from escnn_soft.policies import Budget, Policy
-from escnn_soft.spectrum import Graded, Level, LevelEnergy, SpectralGraded
+from escnn_soft.grading import Graded, Level, LevelEnergy, SpectralGraded
 
 __all__ = ["Dial", "check_bounded"]
 

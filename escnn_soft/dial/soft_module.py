@@ -11,9 +11,10 @@ from torch.nn import Module, Parameter
 
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.dial.dial import Dial, check_bounded
+from escnn_soft.dial.policies import as_policy, as_softness
+from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.errors import ArgumentError
-from escnn_soft.policies import Policy, as_policy, as_softness
-from escnn_soft.spectrum import SubgroupId, WeightSpectrum
+from escnn_soft.grading import SubgroupId, WeightSpectrum
 
 __all__ = ["DialHolder", "SoftModule"]
 

@@ -11,9 +11,9 @@ from escnn.nn import GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
+from escnn_soft.dial import evaluated
 from escnn_soft.errors import ArgumentError
 from escnn_soft.metrics.transformation import Transformation
-from escnn_soft.nn.evaluation import evaluated
 
 __all__ = ["Batch", "Model", "Run", "checked", "labelled", "nonempty", "running", "single", "tensor"]
 

@@ -13,8 +13,8 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
 from escnn_soft.errors import ArgumentError, FieldTypeError, GridActionError, ShapeError
+from escnn_soft.functions import act, act_on_fibres, moves_pixels, pixel_elements
 from escnn_soft.metrics.resampling import INTERPOLATIONS, disc, interior, resample
-from escnn_soft.spectrum import act, act_on_fibres, moves_pixels, pixel_elements
 
 __all__ = ["IGNORED", "Interpolation", "Transformation", "transformations"]
 

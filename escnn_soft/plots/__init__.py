@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from escnn_soft.plots.dial import Curve, Reference, plot_dial
+from escnn_soft.plots.dial_curves import Curve, Reference, plot_dial
 from escnn_soft.plots.filters import plot_filters
 from escnn_soft.plots.picture import to_png
 from escnn_soft.plots.spectrum import plot_spectra, plot_spectrum

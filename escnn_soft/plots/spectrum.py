@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from escnn_soft.errors import ArgumentError
+from escnn_soft.grading import Level, WeightSpectrum
 from escnn_soft.plots.picture import GREY, HUES, INK, new_figure, quiet
-from escnn_soft.spectrum import Level, WeightSpectrum
 
 __all__ = ["plot_spectra", "plot_spectrum"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from escnn_soft.plots.dial import Curve, Reference, draw_dial
+from escnn_soft.plots.dial_curves import Curve, Reference, draw_dial
 from escnn_soft.plots.filters import draw_filters
 from escnn_soft.plots.picture import new_figure
 

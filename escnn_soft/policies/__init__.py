@@ -1,64 +1,15 @@
-"""Softness: rules that turn the dial, from exactly equivariant to unconstrained."""
+"""Moved: every name of this package lives in another room now, and is forwarded for one release."""
 
 from __future__ import annotations
 
-from numbers import Real
+from typing import Any
 
-from escnn_soft.errors import SoftnessError
-from escnn_soft.policies.budget import Budget
-from escnn_soft.policies.cutoff import Cutoff
-from escnn_soft.policies.exponential import Exponential
-from escnn_soft.policies.learned import Learned
-from escnn_soft.policies.policy import DIAL_TOLERANCE, Policy
-from escnn_soft.policies.schedules import CosineSchedule, LinearSchedule, Schedule
-
-__all__ = [
-    "DIAL_TOLERANCE",
-    "Budget",
-    "CosineSchedule",
-    "Cutoff",
-    "Exponential",
-    "Learned",
-    "LinearSchedule",
-    "Policy",
-    "Schedule",
-    "as_policy",
-    "as_softness",
-]
+from escnn_soft._moved import MOVED, forwarded
 
 
-def as_policy(softness: object) -> Policy:
-    """The policy that a softness stands for: a plain number s means ``Exponential(s)``.
-
-    Args:
-        softness: a number in [0, 1] or a policy.
-
-    Returns:
-        The policy.
-
-    Raises:
-        SoftnessError: if it is neither.
-
-    Example:
-        >>> as_policy(0.5)
-        Exponential(softness=0.5)
-    """
-    if isinstance(softness, Policy):
-        return softness
-    if isinstance(softness, Real) and not isinstance(softness, bool):
-        return Exponential(float(softness))
-    raise SoftnessError(
-        "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Cutoff(bound), Budget(eta) or Learned()."
-    )
+def __getattr__(name: str) -> Any:
+    return forwarded(__name__, name)
 
 
-def as_softness(policy: Policy) -> float | Policy:
-    """What a policy is called where a softness is given: a plain number for ``Exponential``, else the policy itself.
-
-    Args:
-        policy: the policy.
-
-    Returns:
-        A softness that :func:`as_policy` turns into the policy.
-    """
-    return policy.softness if isinstance(policy, Exponential) else policy
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MOVED[__name__]})

@@ -5,8 +5,8 @@ Needs ``hypothesis``. The suite is in :mod:`escnn_soft.testing.conformance`, whi
 
 from escnn_soft.testing.assertions import TOLERANCE, assert_equivariant, assert_error_within
 from escnn_soft.testing.certificates import CertificateReport, assert_certificate_holds
-from escnn_soft.testing.groups import GROUP_KINDS, elements, groups, gspaces
-from escnn_soft.testing.layers import (
+from escnn_soft.testing.group_strategies import GROUP_KINDS, elements, groups, gspaces
+from escnn_soft.testing.layer_strategies import (
     SOFTNESS_KINDS,
     networks,
     randomize,
@@ -16,7 +16,13 @@ from escnn_soft.testing.layers import (
 )
 from escnn_soft.testing.profiles import PROFILES, register_profiles
 from escnn_soft.testing.samples import exact_elements
-from escnn_soft.testing.types import REPRESENTATION_KINDS, field_types, geometric_tensors, irreps, representations
+from escnn_soft.testing.type_strategies import (
+    REPRESENTATION_KINDS,
+    field_types,
+    geometric_tensors,
+    irreps,
+    representations,
+)
 
 __all__ = [
     "GROUP_KINDS",

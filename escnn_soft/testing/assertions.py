@@ -10,8 +10,8 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
+from escnn_soft.dial import evaluated
 from escnn_soft.errors import ArgumentError, ShapeError
-from escnn_soft.nn.evaluation import evaluated
 from escnn_soft.testing.diagnosis import describe, first_offender, remedy
 from escnn_soft.testing.probes import Probe
 from escnn_soft.testing.samples import exact_elements, random_features

@@ -16,7 +16,7 @@ from torch.nn import Module
 
 from escnn_soft.bounds import Certificate, PixelErrors
 from escnn_soft.certification import certificate as certificate_of
-from escnn_soft.nn.evaluation import evaluated
+from escnn_soft.dial import evaluated
 from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error, kernel_geometry, worst_input
 from escnn_soft.testing.quadrature import degree, haar_quadrature
 from escnn_soft.testing.samples import exact_elements, grid_elements, random_features, rotations

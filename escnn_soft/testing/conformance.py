@@ -10,11 +10,11 @@ import torch
 from escnn.nn import EquivariantModule, GeometricTensor
 from torch import Tensor
 
+from escnn_soft.dial import Cutoff
 from escnn_soft.errors import ArgumentError
-from escnn_soft.policies import Cutoff
 from escnn_soft.testing.assertions import assert_equivariant
 from escnn_soft.testing.certificates import assert_certificate_holds
-from escnn_soft.testing.layers import randomize
+from escnn_soft.testing.layer_strategies import randomize
 from escnn_soft.testing.subject import CAPABILITIES, Subject
 
 __all__ = ["ConformanceSuite"]

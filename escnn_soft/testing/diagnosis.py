@@ -8,7 +8,7 @@ from escnn.nn import EquivariantModule, FieldType, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
-from escnn_soft.nn import SoftLayer
+from escnn_soft.layers import SoftLayer
 from escnn_soft.testing.probes import Probe
 
 __all__ = ["describe", "first_offender", "remedy"]

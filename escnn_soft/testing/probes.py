@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _ntuple
 
 from escnn_soft.errors import ArgumentError, FieldTypeError
-from escnn_soft.spectrum import act, act_on_fibres
+from escnn_soft.functions import act, act_on_fibres
 
 __all__ = ["Probe", "dense_kernel", "kernel_error", "kernel_geometry", "move_kernels", "worst_input"]
 

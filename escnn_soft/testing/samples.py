@@ -14,7 +14,8 @@ from torch import Tensor
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
-from escnn_soft.spectrum import PlanarGroup, fibre_group, moves_pixels, pixel_elements
+from escnn_soft.functions import moves_pixels, pixel_elements
+from escnn_soft.groups import PlanarGroup, fibre_group
 
 __all__ = [
     "COORDINATES",

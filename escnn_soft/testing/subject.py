@@ -11,8 +11,8 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
-from escnn_soft.policies import Policy
-from escnn_soft.testing.layers import randomize
+from escnn_soft.dial import Policy
+from escnn_soft.testing.layer_strategies import randomize
 from escnn_soft.testing.probes import Probe, dense_kernel, kernel_error, kernel_geometry, move_kernels
 from escnn_soft.testing.samples import exact_elements, random_features
 

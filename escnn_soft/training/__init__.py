@@ -1,5 +1,15 @@
-"""Training dense weights inside the levels that a softness opens: no overhead in the forward and backward pass."""
+"""Moved: every name of this package lives in another room now, and is forwarded for one release."""
 
-from escnn_soft.training.projected import ProjectedLayer, project_after_step, projected
+from __future__ import annotations
 
-__all__ = ["ProjectedLayer", "project_after_step", "projected"]
+from typing import Any
+
+from escnn_soft._moved import MOVED, forwarded
+
+
+def __getattr__(name: str) -> Any:
+    return forwarded(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MOVED[__name__]})

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 
-from escnn_soft.convert.positions import _READERS
+from escnn_soft.convert.vision_transformers.positions import _READERS
 from tests.benchmarks.test_experiments import BENCHMARKS
 
 for package in ("onnx", "onnxruntime", "transformers", "skimage"):

@@ -10,7 +10,8 @@ import torch
 from lie_learn.representations.SO3.wigner_d import wigner_D_matrix
 
 from escnn_soft import SoftLinear, SoftR2Conv
-from escnn_soft.spectrum import act_on_rows, fibre_group, pixel_elements
+from escnn_soft.functions import act_on_rows, pixel_elements
+from escnn_soft.groups import fibre_group
 from tests.adversary import worst_element
 from tests.cases import CONTINUOUS, GRID_EXACT, POINT, field_types, harmonics, planar, point
 from tests.disturbance import disturb

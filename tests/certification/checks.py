@@ -6,7 +6,7 @@ import torch
 from escnn.nn import FieldType, GeometricTensor
 
 from escnn_soft.certification import NetworkCertificate, certify
-from escnn_soft.spectrum import act
+from escnn_soft.functions import act
 
 
 def transform(element, x):

@@ -13,7 +13,7 @@ from escnn import gspaces, nn
 from escnn_soft import SoftR2Conv
 from escnn_soft.certification import certify
 from escnn_soft.certification.operations import METADATA
-from escnn_soft.certification.rules.linear import LinearLayer
+from escnn_soft.certification.rules.linear_layers import LinearLayer
 from escnn_soft.certification.rules.pooling import Window, overlap
 from tests.cases import planar, point
 from tests.certification.checks import check, random_field, shake, violations

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from escnn_soft import SoftLinear, SoftR2Conv
 from escnn_soft.certification import certify
 from escnn_soft.errors import ArgumentError
-from escnn_soft.spectrum import act
+from escnn_soft.functions import act
 from tests.cases import planar, point, regular
 from tests.certification.checks import check, measured, random_field, shake, violations
 

@@ -13,7 +13,7 @@ from escnn.gspaces import GSpace3D
 
 from escnn_soft import SoftR3Conv, SoftR3ConvTransposed, SoftR3IcoConv, SoftR3IcoConvTransposed
 from escnn_soft.certification import certify
-from escnn_soft.spectrum import act, pixel_elements
+from escnn_soft.functions import act, pixel_elements
 from tests.cases import small_types, spatial
 from tests.certification.checks import check, measured, random_field, shake
 

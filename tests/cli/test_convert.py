@@ -11,9 +11,9 @@ from escnn import nn
 
 from escnn_soft import soften
 from escnn_soft.cli import main
+from escnn_soft.cli.exportable import plain
 from escnn_soft.cli.formats import PROGRAMS
 from escnn_soft.cli.models import read, write
-from escnn_soft.cli.plain import plain
 from tests.convert.models import HIDDEN, IMAGE, PICTURES, Classifier, output, randomised, sequential
 from tests.disturbance import disturb
 from tests.processes import run

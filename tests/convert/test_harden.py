@@ -11,7 +11,8 @@ from escnn.nn import Linear, R2Conv
 
 import escnn_soft as es
 from escnn_soft import SoftLinear, SoftR2Conv, harden, register_soft, set_softness, soft_status, soften
-from escnn_soft.nn import SoftLayer
+from escnn_soft.errors import ArgumentError, SoftnessError
+from escnn_soft.layers import SoftLayer
 from tests.convert.models import (
     HARD_LAYERS,
     POINT,
@@ -124,9 +125,9 @@ def test_softness_of_a_whole_model() -> None:
     assert [layer.softness for layer in soft_status(soft).layers] == [0.5, es.Cutoff(2.0), 0.0]
     assert (output(soft) - before).abs().max() > 1e-3
     softness = [layer.softness for layer in soft_status(soft).layers]
-    with pytest.raises(es.ArgumentError, match="per_layer key='head'"):
+    with pytest.raises(ArgumentError, match="per_layer key='head'"):
         set_softness(soft, 0.1, per_layer={"head": 0.1})
-    with pytest.raises(es.SoftnessError):
+    with pytest.raises(SoftnessError):
         set_softness(soft, 0.1, per_layer={"stem": 3})
     assert [layer.softness for layer in soft_status(soft).layers] == softness
 
@@ -148,7 +149,7 @@ def test_layers_of_the_users() -> None:
         @classmethod
         def from_hard(cls, layer, softness=0.0, *, scale):
             if scale < 0:
-                raise es.ArgumentError("scale", scale, "a positive scale", "Pass another.")
+                raise ArgumentError("scale", scale, "a positive scale", "Pass another.")
             soft = super().from_hard(layer, softness)
             soft.scale = scale
             return soft.train(layer.training)
@@ -164,5 +165,5 @@ def test_layers_of_the_users() -> None:
     assert back.scale == 3.0
     assert torch.allclose(back(x).tensor, hard(x).tensor, atol=1e-6)
     model = nn.SequentialModule(hard)
-    with pytest.raises(es.ArgumentError, match="got scale=-2"):
+    with pytest.raises(ArgumentError, match="got scale=-2"):
         soften(model, 0.5, per_layer={"0": {"scale": -2.0}})

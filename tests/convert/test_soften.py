@@ -12,11 +12,12 @@ from escnn import gspaces, nn
 from escnn.nn import R2Conv
 
 import escnn_soft as es
-from escnn_soft import ArgumentError, SoftLinear, SoftnessError, SoftR2Conv, harden, register_soft, soften
-from escnn_soft.nn.band_limit import kept_in_basis
+from escnn_soft import SoftLinear, SoftR2Conv, harden, register_soft, soften
+from escnn_soft.errors import ArgumentError, SoftnessError
+from escnn_soft.escnn import kept_in_basis
 from tests.convert.models import HIDDEN, IMAGE, PICTURES, Classifier, output, randomised, sequential
 from tests.disturbance import disturb
-from tests.nn.test_layers import GEOMETRIES
+from tests.layers.test_layers import GEOMETRIES
 
 
 class Tilted(R2Conv):

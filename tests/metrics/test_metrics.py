@@ -10,7 +10,8 @@ import torch
 from escnn import group, gspaces, nn
 from escnn.nn import GeometricTensor
 
-from escnn_soft import GridActionError, SoftLinear, SoftR2Conv, metrics
+from escnn_soft import SoftLinear, SoftR2Conv, metrics
+from escnn_soft.errors import GridActionError
 from escnn_soft.metrics.resampling import disc
 from escnn_soft.testing import randomize
 

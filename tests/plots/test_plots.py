@@ -11,7 +11,9 @@ from escnn import gspaces
 from escnn.nn import FieldType
 
 from escnn_soft.errors import ArgumentError, ShapeError
-from escnn_soft.nn import SoftMatrixLinear, SoftR2Conv
+from escnn_soft.grading import WeightSpectrum
+from escnn_soft.groups import orthogonal_group, vector
+from escnn_soft.layers import SoftMatrixLinear, SoftR2Conv
 from escnn_soft.plots import (
     Curve,
     Reference,
@@ -22,7 +24,6 @@ from escnn_soft.plots import (
     plot_summary,
     to_png,
 )
-from escnn_soft.spectrum import WeightSpectrum, orthogonal_group, vector
 
 STOPS = (0.0, 0.1, 1.0)
 CURVE = Curve("soft", STOPS, ((0.8, 0.9), (0.95, 0.93), (0.9, 0.88)))

@@ -10,9 +10,9 @@ import torch
 from escnn import group, gspaces, nn
 from hypothesis import given, settings
 
-from escnn_soft import ArgumentError, GridActionError, ShapeError, SoftLinear, SoftR2Conv
-from escnn_soft.errors import FieldTypeError
-from escnn_soft.policies import Policy
+from escnn_soft import SoftLinear, SoftR2Conv
+from escnn_soft.dial import Policy
+from escnn_soft.errors import ArgumentError, FieldTypeError, GridActionError, ShapeError
 from escnn_soft.testing import (
     assert_certificate_holds,
     assert_equivariant,

@@ -10,7 +10,7 @@ from escnn import group, gspaces, nn
 from escnn.gspaces import GSpace
 
 from escnn_soft import SoftLinear, SoftR2Conv
-from escnn_soft.policies import as_policy
+from escnn_soft.dial import as_policy
 from escnn_soft.testing.conformance import ConformanceSuite
 
 

@@ -10,9 +10,10 @@ from escnn.nn import PointwiseMaxPool2D
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from escnn_soft import ArgumentError, SoftLinear, SoftR2Conv
-from escnn_soft.policies import Budget, Cutoff, Exponential, Learned
-from escnn_soft.spectrum import grid_exact, moves_pixels
+from escnn_soft import SoftLinear, SoftR2Conv
+from escnn_soft.dial import Budget, Cutoff, Exponential, Learned
+from escnn_soft.errors import ArgumentError
+from escnn_soft.functions import grid_exact, moves_pixels
 from escnn_soft.testing import (
     GROUP_KINDS,
     PROFILES,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import Module
 
 import escnn_soft as es
+from escnn_soft.groups import orthogonal_group, vector
 
 
 def _on_the_plane(space: Any, *representations: Any, kind: Any = es.SoftR2Conv, softness: Any = 0.5) -> Module:
@@ -54,7 +55,7 @@ C4, C8 = (gspaces.rot2dOnR2(n) for n in (4, 8))
 D3, D4, D6 = (gspaces.flipRot2dOnR2(n) for n in (3, 4, 6))
 SO3, O3 = group.so3_group(2), group.o3_group(2)
 OCTA = group.octa_group()
-V = es.vector(es.orthogonal_group(3))
+V = vector(orthogonal_group(3))
 
 CARRIERS: dict[str, Callable[[], Module]] = {
     "R2Conv C4": lambda: _regular(C4),

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from escnn_soft import set_softness, soften
-from escnn_soft.nn import SoftLayer
+from escnn_soft.layers import SoftLayer
 from tests.convert.models import Classifier
 from tests.disturbance import disturb
 

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from escnn_soft import harden, set_softness, soft_status, soften
 from escnn_soft.certification import NetworkCertificate, certify
-from escnn_soft.nn import SoftLayer
-from escnn_soft.spectrum import act, pixel_elements
+from escnn_soft.functions import act, pixel_elements
+from escnn_soft.layers import SoftLayer
 from tests.examples import networks
 from tests.examples.networks import Classifier
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from escnn_soft import Cutoff, LinearSchedule, SoftnessScheduler, soften
-from escnn_soft.training import project_after_step, projected
+from escnn_soft.convert import project_after_step, projected
 from tests.convert.models import Classifier
 from tests.disturbance import disturb
 

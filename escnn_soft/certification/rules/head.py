@@ -8,9 +8,9 @@ import torch
 from escnn.nn import FieldType
 from torch import Tensor, nn
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, rounded, unit_roundoff
+from escnn_soft.certification.tensor_action import Action
 from escnn_soft.linalg import convolution_norm, spectral_norm
 
 __all__ = ["Head", "HeadBatchNorm", "HeadConvolution", "HeadFlatten", "HeadLinear", "HeadNorm", "HeadSoftmax"]

@@ -6,9 +6,9 @@ import torch
 from escnn.nn import FieldType
 from torch import Tensor
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["Disentangle", "Mask", "MaximumOverFields", "Moving", "Restriction"]
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.layers.geometry import per_axis
 from escnn_soft.linalg import convolution_norm
-from escnn_soft.nn.geometry import per_axis
 
 __all__ = ["AdaptivePool", "AveragePool", "BlurPool", "MaxPool", "Upsampling", "Window", "overlap"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
-from escnn_soft.certification.action import Action
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, rounded
+from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["Registered"]
 

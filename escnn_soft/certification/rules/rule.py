@@ -11,8 +11,8 @@ from escnn.nn import FieldType
 from torch import Tensor
 from torch.nn import Module
 
-from escnn_soft.certification.action import Action, is_permutation
 from escnn_soft.certification.fact import sample_norms
+from escnn_soft.certification.tensor_action import Action, is_permutation
 
 __all__ = ["Call", "Kernel", "Rule", "rounded", "unit_roundoff"]
 

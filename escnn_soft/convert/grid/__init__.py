@@ -1,0 +1,1 @@
+"""Pixels of plain models: what breaks the action of a group on them, and mending strides."""

@@ -1,0 +1,1 @@
+"""Vision transformers: where they keep positions, found by structure."""

@@ -1,0 +1,94 @@
+"""An error budget: everything may be learned, as long as the certified error stays within a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from escnn_soft._checks import number
+from escnn_soft.bounds import Orbit, largest_squared_error
+from escnn_soft.dial.policies.policy import Policy
+from escnn_soft.errors import SoftnessError
+
+__all__ = ["Budget"]
+
+_MARGIN = 32
+"""Fraction of the budget, in units of the layer's eps, left free for the rounding of what breaks the symmetry."""
+
+_FLOOR = 4
+"""Relative error, in units of the layer's eps, that the rounding of the kernel itself makes; subtracted from eta."""
+
+_VANISHING = 1e-30
+"""Squared ratio of allowed to given error below which nothing is allowed: it is about to underflow."""
+
+
+@dataclass(frozen=True)
+class Budget(Policy):
+    r"""Every level is open, and one factor t <= 1 keeps the certified relative error of the layer within eta.
+
+        t = min(1, eta E / sqrt(S^2 - eta^2 P^2)),     so that     sup_g e(g) / ||W|| <= eta
+
+    with E the norm of the weights that break nothing, P that of the others and S their certified supremum. It holds
+    at every step of training, because t is computed from the weights at each forward pass, differentiably; kernel and
+    bias keep the budget separately.
+
+    Where the group does not act on the pixels the error is that of the continuous kernel, the remainder beyond the band
+    limit counted with its worst; see :class:`escnn_soft.Certificate`. A kernel in floating point is equivariant to a
+    few eps only, 5e-7 in single precision and 0.03 in bfloat16: a budget below that makes the layer strict.
+
+    Args:
+        eta: largest relative error, in [0, 2]: 0 is escnn's layer, and no weights do worse than 2.
+
+    Raises:
+        SoftnessError: if eta is not a number in [0, 2].
+
+    Example:
+        >>> from escnn import gspaces
+        >>> from escnn_soft import SoftR2Conv
+        >>> space = gspaces.rot2dOnR2(4)
+        >>> field = space.type(space.regular_repr)
+        >>> layer = SoftR2Conv(field, field, kernel_size=3, softness=Budget(0.1))
+        >>> _ = torch.nn.init.normal_(layer.soft_weights)
+        >>> round(layer.certificate().relative.sup, 4)
+        0.1
+    """
+
+    bounded: ClassVar[bool] = True
+    eta: float
+
+    def __post_init__(self) -> None:
+        """Check eta and store it as a float."""
+        remedy = "Pass the largest relative error the layer may make, e.g. 0.1."
+        value = number("eta", self.eta, minimum=0.0, maximum=2.0, error=SoftnessError, remedy=remedy)
+        object.__setattr__(self, "eta", value)
+
+    def gains(self, dial: Tensor) -> Tensor:
+        """1 everywhere; 0 beyond the equivariant level if eta is 0. :meth:`factor` does the rest."""
+        return torch.ones_like(dial) if self.eta > 0 else (dial == 0).to(dial.dtype)
+
+    def factor(self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit, eps: float) -> Tensor:
+        """The factor t of everything that breaks the symmetry, differentiably; at least in single precision.
+
+        Args:
+            symmetric: E^2, the squared norm of the weights in the trivial irrep.  # shape: ()
+            grams: Gram matrices of the weights in every other irrep.  # each: (d, d)
+            lawless: squared norm of a remainder on which the group has no law.  # shape: ()
+            orbit: the irreps of ``grams`` on a grid of the group.
+            eps: of the dtype in which the layer computes.
+
+        Returns:
+            t in [0, 1].  # shape: ()
+        """
+        eta = max(self.eta * (1 - _MARGIN * eps) - _FLOOR * eps, 0.0)
+        largest, norm = 4 * lawless, lawless  # S^2, P^2: a remainder moves by at most twice its norm
+        if grams:
+            largest = largest + largest_squared_error(grams, orbit)
+            norm = norm + torch.stack([torch.trace(gram) for gram in grams]).sum()
+        allowed = eta**2 * symmetric
+        squared = allowed / torch.maximum(largest - eta**2 * norm, allowed).clamp(min=torch.finfo(allowed.dtype).tiny)
+        some = squared > _VANISHING  # sqrt has no derivative at 0
+        return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)

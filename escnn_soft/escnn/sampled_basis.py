@@ -1,0 +1,144 @@
+"""escnn's sampled basis, made a layer's own and sharpened to the layer's precision.
+
+escnn samples its bases in float32 and shares one module between all layers of the same types, so that ``.double()`` on
+one layer changes the others and the double-precision filter is equivariant to 1e-7 only.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from escnn.group import Representation
+from escnn.nn.modules.basismanager import BlocksBasisExpansion
+from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
+from torch import Tensor
+from torch.nn import Module
+
+from escnn_soft.grading import WeightTransform
+
+__all__ = ["basis_coordinates", "channel_slots", "has_closed_form", "own", "pair_blocks", "sharpen"]
+
+
+def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, str], SingleBlockBasisExpansion]]:
+    """The blocks of an expansion in the order of its weights, with the names of (input, output) representation."""
+    for pair in expansion._representations_pairs:
+        yield pair, getattr(expansion, f"block_expansion_{expansion._escape_pair(pair)}")
+
+
+class _OwnExpansion(BlocksBasisExpansion):
+    """Equal to itself alone, like every other module.
+
+    escnn compares and hashes expansions by the values of their tensors, which torch asks for whenever it walks through
+    a model's modules: torch.func and torch.export fail, and equal expansions of two layers are taken for one.
+    """
+
+    __hash__ = Module.__hash__
+    __eq__ = object.__eq__
+
+
+class _OwnBlock(SingleBlockBasisExpansion):
+    """Likewise."""
+
+    __hash__ = Module.__hash__
+    __eq__ = object.__eq__
+
+
+def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
+    """A copy whose modules are its own while its tensors are still shared: casting it leaves other layers alone.
+
+    Its buffers are contiguous: escnn's index buffers can be expanded views, into which no checkpoint can be copied, and
+    its bases are strided, which safetensors refuses.
+
+    Args:
+        expansion: escnn's expansion, shared by all layers of the same types.
+
+    Returns:
+        The layer's own expansion.
+    """
+    result = copy.copy(expansion)
+    result.__class__ = _OwnExpansion
+    result._buffers = {name: buffer.contiguous() for name, buffer in expansion._buffers.items()}
+    result._modules = {}
+    for name, value in vars(expansion).items():
+        if name.startswith(("in_indices_", "out_indices_")):  # ranges, in tensors whose values torch.export cannot tell
+            vars(result)[name] = [int(index) for index in value]
+    for name, shared in expansion._modules.items():
+        block = copy.copy(shared)
+        block.__class__ = _OwnBlock
+        block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
+        result._modules[name] = block
+    return result
+
+
+def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
+    """escnn's basis with contiguous memory, once for all layers; escnn's own keeps its strides, and so its rounding."""
+    basis = shared.sampled_basis
+    if basis.is_contiguous():
+        return basis
+    kept = vars(shared).get("_contiguous")
+    if kept is None or kept[0] is not basis:
+        kept = vars(shared)["_contiguous"] = basis, basis.contiguous()
+    return kept[1]
+
+
+def sharpen(block: SingleBlockBasisExpansion, equivariant: WeightTransform) -> Tensor:
+    """A block's basis elements projected onto the equivariant level, in float64.
+
+    The projection removes escnn's float32 rounding (about 1e-7) and nothing else, so that weights keep their meaning.
+
+    Args:
+        block: the basis between two representations.
+        equivariant: the equivariant level of single fields of these representations.
+
+    Returns:
+        The elements.  # shape: (elements, out, in, S)
+    """
+    basis = block.sampled_basis.double().cpu()
+    return torch.stack([equivariant.project(element) for element in basis])
+
+
+def basis_coordinates(
+    expansion: BlocksBasisExpansion,
+    representations: tuple[Sequence[Representation], Sequence[Representation]],
+    blocks: dict[tuple[str, str], Tensor],
+    weight: Tensor,
+) -> Tensor:
+    """Least-squares weights of a kernel in escnn's basis.
+
+    Args:
+        expansion: the layer's basis expansion; fixes the order of the weights.
+        representations: fields of the input and of the output.
+        blocks: basis elements by names of (input, output) representation.  # each: (elements, out, in, S)
+        weight: the kernel.  # shape: (out, in, S)
+
+    Returns:
+        One coordinate a weight.  # shape: (weights,)
+    """
+    in_slots, out_slots = (channel_slots(fields) for fields in representations)
+    coordinates = []
+    for pair, _ in pair_blocks(expansion):
+        basis = blocks[pair]
+        fields = weight[out_slots[pair[1]]][:, :, in_slots[pair[0]]]  # shape: (fields, out, fields, in, S)
+        fields = fields.transpose(1, 2).reshape(-1, basis[0].numel())
+        coordinates.append((fields @ torch.linalg.pinv(basis.flatten(1))).reshape(-1))
+    return torch.cat(coordinates)
+
+
+def channel_slots(representations: Sequence[Representation]) -> dict[str, Tensor]:
+    """Channels of the fields of each representation, each (fields, size)."""
+    slots: dict[str, list[Tensor]] = {}
+    position = 0
+    for rho in representations:
+        slots.setdefault(rho.name, []).append(torch.arange(position, position + rho.size))
+        position += rho.size
+    return {name: torch.stack(channels) for name, channels in slots.items()}
+
+
+def has_closed_form(rho: Representation) -> bool:
+    """Whether a representation is a sum of irreps, reordered perhaps, or regular: no numeric coefficient is in it."""
+    monomial = np.isclose(np.abs(rho.change_of_basis), 1).sum() == rho.size
+    return bool(monomial) or re.fullmatch(r"regular(_\S*)?", rho.name) is not None

@@ -1,0 +1,93 @@
+"""Graded bases between pairs of irreps: Clebsch-Gordan coefficients times spatial functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from escnn_soft.bounds.symmetry import IrrepId
+from escnn_soft.functions import SpatialCopy
+from escnn_soft.grading.pair_basis import LAWLESS, LevelKey, PairBasis
+from escnn_soft.groups import IrrepProducts
+
+__all__ = ["KernelSpace"]
+
+
+class KernelSpace:
+    """The functions on a kernel's points, and with them a graded basis between any two irreps.
+
+    Args:
+        group: what acts on the kernels.
+        copies: the functions, split into copies of irreps.
+        exact: whether the group acts on the points, so that every statement holds for the executed layer.
+
+    Attributes:
+        whole: the space of all kernels, if this is a part of it.
+        stages: names of the subgroups by which the part is graded.
+    """
+
+    whole: KernelSpace | None = None
+    stages: tuple[str, ...] = ()
+
+    def __init__(self, group: IrrepProducts, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
+        self.group = group
+        self.copies = tuple(copies)
+        self.exact = exact
+        self.points = sum(copy.functions.shape[1] for copy in copies)
+        self.between = cache(self._between)
+
+    @staticmethod
+    def point(group: IrrepProducts) -> KernelSpace:
+        """The single constant function on a point: kernels are matrices.
+
+        Args:
+            group: what acts on the matrices.
+
+        Returns:
+            The space of fibre maps.
+        """
+        return KernelSpace(group, [SpatialCopy(group.trivial, np.ones((1, 1)), False)], exact=True)
+
+    def _between(self, out_irrep: IrrepId, in_irrep: IrrepId) -> PairBasis:
+        """The basis between two irreps: psi_out (x) psi_in, then (x) the functions' irrep."""
+        couplings = cache(lambda spatial: self._couplings(out_irrep, in_irrep, spatial))
+        directions = []
+        for copy in self.copies:
+            if copy.irrep is None:
+                directions.append(self._lawless(out_irrep, in_irrep, copy))
+            else:
+                directions += self._coupled(couplings(copy.irrep), copy)
+        directions.sort(key=lambda direction: direction[0])  # stable: within a level, the order of the copies
+        counts: dict[LevelKey, int] = {}
+        for key, rows in directions:
+            counts[key] = counts.get(key, 0) + rows.shape[0]
+        return PairBasis(torch.cat([rows for _, rows in directions]), tuple(counts.items()), self.exact)
+
+    def _couplings(self, out_irrep: IrrepId, in_irrep: IrrepId, spatial: IrrepId) -> list[tuple[IrrepId, Tensor]]:
+        """Irreps in psi_out (x) psi_in (x) psi_spatial, each with a tensor (d_out, d_in, d_spatial, d)."""
+        group, couplings = self.group, []
+        for kappa, a in group.product(out_irrep, in_irrep):
+            fibre = torch.from_numpy(a).view(group.size(out_irrep), group.size(in_irrep), -1)
+            for irrep, b in group.product(kappa, spatial):
+                coupling = torch.from_numpy(b).view(group.size(kappa), group.size(spatial), -1)
+                couplings.append((irrep, torch.einsum("abk,kei->abei", fibre, coupling)))
+        return couplings
+
+    def _coupled(self, couplings: Sequence[tuple[IrrepId, Tensor]], copy: SpatialCopy) -> list[tuple[LevelKey, Tensor]]:
+        functions = torch.from_numpy(copy.functions)  # shape: (S, e)
+        return [
+            (
+                (0, copy.remainder, self.group.violation(irrep), irrep),
+                torch.einsum("abei,se->iasb", coupling, functions).reshape(coupling.shape[-1], -1),
+            )
+            for irrep, coupling in couplings
+        ]
+
+    def _lawless(self, out_irrep: IrrepId, in_irrep: IrrepId, copy: SpatialCopy) -> tuple[LevelKey, Tensor]:
+        d_out, d_in = (torch.eye(self.group.size(irrep), dtype=torch.float64) for irrep in (out_irrep, in_irrep))
+        rows = torch.einsum("ac,bd,s->abcsd", d_out, d_in, torch.from_numpy(copy.functions[:, 0]))
+        return (0, True, self.group.worst_violation, LAWLESS), rows.reshape(len(d_out) * len(d_in), -1)

@@ -1,0 +1,1 @@
+"""Token grids: tables of positions and offsets, shifts, and rotary channels, graded."""

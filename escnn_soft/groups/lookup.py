@@ -1,0 +1,52 @@
+"""From an escnn group or gspace to its :class:`FibreGroup`, one per group."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from escnn.group import DirectProductGroup, Group, groups_dict
+from escnn.group import groups as escnn_groups
+from escnn.gspaces import GSpace
+
+from escnn_soft.groups.compact import CompactGroup
+from escnn_soft.groups.fibregroup import FibreGroup
+from escnn_soft.groups.planar import PlanarGroup
+
+__all__ = ["fibre_group"]
+
+
+def fibre_group(gspace: GSpace) -> FibreGroup:
+    """The fibre group of a gspace, with the knowledge whether its C_2 turns or mirrors (or inverts).
+
+    Args:
+        gspace: any escnn gspace.
+
+    Returns:
+        The graded group; the same object for equal gspaces' groups, so that its Clebsch-Gordan memo is shared.
+    """
+    group = gspace.fibergroup
+    mirror = gspace.dimensionality > 0 and any(
+        np.linalg.det(gspace.basespace_action(g)) < 0 for g in group.testing_elements()
+    )
+    return _of_group(group, mirror=mirror)
+
+
+def _of_group(group: Group, *, mirror: bool = False) -> FibreGroup:
+    # escnn groups compare by value but do not hash; their constructor arguments do.
+    return _cached(type(group).__name__, tuple(sorted(group._keys.items())), mirror)
+
+
+@cache
+def _cached(name: str, keys: tuple[tuple[str, object], ...], mirror: bool) -> FibreGroup:
+    group = groups_dict[name]._generator(**dict(keys))
+    if isinstance(group, escnn_groups.CyclicGroup):
+        return PlanarGroup(group, 1 if mirror else group.order(), mirror)
+    if isinstance(group, escnn_groups.DihedralGroup):
+        return PlanarGroup(group, group.rotation_order, True)
+    if isinstance(group, escnn_groups.SO2):
+        return PlanarGroup(group, None, False)
+    if isinstance(group, escnn_groups.O2):
+        return PlanarGroup(group, None, True)
+    factors = (_of_group(group.G1), _of_group(group.G2)) if isinstance(group, DirectProductGroup) else ()
+    return CompactGroup(group, factors)

@@ -1,0 +1,1 @@
+"""Soft convolutions on pixels and voxels."""

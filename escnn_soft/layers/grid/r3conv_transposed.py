@@ -1,0 +1,109 @@
+"""The soft volumetric transposed convolution."""
+
+from __future__ import annotations
+
+import torch
+from escnn.gspaces import GSpace3D
+from escnn.nn import FieldType, R3ConvTransposed
+
+from escnn_soft.dial import Policy
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_harmonics
+from escnn_soft.grading import Chain
+from escnn_soft.layers.arguments import warn_of_maximum_offset
+from escnn_soft.layers.grid.transposed import SoftTransposedConvolution
+
+__all__ = ["SoftR3ConvTransposed"]
+
+
+class SoftR3ConvTransposed(SoftTransposedConvolution, R3ConvTransposed):
+    r"""Transposed volumetric convolution between feature fields, from exactly steerable to unconstrained.
+
+    Its kernel is that of :class:`~escnn_soft.SoftR3Conv`, level by level, and is spread instead of gathered:
+
+        y(s x + p) = sum over x and p of K(p) x(x),  K = K_escnn(weights) + sum of gain * K_level(soft_weights)
+
+    Drop-in: the same arguments in the same order as ``escnn.nn.R3ConvTransposed``, whose checkpoints load (in either
+    mode); see :class:`~escnn_soft.SoftR3Conv` for softness, precision and evaluation mode.
+
+    Source: Weiler and Cesa (arXiv 1911.08251) for the equivariant part; Rahman et al., "Tunable Soft Equivariance with
+    Guarantees" (arXiv 2603.26657), for the idea of a dial on the violation.
+
+    Args:
+        in_type: type of the input field.
+        out_type: type of the output field, on the same gspace.
+        kernel_size: voxels along a side of the kernel.
+        padding: taken away from each side of the output; an int or one per axis.
+        output_padding: added at the end of each axis, less than the stride or the dilation; it moves the centre.
+        stride: step between the images of neighbouring voxels.
+        dilation: spacing of the kernel's voxels.
+        groups: blocks of fields that are convolved separately.
+        bias: whether to add a bias, with a soft part of its own.
+        sigma: widths of the rings.
+        frequencies_cutoff: highest frequency for each radius.
+        rings: radii of the rings.
+        maximum_offset: ignored by escnn 1.0.11, with a warning here.
+        recompute: build escnn's basis anew instead of using its cache.
+        basis_filter: which rings and frequencies to keep, from their attributes.
+        initialize: whether to draw ``weights`` by generalised He initialisation.
+        softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
+
+    Raises:
+        GSpaceError: if the types do not live in space.
+        FieldTypeError: if the types do not fit each other or ``groups``.
+        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+        EmptyBasisError: if there is no equivariant kernel between the types.
+        AliasedBasisError: if the sampled harmonics are linearly dependent on the grid.
+        BasisFilterError: if the basis filter looks at more than rings and frequencies.
+        ArgumentError: if a size is not a positive integer, the chain is none, or ``output_padding`` is too large.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces
+        >>> space = gspaces.rot3dOnR3()
+        >>> field = space.type(space.trivial_repr, space.irrep(1))
+        >>> layer = SoftR3ConvTransposed(field, field, kernel_size=3, padding=1, stride=2, softness=0.5)
+        >>> layer(field(torch.zeros(1, 4, 3, 3, 3))).shape
+        torch.Size([1, 4, 5, 5, 5])
+    """
+
+    dims = 3
+    hard_class = R3ConvTransposed
+    plain_class = torch.nn.ConvTranspose3d
+    _space_class = GSpace3D
+    _remedy = "SoftR3ConvTransposed acts in space: use gspaces.rot3dOnR3, octaOnR3, ..."
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        kernel_size: int,
+        padding: int | tuple[int, int, int] = 0,
+        output_padding: int | tuple[int, int, int] = 0,
+        stride: int | tuple[int, int, int] = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        sigma: list[float] | float | None = None,
+        frequencies_cutoff: FrequenciesCutoff | None = None,
+        rings: list[float] | None = None,
+        maximum_offset: int | None = None,
+        recompute: bool = False,
+        basis_filter: BasisFilter | None = None,
+        initialize: bool = True,
+        *,
+        softness: float | Policy = 0.0,
+        chain: Chain | None = None,
+    ) -> None:
+        self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
+        self._check_movement(padding, output_padding, stride, dilation)
+        warn_of_maximum_offset(maximum_offset)
+        self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter, 3)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        super().__init__(
+            in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, sigma,
+            frequencies_cutoff, rings, maximum_offset, recompute, basis_filter, initialize=False,
+        )  # fmt: skip
+        self._soften(plan, basis_filter, bias=bias, initialize=initialize)

@@ -1,0 +1,114 @@
+"""The soft convolution whose equivariant part is sampled at the vertices of a polyhedron."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from escnn.gspaces import GSpace3D
+from escnn.nn import EquivariantModule, FieldType, R3IcoConv
+
+from escnn_soft.dial import Policy
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_shells
+from escnn_soft.escnn.icosahedral import check_icosahedral, stored_samples
+from escnn_soft.grading import Chain
+from escnn_soft.layers.arguments import check_geometry
+from escnn_soft.layers.grid.convolution import SoftConvolution
+
+__all__ = ["SoftR3IcoConv"]
+
+
+class SoftR3IcoConv(SoftConvolution, R3IcoConv):
+    r"""Icosahedral convolution between feature fields, from exactly steerable to unconstrained.
+
+    As :class:`~escnn_soft.SoftR3Conv`, with another band limit: the kernels of the dial's first levels
+    are made of Gaussians at the vertices of a polyhedron instead of spherical harmonics.
+
+        K = K_escnn(weights) + sum over levels of gain(sigma_level) * K_level(soft_weights)
+
+    Drop-in: the same arguments in the same order as ``escnn.nn.R3IcoConv``, whose checkpoints load.
+
+    Source: Cesa, Lang and Weiler, A Program to Build E(N)-Equivariant Steerable CNNs (ICLR 2022), for escnn's part.
+
+    Args:
+        in_type: type of the input field, on ``gspaces.icoOnR3()``.
+        out_type: type of the output field, likewise.
+        kernel_size: voxels along a side of the kernel.
+        padding: zeros (or what ``padding_mode`` says) on each side; an int or one per axis.
+        stride: step of the kernel.
+        dilation: spacing of the kernel's voxels.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        groups: blocks of fields that are convolved separately.
+        bias: whether to add a bias, with a soft part of its own.
+        samples: ``ico``, ``dodeca`` or ``icosidodeca``: at which vertices escnn places its Gaussians.
+        sigma: widths of the Gaussians.
+        rings: radii of the shells.
+        recompute: build escnn's basis anew instead of using its cache.
+        basis_filter: which rings and irreps to keep, from their attributes.
+        initialize: whether to draw ``weights`` by generalised He initialisation.
+        softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
+
+    Raises:
+        GSpaceError: if the types do not live in space with the icosahedral group.
+        FieldTypeError: if the types do not fit each other or ``groups``.
+        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+        EmptyBasisError: if there is no equivariant kernel between the types.
+        AliasedBasisError: if the sampled Gaussians are linearly dependent on the grid, as the 30 of ``icosidodeca`` are
+            for ``kernel_size=3``.
+        BasisFilterError: if the basis filter looks at more than rings and irreps.
+        ArgumentError: if a size is not a positive integer, the chain is none, or ``samples`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces
+        >>> space = gspaces.icoOnR3()  # doctest: +ELLIPSIS
+        >>> field = space.type(space.trivial_repr, space.irrep(1))
+        >>> layer = SoftR3IcoConv(field, field, kernel_size=3, padding=1, softness=0.5)
+        >>> layer(field(torch.zeros(1, 4, 5, 5, 5))).shape
+        torch.Size([1, 4, 5, 5, 5])
+    """
+
+    dims = 3
+    hard_class = R3IcoConv
+    plain_class = torch.nn.Conv3d
+    _space_class = GSpace3D
+    _remedy = "SoftR3IcoConv acts in space: use gspaces.icoOnR3."
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        kernel_size: int,
+        padding: int | tuple[int, int, int] = 0,
+        stride: int | tuple[int, int, int] = 1,
+        dilation: int = 1,
+        padding_mode: str = "zeros",
+        groups: int = 1,
+        bias: bool = True,
+        samples: str = "ico",
+        sigma: list[float] | float | None = None,
+        rings: list[float] | None = None,
+        recompute: bool = False,
+        basis_filter: BasisFilter | None = None,
+        initialize: bool = True,
+        *,
+        softness: float | Policy = 0.0,
+        chain: Chain | None = None,
+    ) -> None:
+        self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
+        check_icosahedral(in_type)
+        check_geometry(3, padding_mode, padding=padding, stride=stride)
+        self._harmonics = kept_shells(kernel_size, samples, rings, sigma, dilation, basis_filter, in_type.fibergroup)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        super().__init__(
+            in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, samples,
+            sigma, rings, recompute, basis_filter, initialize=False,
+        )  # fmt: skip
+        self._soften(plan, basis_filter, bias=bias, initialize=initialize)
+
+    @classmethod
+    def _stored(cls, layer: EquivariantModule, frequencies_cutoff: FrequenciesCutoff | None) -> dict[str, Any]:
+        return stored_samples(super()._stored(layer, frequencies_cutoff), layer)

@@ -1,0 +1,1 @@
+"""Soft layers between representations of any matrix group, on plain tensors."""

@@ -1,0 +1,272 @@
+"""The soft linear layer of any matrix group, on plain tensors."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import linear
+
+from escnn_soft._checks import instance
+from escnn_soft.bounds import MatrixCertificate
+from escnn_soft.dial import Dial, Exponential, Policy, SoftModule
+from escnn_soft.errors import RepresentationError, SoftnessError
+from escnn_soft.escnn.initialization import variance_preserving
+from escnn_soft.grading import GradedWeight, WeightSpectrum, matrix_transform
+from escnn_soft.groups import MatrixRepresentation, scalar
+from escnn_soft.layers.expansion import Expanded
+from escnn_soft.layers.matrix.matrix_gate import check_last
+
+__all__ = ["SoftMatrixLinear"]
+
+
+class SoftMatrixLinear(Expanded, SoftModule):
+    r"""Linear map between representations of any matrix group, from exactly equivariant to unconstrained.
+
+        y = F(weight) x + F(bias),     F(W) = sum over levels of gain(sigma_level) * W_level
+
+    The parameters are those of a ``torch.nn.Linear``; the filter F weighs their levels, the singular spaces of the
+    stacked generators. At softness 0 it is the orthogonal projection onto the equivariant maps, at softness 1 the
+    identity. Parameters and checkpoints do not depend on any choice of basis.
+
+    Between orthogonal representations (of compact groups) levels are stable under the group and the certificate has
+    a supremum. For others, as of the Lorentz group, softness 0 is exactly equivariant all the same, and the other
+    levels are a dial of first order: ||drho_out(X) W - W drho_in(X)|| <= sigma ||W||.
+
+    Source: Rahman et al., "Tunable Soft Equivariance with Guarantees" (arXiv 2603.26657), for the dial; Finzi et al.,
+    arXiv 2104.09459, for the constraint of any matrix group.
+
+    Args:
+        in_representation: of the input.
+        out_representation: of the output.
+        bias: whether to add a bias.
+        softness: a float in [0, 1] or a policy; ``Budget`` for orthogonal representations only.
+
+    Raises:
+        RepresentationError: if the representations belong to different groups.
+        SoftnessError: if the softness is neither a number in [0, 1] nor a policy, or a budget of what has no supremum.
+
+    Attributes:
+        weight: the unfiltered matrix.  # shape: (out, in)
+        bias: the unfiltered bias, or None.  # shape: (out,)
+        level_logits: parameters of a ``Learned`` softness, the matrix's levels and then the bias's; else None.
+
+    Example:
+        >>> from escnn_soft.groups import orthogonal_group, scalar, vector
+        >>> V, one = vector(orthogonal_group(5)), scalar(orthogonal_group(5))
+        >>> layer = SoftMatrixLinear(2 * V, 3 * V + 4 * one, softness=0.1)
+        >>> layer(torch.zeros(7, 10)).shape
+        torch.Size([7, 19])
+    """
+
+    _kernel_name = "expanded_matrix"
+    plain = True
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_representation: MatrixRepresentation,
+        out_representation: MatrixRepresentation,
+        bias: bool = True,
+        *,
+        softness: float | Policy = 0.0,
+    ) -> None:
+        super().__init__()
+        transforms = [matrix_transform(in_representation, out_representation)]
+        if bias:
+            transforms.append(matrix_transform(scalar(in_representation.group), out_representation))
+        self.in_representation, self.out_representation = in_representation, out_representation
+        self.weight = Parameter(torch.empty(out_representation.size, in_representation.size))
+        self.register_parameter("bias", Parameter(torch.zeros(out_representation.size)) if bias else None)
+        like = self.weight.device, self.weight.dtype
+        self._hold(*(Dial(GradedWeight(graded), Exponential(0.0), *like) for graded in transforms))
+        self.softness = softness
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight so that the layer keeps the variance of its input at its softness; the bias is 0.
+
+        Directions that break the symmetry start as those of a plain layer, 1 / sqrt(in), times their gain: a layer
+        of small softness starts almost equivariant.
+        """
+        dial = self._dials[0]
+        transform = cast("GradedWeight", dial.here).transform
+        with torch.no_grad():
+            normal = torch.randn_like(self.weight)
+            self.weight.copy_(variance_preserving(transform, dial.static, normal))
+            if self.bias is not None:
+                self.bias.zero_()
+
+    # ------------------------------------------------------------------ the dial
+
+    def accepted(self, softness: float | Policy) -> Policy:
+        """The policy that a softness stands for.
+
+        Args:
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The policy; nothing is set.
+
+        Raises:
+            SoftnessError: if it is neither, or a budget of what has no supremum.
+        """
+        policy = super().accepted(softness)
+        if policy.bounded and not (self.in_representation.orthogonal and self.out_representation.orthogonal):
+            group = self.in_representation.group.name
+            remedy = f"The error of {group} has no supremum: use Exponential, Cutoff or Learned."
+            raise SoftnessError("softness", policy, "a policy that needs no supremum", remedy)
+        return policy
+
+    def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """The matrix and bias that the parameters stand for, differentiably.
+
+        Returns:
+            Matrix (out, in) and bias (out,), or None without a bias.
+        """
+        with torch.autocast(self.weight.device.type, enabled=False):
+            tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
+            parts = zip(self._dials, tensors, self._logits(), strict=True)
+            filtered = [dial.filtered(tensor, logits) for dial, tensor, logits in parts]
+            return filtered[0], None if self.bias is None else filtered[1]
+
+    def spectrum(self) -> WeightSpectrum:
+        """How the layer's weights, as they are used, spread over the levels.
+
+        Returns:
+            A frozen value with one entry a level, in the order of the dial.
+        """
+        tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
+        with torch.no_grad():
+            levels = [
+                dial.spectrum(dial.filtered(tensor, logits), dial.weight_gains(tensor, logits))
+                for dial, tensor, logits in zip(self._dials, tensors, self._logits(), strict=True)
+            ]
+        return WeightSpectrum(*levels)
+
+    def certificate(self) -> MatrixCertificate:
+        """The equivariance error of the layer's weights, as they are used.
+
+        Returns:
+            A frozen value: exact errors of elements, and certified bounds where the representations are orthogonal.
+        """
+        with torch.no_grad():
+            matrix, bias = (None if p is None else p.detach().double().cpu() for p in self.expand_parameters())
+        assert matrix is not None
+        rho_in, rho_out = self.in_representation, self.out_representation
+        bias_certificate = None
+        if bias is not None:
+            column, one = bias[:, None], scalar(rho_in.group)
+            bias_certificate = MatrixCertificate.of(column, self._breaking(1, column), one, rho_out, None)
+        return MatrixCertificate.of(matrix, self._breaking(0, matrix), rho_in, rho_out, bias_certificate)
+
+    def _breaking(self, dial: int, weight: Tensor) -> Tensor:
+        """The part of a weight, in float64, that breaks the symmetry."""
+        return cast("GradedWeight", self._dials[dial].graded).transform.breaking.project(weight)
+
+    # ------------------------------------------------------------------ the layer as it runs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: features.  # shape: (..., in)
+
+        Returns:
+            The features.  # shape: (..., out)
+
+        Raises:
+            ShapeError: if the last dimension is not the size of the input representation.
+        """
+        check_last("x", x, self.in_representation)
+        return linear(x, *self._current_parameters())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for dial in self._dials:
+            dial.to(self.weight.device, self.weight.dtype)
+        self._forget()
+        return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._forget()
+
+    @classmethod
+    def from_dense(
+        cls,
+        dense: torch.nn.Linear,
+        in_representation: MatrixRepresentation,
+        out_representation: MatrixRepresentation,
+        softness: float | Policy = 1.0,
+    ) -> SoftMatrixLinear:
+        """Give a plain linear layer representations; at softness 1 the result computes the same function, to rounding.
+
+        Args:
+            dense: the plain layer; its Parameter objects, mode, device and dtype are kept.
+            in_representation: of its input; ``dense.in_features`` channels.
+            out_representation: of its output; ``dense.out_features`` channels.
+            softness: a float in [0, 1] or a policy.
+
+        Returns:
+            The soft layer.
+
+        Raises:
+            RepresentationError: if a representation has another number of channels.
+        """
+        instance("dense", dense, torch.nn.Linear, "Pass a torch.nn.Linear.")
+        if (in_representation.size, out_representation.size) != (dense.in_features, dense.out_features):
+            sizes = in_representation.size, out_representation.size
+            expected = f"representations of the layer's {dense.in_features} and {dense.out_features} channels"
+            raise RepresentationError("sizes", sizes, expected, "Choose summands whose sizes add up to the channels.")
+        soft = cls(in_representation, out_representation, dense.bias is not None, softness=softness)
+        soft.to(dense.weight.device, dense.weight.dtype)
+        soft.weight, soft.bias = cast("Parameter", dense.weight), dense.bias
+        return soft.train(dense.training)
+
+    def export(self) -> torch.nn.Linear:
+        """The plain layer that computes the same function, in evaluation mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with this layer's device and dtype.
+        """
+        return self.baked().eval()
+
+    def baked(self) -> torch.nn.Linear:
+        """The plain layer that computes the same function, in this layer's mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with Parameters of its own.
+        """
+        with torch.no_grad():
+            return self._linear(*self.expand_parameters())
+
+    def hardened(self) -> torch.nn.Linear:
+        """The plain layer that computes what this one does at softness 0, in this layer's mode.
+
+        Returns:
+            A ``torch.nn.Linear`` with the equivariant part of the weights in Parameters of its own.
+        """
+        with torch.no_grad():
+            bias = None if self.bias is None else self._dials[1].strict(self.bias)
+            return self._linear(self._dials[0].strict(self.weight), bias)
+
+    def _linear(self, matrix: Tensor, bias: Tensor | None) -> torch.nn.Linear:
+        shape = self.in_representation.size, self.out_representation.size
+        dense = torch.nn.Linear(*shape, bias is not None, device=matrix.device, dtype=matrix.dtype)
+        dense.weight.copy_(matrix)
+        if bias is not None:
+            dense.bias.copy_(bias)
+        dense.requires_grad_(self.weight.requires_grad)
+        return dense.train(self.training)
+
+    @property
+    def fields(self) -> str:
+        """Its representations in words."""
+        return f"{self.in_representation} -> {self.out_representation}"
+
+    def extra_repr(self) -> str:
+        """The representations and the softness."""
+        return f"{self.fields}, softness={self.softness}"

@@ -1,0 +1,1 @@
+"""Soft convolutions over the edges of graphs of points."""

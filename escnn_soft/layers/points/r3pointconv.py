@@ -1,0 +1,101 @@
+"""The soft convolution over points in space."""
+
+from __future__ import annotations
+
+from escnn.gspaces import GSpace3D
+from escnn.nn import FieldType
+
+from escnn_soft.dial import Policy
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, R3PointConv
+from escnn_soft.grading import Chain
+from escnn_soft.layers.points.pointconv import SoftPointConvolution
+
+__all__ = ["SoftR3PointConv"]
+
+
+class SoftR3PointConv(SoftPointConvolution, R3PointConv):
+    r"""Convolution over points in space, from exactly steerable to unconstrained.
+
+    The kernel is made of rings a_r and spherical harmonics Y_j, with all coefficients free instead of escnn's few:
+
+        K(x) = sum over r, j of a_r(|x|) Y_j(x / |x|) C_rj,    C = C_escnn(weights) + sum over levels of gain * C_level
+
+    A level holds all kernels that transform under one irrep of (g . K)(x) = rho_out(g) K(g^-1 x) rho_in(g)^-1. Points
+    are not a grid: nothing is sampled, there is no remainder, and every statement is exact for every element of the
+    group. At softness 0 the layer *is* ``escnn.nn.R3PointConv``; at softness 1 it reaches every kernel with its rings
+    and frequencies, which are a band limit: more of them reach more.
+
+    Drop-in: the same arguments in the same order as ``escnn.nn.R3PointConv``, whose checkpoints load. Needs
+    torch_geometric: ``pip install "escnn-soft[pointconv]"``.
+
+    Source: Cesa, Lang and Weiler, A Program to Build E(N)-Equivariant Steerable CNNs (ICLR 2022), for escnn's part.
+
+    Args:
+        in_type: type of the input field.
+        out_type: type of the output field, on the same gspace.
+        groups: 1, as in escnn.
+        bias: whether to add a bias, with a soft part of its own.
+        sigma: widths of the rings.
+        width: radius of the largest ring, in the units of the points; with ``n_rings``, or else ``rings``.
+        n_rings: number of equally spaced rings.
+        frequencies_cutoff: highest frequency for each radius, or per unit of the radius.
+        rings: radii of the rings.
+        basis_filter: which rings and frequencies to keep, from their attributes.
+        recompute: build escnn's basis anew instead of using its cache.
+        initialize: whether to draw ``weights`` by generalised He initialisation.
+        softness: a float in [0, 1] or a policy.
+        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
+            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
+            to relax altogether.
+
+    Raises:
+        MissingPackageError: if torch_geometric is not installed.
+        GSpaceError: if the types do not live in space.
+        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+        EmptyBasisError: if there is no equivariant kernel between the types.
+        BasisFilterError: if the basis filter looks at more than rings and frequencies.
+        ArgumentError: if the rings are not given, or given twice, or if the chain is none.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces
+        >>> space = gspaces.rot3dOnR3(maximum_frequency=1)
+        >>> field = space.type(space.trivial_repr, space.irrep(1))
+        >>> layer = SoftR3PointConv(field, field, width=1.0, n_rings=2, frequencies_cutoff=2.0, softness=0.5)
+        >>> points = field(torch.zeros(3, 4), torch.rand(3, 3))
+        >>> layer(points, torch.tensor([[0, 1, 2], [1, 2, 0]])).shape
+        torch.Size([3, 4])
+        >>> [level.name for level in layer.spectrum().levels]
+        ['irrep_0', 'irrep_1', 'irrep_2', 'irrep_3', 'irrep_4']
+    """
+
+    hard_class = R3PointConv
+    _space_class = GSpace3D
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        groups: int = 1,
+        bias: bool = True,
+        sigma: list[float] | float | None = None,
+        width: float | None = None,
+        n_rings: int | None = None,
+        frequencies_cutoff: FrequenciesCutoff | None = None,
+        rings: list[float] | None = None,
+        basis_filter: BasisFilter | None = None,
+        recompute: bool = False,
+        initialize: bool = True,
+        *,
+        softness: float | Policy = 0.0,
+        chain: Chain | None = None,
+    ) -> None:
+        plan = self._plan(
+            in_type, out_type, groups, softness, chain, frequencies_cutoff=frequencies_cutoff, rings=rings,
+            sigma=sigma, width=width, n_rings=n_rings, basis_filter=basis_filter,
+        )  # fmt: skip
+        super().__init__(
+            in_type, out_type, groups, bias, sigma, width, n_rings, frequencies_cutoff, rings, basis_filter, recompute,
+            initialize=False,
+        )  # fmt: skip
+        self._soften(plan, basis_filter, bias=bias, chain=chain, initialize=initialize)

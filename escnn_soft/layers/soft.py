@@ -1,0 +1,484 @@
+"""What every soft layer is: escnn's layer plus graded coefficients of the directions that break the symmetry."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from escnn.group import Representation
+from escnn.nn import EquivariantModule, FieldType
+from escnn.nn.modules.basismanager import BlocksBasisExpansion
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.nn.modules.conv import _ConvNd
+
+from escnn_soft._checks import instance
+from escnn_soft.bounds import Certificate
+from escnn_soft.dial import Dial, Policy, SoftModule
+from escnn_soft.errors import ArgumentError
+from escnn_soft.escnn.sampled_basis import basis_coordinates, has_closed_form, own, pair_blocks, sharpen
+from escnn_soft.grading import (
+    Chain,
+    GradedWeight,
+    SubgroupId,
+    WeightSpectrum,
+    WeightTransform,
+    fibre_transform,
+    restricted_type,
+)
+from escnn_soft.layers.expansion import ExpandedLayer
+from escnn_soft.layers.type_words import between
+
+__all__ = ["SoftLayer", "check_hard", "hard_class"]
+
+_SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
+_SOFT_ATTRIBUTES = frozenset({
+    "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
+    "_dials", "_bands", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
+})  # fmt: skip
+
+_Dense = TypeVar("_Dense", bound=Any)
+_Soft = TypeVar("_Soft", bound="SoftLayer")
+
+
+class SoftLayer(ExpandedLayer, SoftModule):
+    """An escnn layer whose kernel is escnn's plus sum over levels of gain * (soft coefficients in that level).
+
+    Comes before escnn's class in the bases of a concrete layer. In training mode the kernel is expanded at each
+    forward pass; in evaluation mode it is kept, detached, until a parameter, the softness or the dtype changes.
+
+    Attributes:
+        soft_weights: coefficients of all directions outside escnn's basis, zero at first; where every gain is 0 they
+            take no part in the computation and get no gradient.  # shape: (directions,)
+        soft_bias: likewise for the bias; None without a bias.  # shape: (directions,)
+        level_logits: parameters of a ``Learned`` softness, the kernel's levels and then the bias's; else None.
+    """
+
+    soft_weights: Parameter
+    soft_bias: Parameter | None
+    bias: Parameter | None
+    bias_expansion: Tensor
+    _bands: list[tuple[WeightTransform, WeightTransform]]
+    _basisexpansion: BlocksBasisExpansion
+
+    # ------------------------------------------------------------------ construction
+
+    def _add_softness(
+        self,
+        transform: WeightTransform,
+        in_representations: Sequence[Representation],
+        policy: Policy,
+        *,
+        bias: bool,
+        out_representations: Sequence[Representation] | None = None,
+        chain: Chain | None = None,
+    ) -> None:
+        """Add the soft parameters; called once, after escnn's constructor."""
+        self._chain = None if chain is None else tuple(chain)
+        self._in_representations = tuple(in_representations)
+        # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
+        out_fields = self.out_type.representations if out_representations is None else out_representations
+        self._out_representations = tuple(out_fields)
+        self._basisexpansion = self._own_basis()
+        transforms = [transform]
+        if bias:
+            gspace = self.out_type.gspace
+            fields = [gspace.trivial_repr], self.out_type.representations
+            transforms.append(fibre_transform(gspace, *fields, chain))
+        self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
+        self.register_parameter("soft_bias", None)
+        if bias and transforms[1].breaking.dim:
+            self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].breaking.dim))
+        self._drop_buffers()
+        self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
+        like = self.weights.device, self.weights.dtype
+        self._hold(*(Dial(GradedWeight(graded), policy, *like) for graded in transforms))
+        self._set_constants()
+
+    @property
+    def _transform(self) -> WeightTransform:
+        """The spectrum of the kernel."""
+        return self._spectrum_of(0)
+
+    @property
+    def _bias_transform(self) -> WeightTransform | None:
+        """That of the bias, None without one."""
+        return self._spectrum_of(1) if len(self._dials) > 1 else None
+
+    def _spectrum_of(self, dial: int) -> WeightTransform:
+        return cast("GradedWeight", self._dials[dial].graded).transform
+
+    def _set_constants(self) -> None:
+        """Bring everything that is neither parameter nor state to the dtype and device of the weights."""
+        dtype, device = self.weights.dtype, self.weights.device
+        precision = torch.finfo(dtype).eps
+        sharpen_basis = precision < self._precision
+        self._set_basis(sharpen_basis)
+        if self.bias is not None:
+            expansion = self._sharp_bias_expansion() if sharpen_basis else self.bias_expansion
+            self.bias_expansion = expansion.to(device, dtype)
+        self._precision = precision
+        for dial in self._dials:
+            if (dial.device, dial.dtype) != (device, dtype):
+                dial.to(device, dtype)
+        here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
+        self._bands = [(transform.equivariant, transform.breaking) for transform in here]
+        self._forget()
+
+    def _own_basis(self) -> BlocksBasisExpansion:
+        """The layer's own copy of escnn's basis expansion."""
+        return own(self._basisexpansion)
+
+    def _set_basis(self, sharpen_basis: bool) -> None:
+        """Bring escnn's basis to the dtype and device of the weights."""
+        for pair, block in pair_blocks(self._basisexpansion):
+            basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
+            block.sampled_basis = basis.to(self.weights.device, self.weights.dtype)
+
+    def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
+        """escnn's basis between two representations, free of its float32 rounding; float64 on the CPU."""
+        in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
+        out_rho = next(rho for rho in self.out_type.representations if rho.name == pair[1])
+        block = dict(pair_blocks(self._basisexpansion))[pair]
+        return sharpen(block, self._build_transform([in_rho], [out_rho]).equivariant)
+
+    def _sharp_bias_expansion(self) -> Tensor:
+        assert self._bias_transform is not None
+        columns = self.bias_expansion.double().cpu().T
+        equivariant = self._bias_transform.equivariant
+        return torch.stack([equivariant.project(column[:, None, None]).flatten() for column in columns], dim=1)
+
+    @abstractmethod
+    def _build_transform(
+        self, in_representations: Sequence[Representation], out_representations: Sequence[Representation]
+    ) -> WeightTransform:
+        """The layer's spectrum between other fields."""
+
+    def _as_graded(self, kernel: Tensor) -> Tensor:
+        """An expanded kernel as the spectrum has it, (out, in, S)."""
+        return kernel.reshape(self._transform.shape)
+
+    def _as_kernel(self, graded: Tensor, shape: Sequence[int]) -> Tensor:
+        """Weights (out, in, S) as the layer's kernel has them."""
+        return graded.reshape(tuple(shape))
+
+    # ------------------------------------------------------------------ the dial
+
+    @property
+    def chain(self) -> tuple[SubgroupId, ...] | None:
+        """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
+        return self._chain
+
+    @property
+    def fields(self) -> str:
+        """Its types in words."""
+        return between(self.in_type, self.out_type)
+
+    def spectrum(self) -> WeightSpectrum:
+        """How the layer's weights, as they are used, spread over the levels.
+
+        Returns:
+            A frozen value with one entry a level, in the order of the dial. Where the group acts on the grid (and for
+            fibre maps) the energies add up to the squared norm of the kernel; otherwise they are those of the
+            continuous kernel.
+        """
+        with torch.no_grad():
+            kernel, bias, gains = self._expand()
+        levels = self._dials[0].spectrum(self._as_graded(kernel), gains[0])
+        if bias is None or len(self._dials) == 1:
+            return WeightSpectrum(levels)
+        return WeightSpectrum(levels, self._dials[1].spectrum(bias, gains[1]))
+
+    def certificate(self) -> Certificate:
+        """The equivariance error of the layer's weights, as they are used, for every element of the group.
+
+        Returns:
+            A frozen value: exact errors, certified upper bounds, and what they rest on.
+        """
+        with torch.no_grad():
+            return self._certify(*self.expand_parameters())
+
+    def certificate_of(self, hard: EquivariantModule) -> Certificate:
+        """The certificate of a hard layer's weights, of which this layer is the twin.
+
+        Args:
+            hard: a layer of escnn's with this layer's types, geometry and band limit.
+
+        Returns:
+            A frozen value; in double precision it shows the rounding of escnn's basis, which soft layers do not have.
+        """
+        with torch.no_grad():
+            return self._certify(*hard.expand_parameters())
+
+    @abstractmethod
+    def _certify(self, kernel: Tensor, bias: Tensor | None) -> Certificate:
+        """The certificate of an expanded kernel and bias."""
+
+    # ------------------------------------------------------------------ expansion
+
+    def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
+        """The kernel and bias that the parameters stand for, differentiably.
+
+        Returns:
+            Kernel (out, in, *kernel) and bias (out,), or None without a bias.
+        """
+        kernel, bias, _ = self._expand()
+        return kernel, bias
+
+    def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Kernel and bias, and the gains of each dial's levels."""
+        with torch.autocast(self.weights.device.type, enabled=False):
+            kernel, bias = self._expand_strict()
+            column = None if self.soft_bias is None else self._column(bias)
+            logits = self._logits()
+            gains = [self._gains(0, self._as_graded(kernel), self.soft_weights, logits[0])]
+            if not self._dials[0].closed:
+                soft = self._breaking(0).synthesis(self.soft_weights, gains[0][self._dials[0].equivariant :])
+                kernel = kernel + self._as_kernel(soft, kernel.shape)
+            if len(self._dials) > 1:
+                gains.append(self._gains(1, column, self.soft_bias, logits[1]))
+            if self.soft_bias is not None and not self._dials[1].closed:
+                soft = self._breaking(1).synthesis(self.soft_bias, gains[1][self._dials[1].equivariant :]).flatten()
+                bias = soft if bias is None else bias + soft
+        return kernel, bias, gains
+
+    def _gains(self, dial: int, strict: Tensor | None, soft: Tensor | None, logits: Tensor | None) -> Tensor:
+        """The gains of a dial, from escnn's own part (out, in, S) and the coefficients of the rest."""
+        if strict is None or soft is None:
+            return self._dials[dial].static
+        equivariant, breaking = self._bands[dial]
+
+        def parts() -> tuple[list[Tensor], Tensor]:
+            # the norm of escnn's part is that of its coefficients where the harmonics are not orthonormal
+            return breaking.pieces(soft), strict if equivariant.exact else equivariant.analysis(strict)
+
+        return self._dials[dial].gains(parts, logits)
+
+    def _breaking(self, dial: int) -> WeightTransform:
+        """The levels outside escnn's basis, on the weights' device in their dtype."""
+        return self._bands[dial][1]
+
+    def _column(self, bias: Tensor | None) -> Tensor:
+        """escnn's own bias as a matrix of one column, (out, 1, 1)."""
+        bias = self.weights.new_zeros(self.out_type.size) if bias is None else bias
+        return bias[:, None, None]
+
+    def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
+        """escnn's own kernel and bias."""
+        return super().expand_parameters()
+
+    # ------------------------------------------------------------------ state, casts, conversion
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SoftLayer:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._set_constants()
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Read checkpoints of soft layers, and of escnn's own in either mode: they have no soft part."""
+        for name in (self._kernel_name, "expanded_bias"):
+            state_dict.pop(prefix + name, None)
+        if prefix + "weights" in state_dict:
+            for name in ("soft_weights", "soft_bias"):
+                parameter = self._parameters.get(name)  # pruned or parametrised, it goes by another name
+                if parameter is not None:
+                    state_dict.setdefault(prefix + name, torch.zeros_like(parameter))
+        adopted = False
+        for pair, block in pair_blocks(self._basisexpansion):
+            key = f"{prefix}_basisexpansion.block_expansion_{self._basisexpansion._escape_pair(pair)}.sampled_basis"
+            adopted |= self._adopt(state_dict, key, block, "sampled_basis")
+        soft = state_dict.get(prefix + "soft_weights")
+        if adopted and soft is not None and bool(soft.any()):
+            self._warn_of_other_fields(prefix)
+        if self.bias is not None:
+            self._adopt(state_dict, prefix + "bias_expansion", self, "bias_expansion")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._precision = torch.finfo(torch.float32).eps  # of a basis that was taken over
+        self._set_constants()
+
+    @staticmethod
+    def _adopt(state_dict: dict[str, Tensor], key: str, module: Module, name: str) -> bool:
+        """Keep our sharper copy of a checkpoint's basis, or take over one that really differs; never write in place."""
+        ours, theirs = getattr(module, name), state_dict.get(key)
+        if theirs is None or theirs.shape != ours.shape:
+            return False  # torch reports the missing key or the mismatch
+        differs = not torch.allclose(theirs.to(ours), ours, atol=1e-5)
+        if differs:
+            setattr(module, name, theirs.to(ours, copy=True))
+        state_dict[key] = getattr(module, name)
+        return differs
+
+    def _warn_of_other_fields(self, prefix: str) -> None:
+        """Say so where soft coefficients may have been written in other bases of the fields than ours."""
+        uncertain = sorted({
+            rho.name
+            for rho in (*self._in_representations, *self._out_representations)
+            if not has_closed_form(rho)
+        })  # fmt: skip
+        if uncertain:
+            warnings.warn(
+                f"{prefix or type(self).__name__}: this checkpoint holds another basis than the layer had, so escnn's "
+                f"numeric coefficients were others where it was written (escnn_soft 0.1, another CPU or py3nj). The "
+                f"fields {', '.join(uncertain)} are built from such coefficients, and a checkpoint does not hold them: "
+                "the soft part may mean another function. Where it was written, keep layer.export() at softness 1: a "
+                "plain layer means the same everywhere, and from_dense takes it.",
+                stacklevel=2,
+            )
+
+    def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
+        transform, kernel = self._transform, self._as_graded(weight.detach().double().cpu())
+        blocks = {pair: self._sharp_basis(pair) for pair, _ in pair_blocks(self._basisexpansion)}
+        representations = self._in_representations, self._out_representations
+        equivariant = transform.equivariant.project(kernel)
+        with torch.no_grad():
+            self.weights.copy_(basis_coordinates(self._basisexpansion, representations, blocks, equivariant))
+            # what escnn's basis adds by its own rounding is taken back by the soft part
+            strict = self._basisexpansion(self.weights).double().cpu().reshape(transform.shape)
+            self.soft_weights.copy_(transform.breaking.analysis(kernel - strict))
+            if bias is not None:
+                assert self._bias_transform is not None
+                column = bias.detach().double().cpu()
+                if self.bias is not None:
+                    self.bias.copy_(torch.linalg.lstsq(self._sharp_bias_expansion(), column[:, None]).solution[:, 0])
+                if self.soft_bias is not None:
+                    self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
+        self._forget()
+
+    def restrict(
+        self: _Soft, subgroup: SubgroupId, softness: float | Policy = 1.0, *, chain: Chain | None = None
+    ) -> _Soft:
+        """The layer between its fields restricted to a subgroup: at softness 1 it computes the same function.
+
+        What was soft and keeps the subgroup becomes escnn's own basis there, as far as that reaches: training can go on
+        with the subgroup exact. In a model the types of the neighbours have to follow, see
+        ``escnn.nn.RestrictionModule``.
+
+        Args:
+            subgroup: id of the subgroup, as in ``gspace.restrict``.
+            softness: a float in [0, 1] or a policy.
+            chain: subgroups *of the subgroup* to relax to, as in the constructor; what breaks the last is dropped. The
+                subgroup's own id keeps it exact at every softness, kernels beyond escnn's band limit included.
+
+        Returns:
+            A layer of the same class with Parameters of its own, and this layer's geometry, band limit, device, dtype,
+            mode and ``requires_grad``.
+
+        Raises:
+            ArgumentError: if escnn cannot restrict the fields to it, or the chain is none.
+            SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
+
+        Example:
+            >>> from escnn import gspaces
+            >>> from escnn_soft import SoftR2Conv
+            >>> space = gspaces.flipRot2dOnR2(4)
+            >>> field = space.type(space.regular_repr)
+            >>> layer = SoftR2Conv(field, field, kernel_size=3, softness=1.0, chain=[(None, 4)])
+            >>> layer.restrict((None, 4), chain=[4]).in_type.fibergroup
+            C4
+        """
+        types = restricted_type(self.in_type, subgroup), restricted_type(self.out_type, subgroup)
+        layer: _Soft = self._between(*types, softness, chain)
+        layer._become_restricted(self)
+        return layer
+
+    @abstractmethod
+    def _between(
+        self: _Soft, in_type: FieldType, out_type: FieldType, softness: float | Policy, chain: Chain | None
+    ) -> _Soft:
+        """An empty layer of the same geometry between other types."""
+
+    def _become_dense(self, dense: _ConvNd | torch.nn.Linear) -> None:
+        """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
+        self._take_over(dense, dense.weight, dense.weight, dense.bias)
+
+    def _become_restricted(self, layer: SoftLayer) -> None:
+        """Likewise what a soft layer between other types of the same sizes computes."""
+        with torch.no_grad():
+            self._take_over(layer, layer.weights, *layer.expand_parameters())
+
+    def _take_over(self, module: Module, like: Tensor, kernel: Tensor, bias: Tensor | None) -> None:
+        self.to(like.device, like.dtype)
+        self._set_dense(kernel, bias)
+        for parameter in self.parameters(recurse=False):
+            parameter.requires_grad_(like.requires_grad)
+        self.train(module.training)
+
+    def _fill(self, dense: _Dense) -> _Dense:
+        """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
+        with torch.no_grad():
+            dense.weight.copy_(getattr(self, self._kernel_name))
+            if dense.bias is not None and self.expanded_bias is not None:
+                dense.bias.copy_(self.expanded_bias)
+        return dense.eval()
+
+    def _share_parameters(self, layer: EquivariantModule) -> None:
+        """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
+        self.to(layer.weights.device, layer.weights.dtype)
+        self.weights = layer.weights
+        if self.bias is not None:
+            self.bias = layer.bias
+        for soft in (self.soft_weights, self.soft_bias):
+            if soft is not None:
+                soft.requires_grad_(layer.weights.requires_grad)
+        self._share_basis(layer)
+        self.train(layer.training)
+
+    def _share_basis(self, layer: EquivariantModule) -> None:
+        """Take over an escnn layer's basis where it differs."""
+        for (_, mine), (_, theirs) in zip(
+            pair_blocks(self._basisexpansion), pair_blocks(layer.basisexpansion), strict=True
+        ):
+            self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
+
+    def hardened(self) -> EquivariantModule:
+        """escnn's layer with this layer's content, less its softness: it computes what this one does at softness 0.
+
+        Returns:
+            A layer of the hard class that this one extends, with the same Parameter objects.
+        """
+        cls: Any = hard_class(self)
+        hard = cls.__new__(cls)
+        caches = {self._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
+        left_out = _SOFT_ATTRIBUTES | caches
+        vars(hard).update((name, value) for name, value in vars(self).items() if name not in left_out)
+        vars(hard).update(self._hard_attributes(cls))
+        hard._parameters = {name: p for name, p in self._parameters.items() if name not in _SOFT_PARAMETERS}
+        hard._buffers = {name: buffer for name, buffer in self._buffers.items() if name not in caches}
+        hard._non_persistent_buffers_set = self._non_persistent_buffers_set.difference(caches)
+        hard.training = True
+        with torch.no_grad():  # escnn would keep the expanded kernel with its graph
+            return hard.train(self.training)
+
+    def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
+        """Attributes in which a layer of escnn's class differs, beside the softness."""
+        return {}
+
+    def extra_repr(self) -> str:
+        """escnn's line, with the softness."""
+        chain = "" if self._chain is None else f", chain={list(self._chain)}"
+        return f"{super().extra_repr()}, softness={self.softness}{chain}"
+
+
+def hard_class(layer: SoftLayer) -> type[EquivariantModule]:
+    """The hard class that a soft layer extends: the nearest base that is not soft.
+
+    Args:
+        layer: the soft layer.
+
+    Returns:
+        The class.
+    """
+    soft = SoftLayer.__mro__  # what it is made of is not hard either
+    candidates = (cls for cls in type(layer).__mro__ if issubclass(cls, EquivariantModule))
+    return next(cls for cls in candidates if cls not in soft and not issubclass(cls, SoftLayer))
+
+
+def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:
+    """Refuse what is not a layer of escnn's own class, to be softened."""
+    instance("layer", layer, hard_class, remedy)
+    if isinstance(layer, SoftLayer):
+        raise ArgumentError("layer", layer, "a layer that is not soft yet", "Set its .softness instead.")
