@@ -1,0 +1,73 @@
+"""docs/architecture.md is enough: its policy and its grading are all that a new one needs, in no other room."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils.parametrize import register_parametrization
+
+import escnn_soft as es
+from escnn_soft.grading import Graded
+from escnn_soft.layers import dials
+from tests.workflows.carriers import CARRIERS, filled
+
+PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+LONGEST = 40
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What the page's code defines, run as it stands there."""
+    names: dict[str, Any] = {"__name__": __name__}
+    for block in blocks():
+        assert block.count("\n") <= LONGEST
+        exec(compile(block, str(PAGE), "exec", dont_inherit=True), names)
+    return names
+
+
+@pytest.mark.parametrize("kind", ["R2Conv C8", "Linear D4", "MatrixLinear", "filter C4"])
+def test_a_new_policy_turns_every_kind_of_dial(page, kind) -> None:
+    model = filled(CARRIERS[kind]())
+    policy = page["Window"](0.5, 1.5)
+    es.set_softness(model, policy)
+    for dial in dials(model).values():
+        assert dial.softness == policy
+        for level in dial.spectrum().levels:
+            assert level.gain == (0.0 if 0.5 < level.dial < 1.5 else 1.0)
+            assert level.energy <= 1e-9 * dial.spectrum().energy or level.gain == 1.0
+    es.SoftnessScheduler(model, lambda step: page["Window"](0.0, 1.0 + step))
+    assert all(dial.softness == page["Window"](0.0, 1.0) for dial in dials(model).values())
+
+
+def test_a_new_grading_takes_every_verb_that_needs_no_group(page) -> None:
+    conv = torch.nn.Conv1d(3, 4, 5, padding=2)
+    graded = page["Mirrored"].of(conv.weight)
+    assert isinstance(graded, Graded)
+    register_parametrization(conv, "weight", es.SoftFilter(graded, 0.0, conv.weight))
+    x = torch.randn(2, 3, 9)
+    assert torch.allclose(conv(x.flip(-1)), conv(x).flip(-1), atol=1e-6)
+    es.set_softness(conv, 0.5)
+    assert not torch.allclose(conv(x.flip(-1)), conv(x).flip(-1), atol=1e-3)
+    (dial,) = dials(conv).values()
+    spectrum = dial.spectrum()
+    assert spectrum.energy == pytest.approx(float(conv.weight.detach().square().sum()), rel=1e-5)
+    assert [level.gain for level in spectrum.levels] == [1.0, 0.25]
+    assert sum(level.dim for level in spectrum.levels) == conv.weight.numel()
+    assert es.soft_status(conv).layers[0].breaking == pytest.approx(spectrum.breaking / spectrum.energy)
+    for softness in (es.Learned(0.3), es.Cutoff(1.0), 1.0):
+        es.set_softness(conv, softness)
+        assert torch.isfinite(conv(x)).all()
+    with pytest.raises(es.errors.SoftnessError, match="needs no bound of the error"):
+        es.set_softness(conv, es.Budget(0.1))
+    es.set_softness(conv, 0.3)
+    assert torch.allclose(es.bake(conv)(x), conv(x), atol=1e-6)
+    strict = es.harden(conv)
+    assert torch.allclose(strict(x.flip(-1)), strict(x).flip(-1), atol=1e-6)
