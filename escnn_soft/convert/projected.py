@@ -68,7 +68,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
             SoftnessError: if it is neither, or depends on the weights (``Budget``, ``Learned``).
         """
         policy = super().accepted(softness)
-        if not policy.fixed:
+        if policy.learned or policy.bounded:
             remedy = "Train the soft layer itself, or use a float or Cutoff."
             raise SoftnessError(
                 "softness", as_softness(policy), "a softness that does not depend on the weights", remedy

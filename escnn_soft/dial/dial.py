@@ -41,6 +41,7 @@ class Dial:
         policy: the rule.
         equivariant: number of levels whose gain is always 1; they come first.
         static: the gains as the policy alone has them.  # shape: (levels,)
+        fixed: whether the gains depend on no parameter.
         closed: whether nothing but the equivariant levels passes, whatever the parameters.
         open: whether everything passes as it is, whatever the parameters.
     """
@@ -75,8 +76,8 @@ class Dial:
         breaking = policy.gains(self._places)[self.equivariant :]
         gains = torch.cat([breaking.new_ones(self.equivariant), breaking])
         self.closed = not bool(breaking.any())
-        self._fixed = policy.fixed or self.closed
-        self.open = self._fixed and bool((gains == 1).all())
+        self.fixed = self.closed or not (policy.learned or policy.bounded)
+        self.open = self.fixed and bool((gains == 1).all())
         self.static = gains.to(self.device, self.dtype)
         if policy.bounded and not self.closed and self._allowance is None:
             graded = cast("SpectralGraded", self.graded)
@@ -94,7 +95,7 @@ class Dial:
         Returns:
             The gains.  # shape: (levels,)
         """
-        if self._fixed:
+        if self.fixed:
             return self.static
         if self.policy.learned:
             assert logits is not None

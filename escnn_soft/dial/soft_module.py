@@ -63,8 +63,9 @@ class DialHolder(Module):
             SoftnessError: if it is neither, or needs what the module cannot give, such as a ``Budget`` a bound.
         """
         policy = as_policy(softness)
-        for dial in self._dials:
-            check_bounded(dial.graded, policy)
+        if policy.bounded:
+            for dial in self._dials:
+                check_bounded(dial.graded, policy)
         return policy
 
     def _start_logits(self) -> None:

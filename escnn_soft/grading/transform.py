@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 
@@ -33,6 +33,7 @@ class Block:
         rows: these rows, on the transform's device in its dtype.  # shape: (D, d_out * S * d_in)
         level: level of each such row.  # shape: (D,)
         copies: (copies of the output irrep, d_out, copies of the input irrep, d_in).
+        shape: of the block's coefficients: (pairs of copies, directions).
     """
 
     basis: PairBasis
@@ -40,11 +41,11 @@ class Block:
     rows: Tensor
     level: Tensor
     copies: tuple[int, int, int, int]
+    shape: tuple[int, int] = field(init=False)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of the block's coefficients: (pairs of copies, directions)."""
-        return self.copies[0] * self.copies[2], self.rows.shape[0]
+    def __post_init__(self) -> None:
+        """Look the shape up once."""
+        object.__setattr__(self, "shape", (self.copies[0] * self.copies[2], self.rows.shape[0]))
 
     def narrow(self, start: int, stop: int) -> Block:
         """The part of the block in levels ``start`` to ``stop``, numbered from ``start``."""
@@ -60,8 +61,7 @@ class Block:
 
     def weight(self, coefficients: Tensor, gains: Tensor | None) -> Tensor:
         """Weights between irreps, (copies_out * d_out * S, copies_in * d_in), from coefficients."""
-        rows = self.rows if gains is None else gains[:, None] * self.rows
-        return self._joined(coefficients @ rows)
+        return self._joined(coefficients, self.rows if gains is None else gains[:, None] * self.rows)
 
     def coefficients(self, weight: Tensor) -> Tensor:
         """Coefficients, (pairs of copies, D), from weights (copies_out * d_out, S, copies_in * d_in)."""
@@ -94,7 +94,13 @@ class Block:
         """
         if matrix is None:
             return self.weight(self.coefficients(weight), gains)
-        return self._joined(self._pairs(weight) @ matrix)
+        return self._joined(self._pairs(weight), matrix)
+
+    def _joined(self, left: Tensor, right: Tensor) -> Tensor:
+        """left @ right, a row a pair of copies, as weights (copies_out * d_out * S, copies_in * d_in)."""
+        copies_out, d_out, copies_in, d_in = self.copies
+        pairs = (left @ right).view(copies_out, copies_in, d_out, -1, d_in)
+        return pairs.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)
 
     @property
     def _dual(self) -> Tensor:
@@ -105,12 +111,6 @@ class Block:
         copies_out, d_out, copies_in, d_in = self.copies
         weight = weight.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
         return weight.reshape(copies_out * copies_in, -1)
-
-    def _joined(self, pairs: Tensor) -> Tensor:
-        """The inverse, (copies_out * d_out * S, copies_in * d_in)."""
-        copies_out, d_out, copies_in, d_in = self.copies
-        weight = pairs.view(copies_out, copies_in, d_out, -1, d_in).permute(0, 2, 3, 1, 4)
-        return weight.reshape(-1, copies_in * d_in)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +131,7 @@ class WeightTransform:
         levels: levels in the order of the dial.
         exact: whether the group acts on the pixels, so that statements hold for the executed layer.
         source: the transform of all weights, if this is that of the weights that a subgroup keeps.
+        shape: of the weights: (out, in, S).
     """
 
     group: Irreps
@@ -142,6 +143,11 @@ class WeightTransform:
     levels: tuple[Level, ...]
     exact: bool
     source: WeightTransform | None = None
+    shape: tuple[int, int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look the shape up once."""
+        object.__setattr__(self, "shape", (self.frame_out.size, self.frame_in.size, self.points))
 
     @property
     def whole(self) -> WeightTransform:
@@ -152,11 +158,6 @@ class WeightTransform:
     def dim(self) -> int:
         """Number of coefficients."""
         return sum(level.dim for level in self.levels)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the weights: (out, in, S)."""
-        return self.frame_out.size, self.frame_in.size, self.points
 
     @cached_property
     def dial(self) -> Tensor:

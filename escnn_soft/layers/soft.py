@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -232,28 +232,30 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """Kernel and bias, and the gains of each dial's levels."""
         with torch.autocast(self.weights.device.type, enabled=False):
             kernel, bias = self._expand_strict()
-            column = None if self.soft_bias is None else self._column(bias)
-            logits = self._logits()
-            gains = [self._gains(0, self._as_graded(kernel), self.soft_weights, logits[0])]
+            logits = [None, None] if self.level_logits is None else self._logits()
+            gains, strict, column = [self._dials[0].static], kernel, bias
             if not self._dials[0].closed:
+                gains[0] = self._gains(0, lambda: self._as_graded(strict), self.soft_weights, logits[0])
                 soft = self._breaking(0).synthesis(self.soft_weights, gains[0][self._dials[0].equivariant :])
-                kernel = kernel + self._as_kernel(soft, kernel.shape)
+                kernel = strict + self._as_kernel(soft, strict.shape)
             if len(self._dials) > 1:
-                gains.append(self._gains(1, column, self.soft_bias, logits[1]))
+                gains.append(self._dials[1].static)
             if self.soft_bias is not None and not self._dials[1].closed:
+                gains[1] = self._gains(1, lambda: self._column(column), self.soft_bias, logits[1])
                 soft = self._breaking(1).synthesis(self.soft_bias, gains[1][self._dials[1].equivariant :]).flatten()
-                bias = soft if bias is None else bias + soft
+                bias = soft if column is None else column + soft
         return kernel, bias, gains
 
-    def _gains(self, dial: int, strict: Tensor | None, soft: Tensor | None, logits: Tensor | None) -> Tensor:
+    def _gains(self, dial: int, strict: Callable[[], Tensor], soft: Tensor, logits: Tensor | None) -> Tensor:
         """The gains of a dial, from escnn's own part (out, in, S) and the coefficients of the rest."""
-        if strict is None or soft is None:
+        if self._dials[dial].fixed:
             return self._dials[dial].static
         equivariant, breaking = self._bands[dial]
 
         def parts() -> tuple[list[Tensor], Tensor]:
             # the norm of escnn's part is that of its coefficients where the harmonics are not orthonormal
-            return breaking.pieces(soft), strict if equivariant.exact else equivariant.analysis(strict)
+            own = strict()
+            return breaking.pieces(soft), own if equivariant.exact else equivariant.analysis(own)
 
         return self._dials[dial].gains(parts, logits)
 

@@ -27,11 +27,6 @@ class Policy(ABC):
     learned: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
 
-    @property
-    def fixed(self) -> bool:
-        """Whether the gains depend on no parameter."""
-        return not (self.learned or self.bounded)
-
     @abstractmethod
     def gains(self, dial: Tensor) -> Tensor:
         """Gain of each level.
