@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import Tensor
 from torch.nn import Module
@@ -95,7 +95,7 @@ def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool =
 
 def _replace(model: Module, news: Mapping[Dialled, Module | Tensor], *, keep: bool) -> None:
     """Put something without a dial in the place of each dial."""
-    tensors = {d: new for d, new in news.items() if isinstance(d, FilteredTensor) and isinstance(new, Tensor)}
+    tensors = {cast("FilteredTensor", dial): new for dial, new in news.items() if isinstance(new, Tensor)}
     detach(tensors, model, keep=keep)
     for dial, new in news.items():
         if isinstance(dial, Module) and isinstance(new, Module):

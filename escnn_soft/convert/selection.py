@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from escnn_soft._checks import instance
 from escnn_soft.errors import ArgumentError
-from escnn_soft.layers import Dialled, FilteredTensor, own_dials
+from escnn_soft.layers import Dialled, own_dials
 
 __all__ = ["FilterFn", "dials_of", "names_of", "settings_of"]
 
@@ -61,9 +61,7 @@ def dials_of(model: Module, filter_fn: FilterFn | None) -> dict[Dialled, list[st
     """
     holders = names_of(model, lambda module: any(True for _ in own_dials(module)), filter_fn)
     return {
-        dial: [dial.name(name) for name in names] if isinstance(dial, FilteredTensor) else names
-        for holder, names in holders.items()
-        for dial in own_dials(holder)
+        dial: [dial.named(name) for name in names] for holder, names in holders.items() for dial in own_dials(holder)
     }
 
 

@@ -14,7 +14,7 @@ from escnn_soft.convert.vision_transformers.positions import unfiltered_position
 from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError
 from escnn_soft.grading import GradedShifts, SubgroupId
-from escnn_soft.layers import Dialled, FilteredTensor, filtered_tensors, own_dials
+from escnn_soft.layers import Dialled, filtered_tensors, own_dials
 from escnn_soft.layers.type_words import between
 
 __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
@@ -171,8 +171,7 @@ def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
 def _status(name: str, dial: Dialled) -> LayerStatus:
     spectrum = dial.spectrum()
     share = spectrum.breaking / spectrum.energy if spectrum.energy > 0 else 0.0
-    name = dial.name(name) if isinstance(dial, FilteredTensor) else name
-    return LayerStatus(name, dial.kind, dial.softness, dial.fields, min(max(share, 0.0), 1.0), dial.chain)
+    return LayerStatus(dial.named(name), dial.kind, dial.softness, dial.fields, min(max(share, 0.0), 1.0), dial.chain)
 
 
 def _is_steerable(module: Module) -> bool:

@@ -105,6 +105,10 @@ class SoftModule(DialHolder):
         """Name of its class."""
         return type(self).__name__
 
+    def named(self, module: str) -> str:
+        """What the dial is called, given the name of its module: the same."""
+        return module
+
     def baked(self) -> Module:
         """What computes, without a dial, what this computes now.
 

@@ -37,6 +37,9 @@ class Dialled(Protocol):
     def plain(self) -> bool:
         """Whether it runs on plain tensors, so that something without a dial can take its place."""
 
+    def named(self, module: str) -> str:
+        """What the dial is called, given the name of its module."""
+
     def accepted(self, softness: float | Policy) -> Policy:
         """The policy that a softness stands for; nothing is set. Raises what setting it would raise."""
 
@@ -89,6 +92,6 @@ def dials(model: Module) -> dict[str, Dialled]:
     found: dict[str, Dialled] = {}
     for name, module in model.named_modules():
         for dial in own_dials(module):
-            own = dial.name(name) if hasattr(dial, "name") else name
+            own = dial.named(name)
             found[own if own not in found else f"{own}.{dial.kind.rpartition('.')[2]}"] = dial
     return found

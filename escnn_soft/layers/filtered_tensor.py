@@ -123,9 +123,9 @@ class FilteredTensor:
         types = self.filter.types
         return self.filter.what if types is None else between(types.in_type, types.out_type)
 
-    def name(self, owner: str) -> str:
+    def named(self, module: str) -> str:
         """What the dial is called, given the name of its module."""
-        return dial_name(owner, self.tensor)
+        return dial_name(module, self.tensor)
 
     # ------------------------------------------------------------------ what can take its place
 
