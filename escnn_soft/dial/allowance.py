@@ -25,12 +25,12 @@ class Allowance:
     def __init__(self, transform: WeightTransform, device: torch.device, dtype: torch.dtype) -> None:
         self._eps = torch.finfo(dtype).eps
         self.work = torch.promote_types(dtype, torch.float32)
-        whole, breaking = transform.whole.breaking.to(device, self.work), transform.breaking
+        whole, soft = transform.whole.soft.to(device, self.work), transform.soft
         self._embeddings = [
             None
             if block.basis.embedding is None
             else block.basis.embedding[block.span, full.span].to(device, self.work)
-            for block, full in zip(breaking.blocks, whole.blocks, strict=True)
+            for block, full in zip(soft.blocks, whole.blocks, strict=True)
         ]
         self._strict = [block.shape[1] for block in transform.equivariant.blocks]
         self._grams = IrrepGrams(whole)

@@ -170,8 +170,8 @@ class WeightTransform:
         return self.band(0, sum(level.equivariant for level in self.levels))
 
     @cached_property
-    def breaking(self) -> WeightTransform:
-        """The transform restricted to all other levels."""
+    def soft(self) -> WeightTransform:
+        """The transform restricted to all other levels: what is soft, whether it breaks the symmetry or not."""
         return self.band(sum(level.equivariant for level in self.levels), len(self.levels))
 
     def band(self, start: int, stop: int) -> WeightTransform:

@@ -88,10 +88,10 @@ class SoftLayer(ExpandedLayer, SoftModule):
             gspace = self.out_type.gspace
             fields = [gspace.trivial_repr], self.out_type.representations
             transforms.append(fibre_transform(gspace, *fields, chain))
-        self.soft_weights = Parameter(self.weights.new_zeros(transform.breaking.dim))
+        self.soft_weights = Parameter(self.weights.new_zeros(transform.soft.dim))
         self.register_parameter("soft_bias", None)
-        if bias and transforms[1].breaking.dim:
-            self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].breaking.dim))
+        if bias and transforms[1].soft.dim:
+            self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].soft.dim))
         self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         like = self.weights.device, self.weights.dtype
@@ -125,7 +125,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
             if (dial.device, dial.dtype) != (device, dtype):
                 dial.to(device, dtype)
         here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
-        self._bands = [(transform.equivariant, transform.breaking) for transform in here]
+        self._bands = [(transform.equivariant, transform.soft) for transform in here]
         self._forget()
 
     def _own_basis(self) -> BlocksBasisExpansion:
@@ -236,13 +236,13 @@ class SoftLayer(ExpandedLayer, SoftModule):
             gains, strict, column = [self._dials[0].static], kernel, bias
             if not self._dials[0].closed:
                 gains[0] = self._gains(0, lambda: self._as_graded(strict), self.soft_weights, logits[0])
-                soft = self._breaking(0).synthesis(self.soft_weights, gains[0][self._dials[0].equivariant :])
+                soft = self._soft(0).synthesis(self.soft_weights, gains[0][self._dials[0].equivariant :])
                 kernel = strict + self._as_kernel(soft, strict.shape)
             if len(self._dials) > 1:
                 gains.append(self._dials[1].static)
             if self.soft_bias is not None and not self._dials[1].closed:
                 gains[1] = self._gains(1, lambda: self._column(column), self.soft_bias, logits[1])
-                soft = self._breaking(1).synthesis(self.soft_bias, gains[1][self._dials[1].equivariant :]).flatten()
+                soft = self._soft(1).synthesis(self.soft_bias, gains[1][self._dials[1].equivariant :]).flatten()
                 bias = soft if column is None else column + soft
         return kernel, bias, gains
 
@@ -250,16 +250,16 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """The gains of a dial, from escnn's own part (out, in, S) and the coefficients of the rest."""
         if self._dials[dial].fixed:
             return self._dials[dial].static
-        equivariant, breaking = self._bands[dial]
+        equivariant, others = self._bands[dial]
 
         def parts() -> tuple[list[Tensor], Tensor]:
             # the norm of escnn's part is that of its coefficients where the harmonics are not orthonormal
             own = strict()
-            return breaking.pieces(soft), own if equivariant.exact else equivariant.analysis(own)
+            return others.pieces(soft), own if equivariant.exact else equivariant.analysis(own)
 
         return self._dials[dial].gains(parts, logits)
 
-    def _breaking(self, dial: int) -> WeightTransform:
+    def _soft(self, dial: int) -> WeightTransform:
         """The levels outside escnn's basis, on the weights' device in their dtype."""
         return self._bands[dial][1]
 
@@ -340,14 +340,14 @@ class SoftLayer(ExpandedLayer, SoftModule):
             self.weights.copy_(basis_coordinates(self._basisexpansion, representations, blocks, equivariant))
             # what escnn's basis adds by its own rounding is taken back by the soft part
             strict = self._basisexpansion(self.weights).double().cpu().reshape(transform.shape)
-            self.soft_weights.copy_(transform.breaking.analysis(kernel - strict))
+            self.soft_weights.copy_(transform.soft.analysis(kernel - strict))
             if bias is not None:
                 assert self._bias_transform is not None
                 column = bias.detach().double().cpu()
                 if self.bias is not None:
                     self.bias.copy_(torch.linalg.lstsq(self._sharp_bias_expansion(), column[:, None]).solution[:, 0])
                 if self.soft_bias is not None:
-                    self.soft_bias.copy_(self._bias_transform.breaking.analysis(column[:, None, None]))
+                    self.soft_bias.copy_(self._bias_transform.soft.analysis(column[:, None, None]))
         self._forget()
 
     def restrict(

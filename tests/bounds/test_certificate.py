@@ -80,7 +80,7 @@ def test_the_error_of_a_kernel_is_exact_on_the_pixels(name, kernel_size) -> None
 def test_the_error_of_a_continuous_kernel(name) -> None:
     layer = convolution(name, 5)
     with torch.no_grad():  # the remainder has no law: leave it out
-        levels = layer._breaking(0)
+        levels = layer._soft(0)
         keep = torch.tensor([level.irrep_id is not None for level in levels.levels], dtype=torch.float64)
         layer.soft_weights.copy_(levels.analysis(levels.synthesis(layer.soft_weights, keep)))
     kernel, certificate = layer.expand_parameters()[0].detach().flatten(2), layer.certificate()

@@ -81,10 +81,10 @@ def test_a_step_of_sgd_is_that_of_the_soft_layer_outside_escnns_basis(name, soft
         optimizer.step()
     moved = [a - b for a, b in zip(soft.expand_parameters(), before, strict=True)]
     moved_plain = [a - b for a, b in zip((plain.dense.weight, plain.dense.bias), before, strict=True)]
-    breaking = soft._transform.breaking
+    breaking = soft._transform.soft
     steps = [breaking.analysis(soft._as_graded(kernel.detach())) for kernel, _ in (moved, moved_plain)]
     assert torch.allclose(*steps, atol=1e-10)
-    bias = soft._bias_transform.breaking
+    bias = soft._bias_transform.soft
     steps = [bias.analysis(column.detach()[:, None, None]) for _, column in (moved, moved_plain)]
     assert torch.allclose(*steps, atol=1e-10)
 

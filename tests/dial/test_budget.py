@@ -48,10 +48,10 @@ def test_an_optimiser_that_maximises_the_error_stays_within_the_budget(name, dty
     for _ in range(200):
         optimiser.zero_grad()
         kernel, bias = layer.expand_parameters()
-        breaking = layer._breaking(0).analysis(kernel)
+        breaking = layer._soft(0).analysis(kernel)
         loss = -breaking.square().sum() / kernel.square().sum()
         if layer.soft_bias is not None:
-            loss = loss - layer._breaking(1).analysis(bias[:, None, None]).square().sum()
+            loss = loss - layer._soft(1).analysis(bias[:, None, None]).square().sum()
         loss.backward()
         optimiser.step()
         certificate = layer.certificate()

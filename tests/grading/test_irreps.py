@@ -268,7 +268,7 @@ def test_a_new_group_grades_weights_by_its_characters(n) -> None:
 def test_a_budget_holds_for_a_new_group(n, eta, scale, seed) -> None:
     transform = between_signals(n)
     weight = torch.randn(2 * n, 3 * n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    weight = transform.equivariant.project(weight) + scale * transform.breaking.project(weight)
+    weight = transform.equivariant.project(weight) + scale * transform.soft.project(weight)
     kept = es.SoftFilter(GradedWeight(transform), es.Budget(eta), weight)(weight)
     worst, before = (max(float((moved(w, n, j) - w).norm() / w.norm()) for j in range(n)) for w in (kept, weight))
     assert worst <= eta * (1 + 1e-9)

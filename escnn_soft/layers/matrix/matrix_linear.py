@@ -164,7 +164,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
 
     def _breaking(self, dial: int, weight: Tensor) -> Tensor:
         """The part of a weight, in float64, that breaks the symmetry."""
-        return cast("GradedWeight", self._dials[dial].graded).transform.breaking.project(weight)
+        return cast("GradedWeight", self._dials[dial].graded).transform.soft.project(weight)
 
     # ------------------------------------------------------------------ the layer as it runs
 
