@@ -95,14 +95,7 @@ def _difference(vectors: Tensor, psi: Tensor) -> Tensor:
 
 
 def unfolded_norm(coefficients: Tensor) -> float:
-    """The least of the spectral norms of (out, in S), (out S, in) and (out in, S).
-
-    Args:
-        coefficients: in double precision.  # shape: (out, in, S)
-
-    Returns:
-        The norm.
-    """
+    """The least of the spectral norms of (out, in S), (out S, in) and (out in, S)."""
     m, n, s = coefficients.shape
     return min(
         float(spectral_norm(coefficients.reshape(m, n * s))),
