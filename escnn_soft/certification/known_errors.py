@@ -81,14 +81,5 @@ def shorten(
 
 
 def rounding_of_action(action: Action, x: Tensor, row: int) -> Tensor:
-    """The rounding of computing g x.
-
-    Args:
-        action: the action.
-        x: the tensor.
-        row: of the element.
-
-    Returns:
-        The bound.  # shape: (samples,)
-    """
+    """The rounding of computing g x, sample by sample."""
     return action.rounding(row, x.dtype) * sample_norms(x)

@@ -44,13 +44,7 @@ def run(settings: Settings, output: Path, workers: int = 1) -> None:
 
 
 def write(result: Study, settings: Settings, output: Path) -> None:
-    """Write ``index.html``, ``summary.png``, ``table.csv`` and ``results.json``.
-
-    Args:
-        result: what the trainings brought.
-        settings: what was run.
-        output: an existing folder.
-    """
+    """Write ``index.html``, ``summary.png``, ``table.csv`` and ``results.json`` to an existing folder."""
     rows = result.rows
     colophon = _colophon(result)
     summary, pictures = _pictures(result, settings)

@@ -65,11 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line.
-
-    Returns:
-        Its parser.
-    """
+    """The command line's parser."""
     parser = argparse.ArgumentParser(prog="escnn-soft", description="Soft equivariance for escnn.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     full = Settings()

@@ -176,12 +176,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def write(model: Module, path: Path) -> None:
-    """Save a model's state; tensors that several layers share are stored once for each.
-
-    Args:
-        model: the model.
-        path: the file, .safetensors or any other name for torch's own format.
-    """
+    """Save a model's state as .safetensors, or else in torch's own format; shared tensors once for each layer."""
     state = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file

@@ -86,14 +86,7 @@ class RingFunctions:
         )
 
     def __call__(self, points: Tensor) -> Tensor:
-        """The functions at some points, differentiably; the gradient at the origin is 0.
-
-        Args:
-            points: in Cartesian coordinates.  # shape: (points, dims)
-
-        Returns:
-            One column a function.  # shape: (points, S)
-        """
+        """The functions (points, S) at some points (points, dims), differentiably; the gradient at the origin is 0."""
         squares = points.square().sum(1, keepdim=True)
         origin = squares <= _ORIGIN**2
         radius = torch.where(origin, 1.0, squares).sqrt()

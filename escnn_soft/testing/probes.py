@@ -144,15 +144,7 @@ class KernelGeometry:
 
 
 def kernel_geometry(module: Any, dims: int) -> KernelGeometry:
-    """The geometry of a convolution with equal sides.
-
-    Args:
-        module: a convolution of escnn or torch; padding may be ``same`` or ``valid``.
-        dims: number of axes.
-
-    Returns:
-        The geometry.
-    """
+    """The geometry of a convolution with equal sides."""
     transposed = module.transposed if isinstance(module, _ConvNd) else hasattr(module, "output_padding")
     each = _ntuple(dims)
     size, dilation = each(module.kernel_size)[0], each(module.dilation)[0]

@@ -77,16 +77,7 @@ def factors(group: Group) -> int:
 
 
 def random_elements(group: Group, count: int, seed: int = 0) -> list[GroupElement]:
-    """Elements drawn without touching a global generator.
-
-    Args:
-        group: any group that :func:`element_at` knows.
-        count: how many.
-        seed: of numpy's generator.
-
-    Returns:
-        The elements, repetitions included.
-    """
+    """Elements drawn from a seed of their own, repetitions included, without touching a global generator."""
     size = COORDINATES * factors(group)
     return [element_at(group, row) for row in np.random.default_rng(seed).random((count, size))]
 

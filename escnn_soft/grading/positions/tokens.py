@@ -47,11 +47,7 @@ class TokenTable:
     by_columns: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the grid fits.
-
-        Raises:
-            ShapeError: if it does not.
-        """
+        """Check that the grid fits."""
         if self.axis >= len(self.shape) or self.after < 0:
             expected = f"{self.before} entries and a {self.sides[0]} x {self.sides[1]} grid along axis {self.axis}"
             raise ShapeError("table.shape", self.shape, expected, "Name the sides of the token grid.")
