@@ -95,14 +95,7 @@ class RingFunctions:
         return rings[:, self.ring] * self.spheres(directions)[:, self.angular]
 
     def rings(self, radius: Tensor) -> Tensor:
-        """a_r at some radii.
-
-        Args:
-            radius: of the points.  # shape: (points, 1)
-
-        Returns:
-            One column a ring.  # shape: (points, rings)
-        """
+        """a_r (points, rings) at some radii (points, 1)."""
         return torch.exp(-0.5 * ((radius - self.radii) / self.widths).square())
 
     def spheres(self, directions: Tensor) -> Tensor:
@@ -176,15 +169,7 @@ def harmonic_size(frequency: int, dims: int) -> int:
 
 @lru_cache(maxsize=64)
 def ring_functions(gspace: GSpace, harmonics: tuple[Harmonic, ...]) -> RingFunctions:
-    """The functions of a band limit, in float64.
-
-    Args:
-        gspace: escnn gspace on the plane or in space.
-        harmonics: rings and frequencies, all different.
-
-    Returns:
-        The functions.
-    """
+    """The functions of a band limit, rings and frequencies all different, in float64."""
     dims, group = gspace.dimensionality, fibre_group(gspace)
     rings = list(dict.fromkeys((h.radius, h.width) for h in harmonics))
     ring, angular = list[int](), list[int]()

@@ -197,14 +197,7 @@ def interpolation_floor(
 
 
 def gaussian_blur(x: Tensor) -> Tensor:
-    """Each channel convolved with a Gaussian of one pixel's width, zeros outside.
-
-    Args:
-        x: images.  # shape: (n, channels, height, width)
-
-    Returns:
-        The images blurred.  # shape: (n, channels, height, width)
-    """
+    """Each channel of images (n, channels, h, w) convolved with a Gaussian of one pixel's width, zeros outside."""
     reach = round(5 * _SIGMA)
     profile = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(x) / _SIGMA).square())
     kernel = torch.outer(profile, profile) / profile.sum().square()

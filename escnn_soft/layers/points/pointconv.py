@@ -180,17 +180,7 @@ class SoftPointConvolution(SoftLayer):
         raise NotImplementedError("A point convolution is applied to edges: see forward.")
 
     def evaluate_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the output for an input of a given shape.
-
-        Args:
-            input_shape: (nodes, channels).
-
-        Returns:
-            Likewise of the output.
-
-        Raises:
-            ArgumentError: if the shape is not that of an input.
-        """
+        """Shape (nodes, channels) of the output; ``ArgumentError`` if that of the input does not fit."""
         if len(input_shape) != 2 or input_shape[1] != self.in_type.size:
             expected = f"(nodes, {self.in_type.size})"
             raise ArgumentError("input_shape", input_shape, expected, "Pass the shape of a tensor of type in_type.")
@@ -254,11 +244,7 @@ class SoftPointConvolution(SoftLayer):
     # ------------------------------------------------------------------ state and conversion
 
     def export(self) -> Module:
-        """There is no plain torch layer over points.
-
-        Raises:
-            ArgumentError: always.
-        """
+        """There is no plain torch layer over points: ``ArgumentError``."""
         remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
         raise ArgumentError("layer", self.kind, "a layer with a twin (there is no plain torch layer)", remedy)
 
