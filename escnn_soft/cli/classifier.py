@@ -124,13 +124,6 @@ class Network:
     on_dial: bool
 
     def build(self, seed: int) -> SoftClassifier | PlainClassifier:
-        """Build the network; the soft part starts at zero, so at one seed all stops of the dial are the same function.
-
-        Args:
-            seed: fixes the first weights.
-
-        Returns:
-            The network, in training mode.
-        """
+        """Build the network; the soft part starts at zero, so at one seed all stops are the same function."""
         torch.manual_seed(seed)
         return PlainClassifier(self.fields) if self.softness is None else SoftClassifier(self.softness, self.fields)

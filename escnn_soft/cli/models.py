@@ -125,19 +125,7 @@ def built(options: argparse.Namespace) -> Module:
 
 
 def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """A random input of a network, in the dtype of its parameters.
-
-    Args:
-        model: the network.
-        shape: of the input, batch and channels first.
-        seed: of the input.
-
-    Returns:
-        Standard normal numbers.
-
-    Raises:
-        UsageError: if the network's field type has another number of channels.
-    """
+    """Standard normal numbers in the parameters' dtype; ``UsageError`` if the field type has other channels."""
     if isinstance(model, EquivariantModule) and (len(shape) < 2 or shape[1] != model.in_type.size):
         size = model.in_type.size
         raise UsageError(f"the network's inputs have {size} channels: --shape N,{size},...")
@@ -146,17 +134,7 @@ def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; files that would run code are refused.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Tensors by name.
-
-    Raises:
-        ArgumentError: if the file holds anything else.
-    """
+    """The tensors of a checkpoint by name; files that would run code are refused with an ``ArgumentError``."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

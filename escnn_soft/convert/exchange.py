@@ -31,12 +31,7 @@ def structural_copy(model: AnyModule) -> AnyModule:
 
 
 def own_class(module: Module, base: type[Module] | None = None) -> None:
-    """Give a parametrized module a class of its own: torch's is shared with copies, and changes with each of them.
-
-    Args:
-        module: any module; nothing happens to one that is not parametrized.
-        base: another class to extend than before; None for the same.
-    """
+    """Give a parametrized module a class of its own, perhaps of another base: torch's is shared with copies."""
     if is_parametrized(module):
         cls = type(module)
         content = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}

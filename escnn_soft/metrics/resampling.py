@@ -93,14 +93,7 @@ def disc(x: Tensor) -> Tensor:
 
 
 def interior(x: Tensor) -> Tensor:
-    """Where the window of :func:`disc` is 1.
-
-    Args:
-        x: anything with two axes of pixels at its end.  # shape: (..., height, width)
-
-    Returns:
-        Boolean.  # shape: (height, width)
-    """
+    """Where the window of :func:`disc` is 1: boolean, (height, width)."""
     distance, radius = _distance(x)
     return distance <= (1 - _TAPER) * radius
 

@@ -15,7 +15,7 @@ from escnn_soft.dial import evaluated
 from escnn_soft.errors import ArgumentError
 from escnn_soft.metrics.transformation import Transformation
 
-__all__ = ["Batch", "Model", "Run", "checked", "labelled", "nonempty", "running", "single", "tensor"]
+__all__ = ["Batch", "Model", "Run", "checked", "labelled", "means_over_samples", "nonempty", "running", "tensor"]
 
 Batch = Any
 """A tensor, a GeometricTensor, or whatever the model takes and the transformations act on."""
@@ -106,7 +106,7 @@ def checked(model: Model, moves: Sequence[Transformation]) -> tuple[Transformati
     return moves
 
 
-def single(batches: Any) -> Iterable[Batch]:
+def _single(batches: Any) -> Iterable[Batch]:
     """Batches of inputs, of which one alone need not be put into a list."""
     if isinstance(batches, Tensor | GeometricTensor):
         return (batches,)
@@ -132,3 +132,20 @@ def nonempty(samples: int) -> int:
         remedy = "Pass a list or a DataLoader; a generator that was used before is empty."
         raise ArgumentError("batches", samples, "at least one sample", remedy)
     return samples
+
+
+def means_over_samples(
+    model: Model,
+    batches: Any,
+    moves: Sequence[Transformation],
+    measured: Callable[[Run, Transformation], Tensor],  # numbers of each sample, (k, n)
+) -> tuple[list[list[float]], int]:
+    """The means of k numbers over the samples of all batches, for each transformation, and how many samples."""
+    values: list[list[Tensor]] = [[] for _ in moves]
+    with running(model):
+        for x in _single(batches):
+            run = Run(model, x)
+            for rows, move in zip(values, moves, strict=True):
+                rows.append(measured(run, move))
+    samples = nonempty(sum(part.shape[1] for part in values[0]))
+    return [torch.cat(rows, dim=1).mean(dim=1).tolist() for rows in values], samples

@@ -32,17 +32,7 @@ def describe(first: Tensor, second: Tensor, out_type: FieldType) -> str:
 
 
 def first_offender(probe: Probe, element: GroupElement, x: Tensor, tolerance: float) -> str:
-    """The first layer of a network that is not equivariant by itself, on the features that reach it.
-
-    Args:
-        probe: of the network.
-        element: at which the network failed.
-        x: its input.
-        tolerance: largest relative error of a layer that counts as equivariant.
-
-    Returns:
-        A line that names the layer and its error; empty if the module has no layers, or each is equivariant.
-    """
+    """A line on the first layer that is not equivariant by itself, on the features that reach it; empty if none."""
     seen: list[tuple[str, EquivariantModule, Tensor]] = []
     handles = [
         part.register_forward_hook(

@@ -181,17 +181,7 @@ def kernel_error(element: GroupElement, kernel: Tensor, in_type: FieldType, out_
 
 
 def move_kernels(element: GroupElement, kernels: Tensor, in_type: FieldType, out_type: FieldType) -> Tensor:
-    """rho_out(g) K(g^-1 x) rho_in(g)^-1 for many matrices or kernels at once.
-
-    Args:
-        element: as in :func:`kernel_error`.
-        kernels: matrices or kernels between orthogonal representations.  # shape: (n, out, in, ...)
-        in_type: type of the input.
-        out_type: type of the output.
-
-    Returns:
-        The moved ones.  # shape: (n, out, in, ...)
-    """
+    """rho_out(g) K(g^-1 x) rho_in(g)^-1, both orthogonal, for many matrices or kernels (n, out, in, ...) at once."""
     rho_out, rho_in = (torch.from_numpy(t.representation(element)).to(kernels) for t in (out_type, in_type))
     moved = torch.einsum("ab,nbc...,dc->nad...", rho_out, kernels, rho_in)  # the transpose is the inverse
     if kernels.dim() == 3:

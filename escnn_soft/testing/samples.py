@@ -199,14 +199,7 @@ def random_features(
 
 
 def rotations(gspace: GSpace) -> list[tuple[float, GroupElement]]:
-    """Rotations of a group with their angles: all of C_N and D_N, some of each circle of a Lie group.
-
-    Args:
-        gspace: on the plane or without a base space.
-
-    Returns:
-        Pairs of an angle in (0, pi] and an element; none for other finite groups.
-    """
+    """Pairs of an angle in (0, pi] and an element: all of C_N and D_N, some of each circle of a Lie group."""
     group = fibre_group(gspace)
     if isinstance(group, PlanarGroup) and group.rotations is not None:
         n = group.rotations

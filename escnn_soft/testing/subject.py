@@ -114,16 +114,7 @@ class Subject:
         return move_kernels(element, weights, layer.in_type, layer.out_type)
 
     def weight_error(self, layer: Any, element: GroupElement, weight: Tensor) -> float:
-        """||g . W - W|| by definition; override it together with :meth:`move`.
-
-        Args:
-            layer: gives the types.
-            element: one of :meth:`elements`.
-            weight: from :meth:`dense`.
-
-        Returns:
-            The error.
-        """
+        """||g . W - W|| by definition; override it together with :meth:`move`."""
         return kernel_error(element, weight, layer.in_type, layer.out_type)
 
     # ------------------------------------------------------------------ helpers
