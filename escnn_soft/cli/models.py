@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "add_model",
     "built",
     "parse_factory",
+    "parse_number",
     "parse_setting",
     "parse_shape",
     "parse_softness",
@@ -75,6 +77,21 @@ def parse_setting(text: str) -> tuple[str, Policy]:
     if not equals:
         raise argparse.ArgumentTypeError(f"expected LAYER=SOFTNESS but got {text!r}")
     return name, parse_softness(softness)
+
+
+def parse_number(kind: Callable[[str], float], low: float, high: float, expected: str) -> Callable[[str], float]:
+    """An argparse type: a number of a kind in [low, high]."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected {expected} but got {text!r}")
+        return value
+
+    return parse
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
     Source: Cesa, Lang and Weiler, A Program to Build E(N)-Equivariant Steerable CNNs (ICLR 2022), for escnn's part.
 
     Args:
-        Those of ``escnn.nn.R2PointConv`` (``groups`` is 1), plus:
+        Those of ``escnn.nn.R2PointConv`` (``groups`` is 1; ``width`` with ``n_rings``, or else ``rings``), plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
