@@ -99,14 +99,7 @@ class RingFunctions:
         return torch.exp(-0.5 * ((radius - self.radii) / self.widths).square())
 
     def spheres(self, directions: Tensor) -> Tensor:
-        """Y_j in some directions, for all frequencies up to the highest.
-
-        Args:
-            directions: unit vectors, or 0, where all but Y_0 vanish.  # shape: (points, dims)
-
-        Returns:
-            One column a harmonic.  # shape: (points, 2 L + 1) or (points, (L + 1)^2)
-        """
+        """Y_j, (points, 2 L + 1) or (points, (L + 1)^2), in directions of length 1, or 0, where only Y_0 is not 0."""
         values = [torch.ones_like(directions[:, :1])]
         if self.dims == 3:
             for step in self.ladder:  # Y_l = (Y_(l - 1) (x) x) C_l

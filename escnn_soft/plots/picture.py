@@ -34,15 +34,7 @@ def quiet(axes: Axes, title: str = "") -> None:
 
 
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
-    """A figure as a PNG file.
-
-    Args:
-        figure: what to draw.
-        dpi: pixels per inch.
-
-    Returns:
-        The file's content.
-    """
+    """The content of a figure's PNG file; ``dpi`` in pixels per inch."""
     stream = io.BytesIO()
     # no version string inside: equal figures give equal files
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
