@@ -89,18 +89,7 @@ MOVED: dict[str, dict[str, str]] = {
 
 
 def forwarded(package: str, name: str) -> Any:
-    """The object that a package had under a name, for its ``__getattr__``.
-
-    Args:
-        package: the old package.
-        name: the name.
-
-    Returns:
-        The object, from where it lives now.
-
-    Raises:
-        AttributeError: if the package had no such name.
-    """
+    """The object that a package had under a name, from where it lives now, for the package's ``__getattr__``."""
     if name not in MOVED[package]:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     module = MOVED[package][name]

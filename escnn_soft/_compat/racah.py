@@ -48,13 +48,7 @@ def clebsch_gordan(left: int, right: int, degree: int) -> NDArray[np.float64]:
 
 @cache
 def _complex(l: int, a: int, m: int, b: int, j: int) -> float:
-    """<l a m b | j (a + b)>, exact up to the root.
-
-    Source: G. Racah, "Theory of Complex Spectra II", Phys. Rev. 62 (1942), eq. (16).
-
-    Returns:
-        The coefficient.
-    """
+    """<l a m b | j (a + b)>, exact up to the root: Racah, "Theory of Complex Spectra II", Phys. Rev. 62, eq. (16)."""
     f, c = math.factorial, a + b
     terms = (
         Fraction((-1) ** k, f(k) * f(l + m - j - k) * f(l - a - k) * f(m + b - k) * f(j - m + a + k) * f(j - l - b + k))

@@ -73,43 +73,18 @@ class MatrixCertificate:
     def of(
         matrix: Tensor, breaking: Tensor, into: Representation, out: Representation, bias: MatrixCertificate | None
     ) -> MatrixCertificate:
-        """Measure a matrix.
-
-        Args:
-            matrix: W.  # shape: (m, n)
-            breaking: its part outside the equivariant maps.  # shape: (m, n)
-            into: representation of the input.
-            out: representation of the output.
-            bias: certificate of the bias.
-
-        Returns:
-            The certificate.
-        """
+        """The certificate of W (m, n), ``breaking`` its part outside the equivariant maps, and of a bias."""
         slope = out.derivatives() @ matrix - matrix @ into.derivatives()
         reason = "" if into.orthogonal and out.orthogonal else "the representations are not orthogonal"
         norms = float(matrix.norm()), float(breaking.norm()), float(slope.norm())
         return MatrixCertificate(*norms, reason, bias, matrix, into, out)
 
     def at(self, element: Any) -> float:
-        """e(g), exact.
-
-        Args:
-            element: of the group.
-
-        Returns:
-            ||rho_out(g) W - W rho_in(g)||_F.
-        """
+        """e(g) = ||rho_out(g) W - W rho_in(g)||_F, exact."""
         return float(self._error(element).norm())
 
     def operator_at(self, element: Any) -> float:
-        """||f(g x) - g f(x)|| / ||x|| at its worst over x, without the bias.
-
-        Args:
-            element: of the group.
-
-        Returns:
-            The spectral norm of rho_out(g) W - W rho_in(g).
-        """
+        """||f(g x) - g f(x)|| / ||x|| at its worst over x, without the bias: ||rho_out(g) W - W rho_in(g)||."""
         return float(torch.linalg.matrix_norm(self._error(element), 2))
 
     def _error(self, element: Any) -> Tensor:
@@ -160,11 +135,7 @@ class MatrixCertificate:
         return min((self.slope * length + ROUNDING * self.norm) * stretch, self.sup)
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificate as plain numbers and strings.
-
-        Returns:
-            A dictionary that ``json.dumps`` takes; None stands for what does not exist.
-        """
+        """The certificate as numbers and strings that ``json.dumps`` takes; None stands for what does not exist."""
         numbers = {name: getattr(self, name) for name in ("norm", "breaking", "slope", "rms", "sup")}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         return finite | {"reason": self.reason, "bias": None if self.bias is None else self.bias.to_dict()}

@@ -26,17 +26,7 @@ class PixelErrors:
     norm: float
 
     def at(self, element: Any) -> float:
-        """Error at one of the elements.
-
-        Args:
-            element: one of ``elements``.
-
-        Returns:
-            ||g . K - K||_F.
-
-        Raises:
-            ArgumentError: if the element is another one.
-        """
+        """||g . K - K||_F at one of the elements; ``ArgumentError`` at any other."""
         for g, error in zip(self.elements, self.errors, strict=True):
             if g == element:
                 return error
@@ -66,9 +56,5 @@ class PixelErrors:
         return PixelErrors(self.elements, tuple(scale * e for e in self.errors), scale * self.norm)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings.
-
-        Returns:
-            A dictionary that ``json.dumps`` takes.
-        """
+        """Plain numbers and strings, which ``json.dumps`` takes."""
         return {"norm": self.norm, "errors": {str(g): error for g, error in self.profile()}}

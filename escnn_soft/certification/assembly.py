@@ -26,23 +26,11 @@ def assembled(
     ledger: Ledger,
     fact: Fact,
     tensor: Tensor,
-    rows: tuple[GroupElement | None, ...],
+    rows: tuple[GroupElement | None, ...],  # None stands for every element
     gaps: list[tuple[str, str]],
-    everything: bool,
+    everything: bool,  # no elements were asked for, so that those outside a subgroup may be left out
 ) -> NetworkCertificate:
-    """The certificate of a run.
-
-    Args:
-        ledger: of the run.
-        fact: on the output.
-        tensor: the output.
-        rows: the elements; None stands for every element.
-        gaps: layers and reasons that were not covered.
-        everything: whether no elements were asked for, so that those outside a subgroup may be left out.
-
-    Returns:
-        The certificate.
-    """
+    """The certificate of a run, from the fact on its output and the ``gaps``: layers and reasons not covered."""
     names: list[GroupElement | str] = [EVERY if g is None else g for g in rows]
     error = fact.error
     kept = [row for row in range(len(rows)) if not (everything and row in ledger.outside)]

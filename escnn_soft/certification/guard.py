@@ -22,12 +22,7 @@ Run = Callable[[Tensor], object]
 
 @contextmanager
 def preserved(model: nn.Module, x: Tensor) -> Iterator[None]:
-    """The generators of random numbers and the model's buffers are left as they were before this context.
-
-    Args:
-        model: the model.
-        x: its input, which tells the device.
-    """
+    """The generators of random numbers and the model's buffers are left as they were before this context."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         try:
@@ -39,16 +34,7 @@ def preserved(model: nn.Module, x: Tensor) -> Iterator[None]:
 
 
 def unrepeated(run: Run, x: Tensor, out: GeometricTensor | Tensor) -> str | None:
-    """Why a model is not a function of its input.
-
-    Args:
-        run: the model.
-        x: the input.
-        out: what came out the first time.
-
-    Returns:
-        The reason, or None if the second time gives the very same numbers.
-    """
+    """Why a model is not a function of its input, whose first output was ``out``; None if it is, to the last bit."""
     image = _image(run, x, out)
     if isinstance(image, str):
         return f"running it twice gives different outputs: {image}"
@@ -60,17 +46,7 @@ def unrepeated(run: Run, x: Tensor, out: GeometricTensor | Tensor) -> str | None
 def compare(
     ledger: Ledger, run: Run, start: Action, x: Tensor, action: Action, out: GeometricTensor | Tensor, bound: Tensor
 ) -> None:
-    """Refuse the elements at which the model's own ||f(g x) - g f(x)|| exceeds the bound.
-
-    Args:
-        ledger: where to note.
-        run: the model.
-        start: the action on its input.
-        x: the input.
-        action: that on its output.
-        out: the output.
-        bound: what was certified.  # shape: (rows, samples)
-    """
+    """Refuse the elements at which the model's own ||f(g x) - g f(x)|| exceeds the bound."""
     for row, element in enumerate(start.elements):
         lost = ledger.dead(row) or not bool(torch.isfinite(bound[row]).all())
         if element is None or element == element.group.identity or lost:

@@ -57,16 +57,7 @@ def shorten(
     out: Tensor,
     loss: Tensor,
 ) -> None:
-    """Replace the terms of the probes by their distances, where these are smaller.
-
-    Args:
-        ledger: of the run.
-        terms: by number, changed in place.
-        probes: after a layer, oldest first.
-        action: on its output.
-        out: its output.
-        loss: rounding of computing T h.
-    """
+    """Replace the terms of the probes, in place, by their distances where these are smaller; ``loss`` rounds T h."""
     for probe, following in zip(probes, [*probes, None][1:], strict=True):
         for row, image in enumerate(probe.images):
             if image is None or ledger.dead(row):
@@ -81,14 +72,5 @@ def shorten(
 
 
 def rounding_of_action(action: Action, x: Tensor, row: int) -> Tensor:
-    """The rounding of computing g x.
-
-    Args:
-        action: the action.
-        x: the tensor.
-        row: of the element.
-
-    Returns:
-        The bound.  # shape: (samples,)
-    """
+    """The rounding of computing g x, sample by sample."""
     return action.rounding(row, x.dtype) * sample_norms(x)

@@ -97,19 +97,7 @@ def pass_layer(
 def pass_operation(
     ledger: Ledger, name: str, facts: Sequence[Fact], outcome: Outcome, before: Sequence[Tensor], out: Tensor
 ) -> Fact:
-    """What is known of the result of a torch function.
-
-    Args:
-        ledger: where to note.
-        name: of the function.
-        facts: on its arguments.
-        outcome: what the function does to errors.
-        before: norms of the arguments.
-        out: the result.
-
-    Returns:
-        The fact.
-    """
+    """What is known of the result of a torch function, from what it does to errors and the norms of its arguments."""
     scaled = [
         [amplified(t, factor) for t in fact.terms.values()] for fact, factor in zip(facts, outcome.factors, strict=True)
     ]

@@ -12,14 +12,7 @@ __all__ = ["fields", "tensor_of", "with_fields"]
 
 
 def fields(*values: Any) -> Iterator[GeometricTensor | Tensor]:
-    """All fields and tensors in nested arguments, in order.
-
-    Args:
-        *values: of any kind.
-
-    Yields:
-        Each of them.
-    """
+    """All fields and tensors in nested arguments, in order."""
     for value in values:
         if isinstance(value, GeometricTensor | Tensor):
             yield value
@@ -30,15 +23,7 @@ def fields(*values: Any) -> Iterator[GeometricTensor | Tensor]:
 
 
 def with_fields(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """The same nested arguments with other tensors.
-
-    Args:
-        value: of any kind.
-        tensors: in order.
-
-    Returns:
-        A copy.
-    """
+    """A copy of the same nested arguments with other tensors, in order."""
     if isinstance(value, GeometricTensor):
         return GeometricTensor(next(tensors), value.type)
     if isinstance(value, Tensor):

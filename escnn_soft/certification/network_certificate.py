@@ -96,25 +96,14 @@ class NetworkCertificate:
         return max(bound / norm if norm > 0 else math.inf if bound > 0 else 0.0 for bound, norm in pairs)
 
     def at(self, element: GroupElement | str) -> float:
-        """The bound for one element, the maximum over the samples.
-
-        Args:
-            element: an element that was asked for.
-
-        Returns:
-            The bound; infinite for an element that is not covered.
-        """
+        """The bound for an element that was asked for, the maximum over the samples; infinite if it is not covered."""
         for name, values in zip(self.covered, self.samples, strict=True):
             if name in (element, EVERY):
                 return max(values)
         return math.inf
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificate as plain numbers and strings; infinities as None.
-
-        Returns:
-            A dictionary that ``json.dumps`` takes.
-        """
+        """The certificate as numbers and strings that ``json.dumps`` takes; infinities as None."""
         return {
             "bound": _finite(self.bound),
             "certified": self.certified,

@@ -24,14 +24,7 @@ METADATA = frozenset(
 
 
 def operate(operation: Operation) -> Outcome | str:
-    """What is known of an operation.
-
-    Args:
-        operation: the call.
-
-    Returns:
-        Its outcome, or the reason why it is not covered.
-    """
+    """What is known of an operation: its outcome, or the reason why it is not covered."""
     if operation.result.ndim == 0 or operation.result.shape[0] != operation.tracked[0].shape[0]:
         return f"torch.{operation.name} mixes the samples of the batch"
     rule = _RULES.get(operation.name, _pointwise)

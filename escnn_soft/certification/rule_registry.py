@@ -78,15 +78,7 @@ def register_action(cls: type[Module]) -> Callable[[Function], Function]:
 
 
 def by_class(registry: dict[type[Module], Entry], module: Module) -> Entry | None:
-    """The entry of the module's class or of the nearest base class whose ``forward`` it runs.
-
-    Args:
-        registry: entries by class.
-        module: the module.
-
-    Returns:
-        The entry, or None.
-    """
+    """The entry of the module's class or of the nearest base class whose ``forward`` it runs."""
     if "forward" in vars(module):  # replaced on the instance
         return None
     for cls in type(module).__mro__:

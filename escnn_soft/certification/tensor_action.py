@@ -146,16 +146,7 @@ class Action:
 
 
 def is_permutation(matrix: Matrix, *, signed: bool = False, tolerance: float = TOLERANCE) -> bool:
-    """Whether a square matrix moves coordinates, up to signs if wanted.
-
-    Args:
-        matrix: an orthogonal matrix.  # shape: (n, n)
-        signed: whether coordinates may change their signs.
-        tolerance: largest deviation from 0 and 1.
-
-    Returns:
-        Whether each row and column has a single entry, 1 or +-1.
-    """
+    """Whether an orthogonal (n, n) matrix moves coordinates: one entry a row and column, 1 or, where signed, +-1."""
     rounded = np.rint(matrix)
     if np.abs(matrix - rounded).max() > tolerance:
         return False

@@ -53,14 +53,7 @@ class SoftClassifier(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of some images.
-
-        Args:
-            images: grey values.  # shape: (n, 1, SIDE, SIDE)
-
-        Returns:
-            Logits.  # shape: (n, CLASSES)
-        """
+        """Logits (n, CLASSES) of some images (n, 1, SIDE, SIDE)."""
         return self.body(self.in_type(images)).tensor.flatten(1)
 
     @property
@@ -69,27 +62,15 @@ class SoftClassifier(nn.Module):
         return tuple(module for module in self.body if isinstance(module, SoftR2Conv))
 
     def spectra(self) -> tuple[WeightSpectrum, ...]:
-        """The weight spectrum of each soft layer.
-
-        Returns:
-            One spectrum a layer, from the image to the logits.
-        """
+        """The weight spectrum of each soft layer, from the image to the logits."""
         return tuple(layer.spectrum() for layer in self.convolutions)
 
     def reachable(self) -> int:
-        """Directions of weight space that the dial leaves open, over all convolutions.
-
-        Returns:
-            The number of directions with a gain above 0.
-        """
+        """Number of directions of weight space that the dial leaves open, over all convolutions."""
         return sum(level.dim for spectrum in self.spectra() for level in spectrum.levels if level.gain > 0)
 
     def field_filters(self) -> Tensor:
-        """The four filters of the first layer's strongest field, the g-th turned back by g quarter turns.
-
-        Returns:
-            Filters; all four are equal in an exactly equivariant layer.  # shape: (4, 5, 5)
-        """
+        """The four filters of the first layer's strongest field, the g-th turned back by g quarter turns, (4, 5, 5)."""
         kernel = self.convolutions[0].expand_parameters()[0].detach()
         fields = kernel.reshape(-1, 4, *kernel.shape[-2:])
         strongest = fields[fields.flatten(1).norm(dim=1).argmax()]
@@ -122,11 +103,7 @@ class PlainClassifier(nn.Sequential):
         )
 
     def reachable(self) -> int:
-        """Weights of all convolutions.
-
-        Returns:
-            Their number.
-        """
+        """Number of weights of all convolutions."""
         return sum(module.weight.numel() for module in self if isinstance(module, nn.Conv2d))
 
 
@@ -147,13 +124,6 @@ class Network:
     on_dial: bool
 
     def build(self, seed: int) -> SoftClassifier | PlainClassifier:
-        """Build the network; the soft part starts at zero, so at one seed all stops of the dial are the same function.
-
-        Args:
-            seed: fixes the first weights.
-
-        Returns:
-            The network, in training mode.
-        """
+        """Build the network; the soft part starts at zero, so at one seed all stops are the same function."""
         torch.manual_seed(seed)
         return PlainClassifier(self.fields) if self.softness is None else SoftClassifier(self.softness, self.fields)

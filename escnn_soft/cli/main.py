@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 
 from escnn_soft.cli import conversion, inspect
-from escnn_soft.cli.models import UsageError
+from escnn_soft.cli.models import UsageError, parse_number
 from escnn_soft.cli.settings import CLASS_SIZE, Settings, quick
 from escnn_soft.errors import EscnnSoftError
 
@@ -65,11 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line.
-
-    Returns:
-        Its parser.
-    """
+    """The command line's parser."""
     parser = argparse.ArgumentParser(prog="escnn-soft", description="Soft equivariance for escnn.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     full = Settings()
@@ -86,8 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     workers = "trainings at the same time, one thread each (default: %(default)s)"
     add("--workers", type=_whole(1, 64), default=2, metavar="N", help=workers)
     task = demo.add_argument_group("the task, for those who want another")
+    degrees = parse_number(float, 0, 180, "an angle from 0 to 180 degrees")
     angle = "digits are turned by up to A degrees either way (default: %(default)g)"
-    task.add_argument("--angle", type=_degrees, default=full.angle, metavar="A", help=angle)
+    task.add_argument("--angle", type=degrees, default=full.angle, metavar="A", help=angle)
     most = CLASS_SIZE - full.tests
     images = f"training images of each digit, up to {most} (default: %(default)s)"
     task.add_argument("--images", type=_whole(1, most), default=full.images, metavar="N", help=images)
@@ -113,27 +109,5 @@ def _fail(message: str, code: int = 1) -> int:
     return code
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: a whole number in [low, high]."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high} but got {text!r}")
-        return value
-
-    return parse
-
-
-def _degrees(text: str) -> float:
-    """An argparse type: an angle in [0, 180] degrees."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 180:
-        raise argparse.ArgumentTypeError(f"expected an angle from 0 to 180 degrees but got {text!r}")
-    return value
+def _whole(low: int, high: int) -> Callable[[str], float]:
+    return parse_number(int, low, high, f"a whole number from {low} to {high}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "add_model",
     "built",
     "parse_factory",
+    "parse_number",
     "parse_setting",
     "parse_shape",
     "parse_softness",
@@ -77,6 +79,21 @@ def parse_setting(text: str) -> tuple[str, Policy]:
     return name, parse_softness(softness)
 
 
+def parse_number(kind: Callable[[str], float], low: float, high: float, expected: str) -> Callable[[str], float]:
+    """An argparse type: a number of a kind in [low, high]."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected {expected} but got {text!r}")
+        return value
+
+    return parse
+
+
 def parse_shape(text: str) -> tuple[int, ...]:
     """An argparse type: positive whole numbers with commas between."""
     parts = text.split(",")
@@ -125,19 +142,7 @@ def built(options: argparse.Namespace) -> Module:
 
 
 def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """A random input of a network, in the dtype of its parameters.
-
-    Args:
-        model: the network.
-        shape: of the input, batch and channels first.
-        seed: of the input.
-
-    Returns:
-        Standard normal numbers.
-
-    Raises:
-        UsageError: if the network's field type has another number of channels.
-    """
+    """Standard normal numbers in the parameters' dtype; ``UsageError`` if the field type has other channels."""
     if isinstance(model, EquivariantModule) and (len(shape) < 2 or shape[1] != model.in_type.size):
         size = model.in_type.size
         raise UsageError(f"the network's inputs have {size} channels: --shape N,{size},...")
@@ -146,17 +151,7 @@ def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; files that would run code are refused.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Tensors by name.
-
-    Raises:
-        ArgumentError: if the file holds anything else.
-    """
+    """The tensors of a checkpoint by name; files that would run code are refused with an ``ArgumentError``."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -176,12 +171,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def write(model: Module, path: Path) -> None:
-    """Save a model's state; tensors that several layers share are stored once for each.
-
-    Args:
-        model: the model.
-        path: the file, .safetensors or any other name for torch's own format.
-    """
+    """Save a model's state as .safetensors, or else in torch's own format; shared tensors once for each layer."""
     state = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file

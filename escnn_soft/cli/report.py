@@ -102,21 +102,7 @@ def render(
     fairness: Sequence[str],
     colophon: str,
 ) -> str:
-    """Lay out the page; all text is escaped, all pictures are embedded.
-
-    Args:
-        title: of the page.
-        introduction: paragraphs before the finding.
-        finding: what came out.
-        table: of the results.
-        pictures: in their order.
-        guarantees: errors and their certified bounds.
-        fairness: what was held equal, and what was not.
-        colophon: settings, versions and time.
-
-    Returns:
-        The page.
-    """
+    """Lay out the page; all text is escaped, all pictures are embedded."""
     return _PAGE.substitute(
         title=escape(title),
         introduction="\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in introduction),

@@ -48,9 +48,5 @@ class Settings:
 
 
 def quick() -> Settings:
-    """The settings of ``--quick``: three stops, two seeds, fewer epochs, no wide network: noisier.
-
-    Returns:
-        The settings.
-    """
+    """The settings of ``--quick``: three stops, two seeds, fewer epochs, no wide network: noisier."""
     return Settings(softness=(0.0, 0.05, 1.0), seeds=2, epochs=10, probes=250, wide=1)

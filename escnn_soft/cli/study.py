@@ -61,14 +61,7 @@ class _Result:
 
 
 def networks(settings: Settings) -> tuple[Network, ...]:
-    """The networks of a run: the stops of the dial from strict to unconstrained, then those to compare with.
-
-    Args:
-        settings: what to run.
-
-    Returns:
-        The networks, in the order of the table.
-    """
+    """The networks of a run: the stops of the dial from strict to unconstrained, then those to compare with."""
     small = settings.fields
     wide = (settings.wide * small[0], settings.wide * small[1], settings.wide * small[2])
     dial = [Network(f"{softness:g}", softness, small, on_dial=True) for softness in settings.softness]

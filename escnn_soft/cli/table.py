@@ -61,14 +61,7 @@ class Row:
 
 
 def tabulate(results: Sequence[tuple[Network, int, Sequence[Outcome]]]) -> tuple[Row, ...]:
-    """Pair every network with the strict one, seed by seed.
-
-    Args:
-        results: networks, the strict one first, each with the directions it reaches and its outcomes, one a seed.
-
-    Returns:
-        The table.
-    """
+    """Pair every network with the strict one, which comes first, seed by seed."""
     strict = [run.accuracy for run in results[0][2]]
     return tuple(
         Row(
@@ -83,14 +76,7 @@ def tabulate(results: Sequence[tuple[Network, int, Sequence[Outcome]]]) -> tuple
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row of the table as it is shown, under ``HEADINGS``.
-
-    Args:
-        row: the row.
-
-    Returns:
-        One string a column.
-    """
+    """A row of the table as it is shown, under ``HEADINGS``."""
     strict = row.name == "softness 0"
     mean = {
         name: fmean(getattr(run, name) for run in row.runs) for name in ("confusable", "others", "error", "seconds")
@@ -110,39 +96,18 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The table for a terminal.
-
-    Args:
-        rows: the table.
-
-    Returns:
-        Lines of aligned columns.
-    """
+    """The table for a terminal."""
     return aligned([HEADINGS, *map(cells, rows)])
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Cells in columns, for a terminal.
-
-    Args:
-        lines: headings and rows of equal length.
-
-    Returns:
-        Lines of aligned columns.
-    """
+    """Headings and rows of equal length as lines of aligned columns, for a terminal."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The table for a spreadsheet, with every run of every network.
-
-    Args:
-        rows: the table.
-
-    Returns:
-        A header and a line a run.
-    """
+    """The table for a spreadsheet, with every run of every network."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     measured = tuple(Outcome.__dataclass_fields__)
@@ -155,14 +120,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def finding(rows: Sequence[Row]) -> str:
-    """What the run says about the question, whichever way it went.
-
-    Args:
-        rows: the table; its stops of the dial go from strict to unconstrained.
-
-    Returns:
-        A few sentences.
-    """
+    """What the run says about the question, whichever way it went."""
     dial = [row for row in rows if row.on_dial]
     strict, free = dial[0], dial[-1]
     best = max(dial, key=lambda row: row.accuracy)

@@ -39,17 +39,7 @@ class Outcome:
 
 
 def train(model: nn.Module, digits: Digits, settings: Settings, seed: int) -> float:
-    """Train with Adam, cross-entropy and one learning-rate cycle; no weight decay and no augmentation.
-
-    Args:
-        model: network from images to logits; left in evaluation mode.
-        digits: training images.
-        settings: epochs, batch size and learning rate.
-        seed: fixes the order of the images.
-
-    Returns:
-        The mean loss of the last epoch.
-    """
+    """Train with Adam, cross-entropy and one learning-rate cycle, nothing else; the mean loss of the last epoch."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.rate)
     batches = max(len(digits) // settings.batch, 1)
@@ -72,34 +62,14 @@ def train(model: nn.Module, digits: Digits, settings: Settings, seed: int) -> fl
 
 
 def equivariance_error(model: nn.Module, images: Tensor) -> float:
-    """Mean over images x and quarter turns g != 1 of |f(g x) - f(x)| / |f(x)|, f the logits; 0 for an invariant model.
-
-    On an odd square grid a quarter turn only permutes pixels, so there is no interpolation in this number.
-
-    Args:
-        model: network from images to logits, in evaluation mode.
-        images: test images.  # shape: (n, 1, side, side)
-
-    Returns:
-        The mean relative error.
-    """
+    """Mean over images x and quarter turns g != 1, which only permute pixels here, of |f(g x) - f(x)| / |f(x)|."""
     still = _logits(model, images)
     changes = [(_logits(model, images.rot90(turns, (2, 3))) - still).norm(dim=1) for turns in (1, 2, 3)]
     return float((torch.stack(changes) / still.norm(dim=1)).mean())
 
 
 def measure(model: nn.Module, split: Split, settings: Settings, seed: int) -> Outcome:
-    """Train a network on a split and test it.
-
-    Args:
-        model: network from images to logits.
-        split: training and test images.
-        settings: training and the number of probes.
-        seed: fixes the order of the training images.
-
-    Returns:
-        What the trained network does.
-    """
+    """Train a network on a split and test it; the seed fixes the order of the training images."""
     start = time.perf_counter()
     loss = train(model, split.train, settings, seed)
     seconds = time.perf_counter() - start

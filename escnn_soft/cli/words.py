@@ -37,14 +37,7 @@ FILTERS = (
 
 
 def introduction(settings: Settings) -> tuple[str, ...]:
-    """What is asked, and how.
-
-    Args:
-        settings: the run.
-
-    Returns:
-        Paragraphs.
-    """
+    """What is asked, and how."""
     angle, images = f"{settings.angle:g}", settings.images
     return (
         f"Handwritten digits, turned by random angles of up to ±{angle} degrees. Turning is a symmetry of the task, "
@@ -58,14 +51,7 @@ def introduction(settings: Settings) -> tuple[str, ...]:
 
 
 def fairness(settings: Settings) -> tuple[str, ...]:
-    """What was held equal, and what a critic should know.
-
-    Args:
-        settings: the run.
-
-    Returns:
-        List items.
-    """
+    """What was held equal, and what a critic should know, as list items."""
     wide = (
         f"That is why there is a second strict network, with {settings.wide} times the fields: it has about as many "
         "weights as the unconstrained one, and takes about three times as long to train."

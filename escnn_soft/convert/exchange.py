@@ -20,14 +20,7 @@ _HOOKS = tuple(name for name in vars(Module()) if "hook" in name)
 
 
 def structural_copy(model: AnyModule) -> AnyModule:
-    """A deep copy that shares the model's Parameters, and what never changes: field types, groups and bases.
-
-    Args:
-        model: the model; may hold escnn's layers in evaluation mode, which ``copy.deepcopy`` refuses.
-
-    Returns:
-        The copy.
-    """
+    """A deep copy, of escnn's layers in either mode, that shares Parameters and what never changes: types and bases."""
     memo: dict[int, Any] = {id(kept): kept for kept in _shared(model)}
     # escnn's own layers keep kernels with their graph in evaluation mode
     memo.update((id(b), b.detach().clone()) for b in model.buffers() if not b.is_leaf)
@@ -38,12 +31,7 @@ def structural_copy(model: AnyModule) -> AnyModule:
 
 
 def own_class(module: Module, base: type[Module] | None = None) -> None:
-    """Give a parametrized module a class of its own: torch's is shared with copies, and changes with each of them.
-
-    Args:
-        module: any module; nothing happens to one that is not parametrized.
-        base: another class to extend than before; None for the same.
-    """
+    """Give a parametrized module a class of its own, perhaps of another base: torch's is shared with copies."""
     if is_parametrized(module):
         cls = type(module)
         content = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
@@ -67,12 +55,7 @@ def become(old: Module, new: Module) -> None:
 
 
 def carry(old: Module, new: Module) -> None:
-    """Attach to a new layer what was attached to an old one: hooks, and all that the new layer's class does not know.
-
-    Args:
-        old: the old layer.
-        new: the new layer, which is to take its place.
-    """
+    """Attach to a new layer what was attached to an old one: hooks, and all that its own class does not know."""
     carry_hooks(old, new)
     known = set(dir(new))
     for kind in ("_parameters", "_buffers", "_modules"):
@@ -82,12 +65,7 @@ def carry(old: Module, new: Module) -> None:
 
 
 def carry_hooks(old: Module, new: Module) -> None:
-    """Attach to a new layer the hooks of an old one.
-
-    Args:
-        old: the old layer.
-        new: the new layer, which is to take its place.
-    """
+    """Attach to a new layer the hooks of an old one."""
     for name in _HOOKS:  # the dictionaries themselves: handles refer to them
         vars(new)[name] = vars(old)[name]
 

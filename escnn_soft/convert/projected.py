@@ -56,17 +56,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         self._soft = (soft,)  # in a tuple: its parameters are not this module's
 
     def accepted(self, softness: float | Policy) -> Policy:
-        """The policy that a softness stands for.
-
-        Args:
-            softness: a float in [0, 1] or a policy.
-
-        Returns:
-            The policy; nothing is set.
-
-        Raises:
-            SoftnessError: if it is neither, or depends on the weights (``Budget``, ``Learned``).
-        """
+        """The policy of a softness; ``SoftnessError`` if it depends on the weights (``Budget``, ``Learned``)."""
         policy = super().accepted(softness)
         if policy.learned or policy.bounded:
             remedy = "Train the soft layer itself, or use a float or Cutoff."
@@ -102,15 +92,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         self._squared = None
 
     def filtered(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """A weight and bias (or updates of them), each level multiplied by the square of its gain.
-
-        Args:
-            weight: in the plain layer's shape.  # shape: (out, in, *kernel)
-            bias: likewise, or None.  # shape: (out,)
-
-        Returns:
-            Both, filtered.
-        """
+        """A weight (out, in, *kernel) and bias, or updates of them, each level multiplied by the square of its gain."""
         soft, factors = self._soft[0], self._factors()
         graded = self._dials[0].here.filtered(soft._as_graded(weight), factors[0])
         if bias is not None and len(factors) > 1:
@@ -118,29 +100,17 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         return soft._as_kernel(graded, weight.shape), bias
 
     def spectrum(self) -> WeightSpectrum:
-        """How the layer's weights spread over the levels.
-
-        Returns:
-            A frozen value with one entry a level, in the order of the dial.
-        """
+        """How the layer's weights spread over the levels, in the order of the dial."""
         tensors = [self._soft[0]._as_graded(self.dense.weight), *([] if self.dense.bias is None else [self.dense.bias])]
         return WeightSpectrum(*(d.spectrum(t, d.static) for d, t in zip(self._dials, tensors, strict=True)))
 
     def certificate(self) -> Certificate:
-        """The equivariance error of the layer's weights, for every element of the group.
-
-        Returns:
-            A frozen value: exact errors, certified upper bounds, and what they rest on.
-        """
+        """The equivariance error of the layer's weights, for every element of the group."""
         with torch.no_grad():
             return self._soft[0]._certify(self.dense.weight, self.dense.bias)
 
     def hardened(self) -> EquivariantModule:
-        """escnn's layer with the equivariant part of the weights, and Parameters of its own.
-
-        Returns:
-            The layer.
-        """
+        """escnn's layer with the equivariant part of the weights, and Parameters of its own."""
         soft = copy.deepcopy(self._soft[0])
         soft._become_dense(self.dense)
         return soft.hardened()
@@ -153,31 +123,14 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         return self
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
-        """Apply the plain layer.
-
-        Args:
-            input: a field of type ``in_type``.
-
-        Returns:
-            A field of type ``out_type``.
-
-        Raises:
-            FieldTypeError: if the input's type is not ``in_type``.
-        """
+        """Apply the plain layer to a field of type ``in_type``; ``FieldTypeError`` for any other."""
         if input.type != self.in_type:
             remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
             raise FieldTypeError("input.type", input.type, f"a GeometricTensor of type {self.in_type}", remedy)
         return GeometricTensor(self.dense(input.tensor), self.out_type)
 
     def evaluate_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the output for an input of a given shape.
-
-        Args:
-            input_shape: (batch, channels, *sizes).
-
-        Returns:
-            (batch, channels, *sizes) of the output.
-        """
+        """Shape (batch, channels, *sizes) of the output for an input of a given shape."""
         return self._soft[0].evaluate_output_shape(input_shape)
 
     def export(self) -> Module:

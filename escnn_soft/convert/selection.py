@@ -50,15 +50,7 @@ def names_of(model: Module, wanted: Callable[[Module], bool], filter_fn: FilterF
 
 
 def dials_of(model: Module, filter_fn: FilterFn | None) -> dict[Dialled, list[str]]:
-    """The dials of a model, in order, each with all its names.
-
-    Args:
-        model: the model.
-        filter_fn: function of a layer, or of the module that holds a filtered tensor, and its name; None means all.
-
-    Returns:
-        Names by dial; the filters of a layer's weight and bias go by the layer's name.
-    """
+    """The dials of a model, in order, each with all its names; filters of weight and bias go by the layer's name."""
     holders = names_of(model, lambda module: any(True for _ in own_dials(module)), filter_fn)
     return {
         dial: [dial.named(name) for name in names] for holder, names in holders.items() for dial in own_dials(holder)

@@ -12,14 +12,7 @@ __all__ = ["evaluated"]
 
 @contextmanager
 def evaluated(module: Module) -> Iterator[None]:
-    """Evaluation mode inside, every submodule's own mode again afterwards.
-
-    Args:
-        module: the module.
-
-    Yields:
-        None.
-    """
+    """Evaluation mode inside, every submodule's own mode again afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

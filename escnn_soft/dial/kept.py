@@ -33,15 +33,7 @@ class Kept(Generic[Value]):
         self._value: Value | None = None
 
     def __call__(self, tensors: Iterable[Tensor], compute: Callable[[], Value]) -> Value:
-        """The value, from :meth:`compute` if something changed since it was last called.
-
-        Args:
-            tensors: all that the value depends on, none of them an inference tensor.
-            compute: the value, without a graph.
-
-        Returns:
-            The value.
-        """
+        """The value, from ``compute`` if something changed since it was last called; no tensor an inference tensor."""
         current = list(tensors)
         if self._traces is None or not _same(self._traces, current):
             with torch.inference_mode(False), torch.no_grad():

@@ -22,14 +22,7 @@ Kept = frozenset[tuple[float, float, int]]
 
 
 def kept_in_basis(layer: EquivariantModule) -> Kept:
-    """Radius, width and frequency of everything that the layer's equivariant basis is made of.
-
-    Args:
-        layer: a convolution of escnn's.
-
-    Returns:
-        The triples.
-    """
+    """Radius, width and frequency of everything that the equivariant basis of an escnn layer is made of."""
     elements = (attributes for _, block in pair_blocks(layer.basisexpansion) for attributes in block.get_basis_info())
     return _triples(elements)
 
@@ -55,14 +48,7 @@ def band_limits(layer: EquivariantModule) -> Iterator[Options]:
 
 
 def band_limits_at_points(layer: EquivariantModule) -> Iterator[Options]:
-    """As :func:`band_limits`, for convolutions over points.
-
-    Args:
-        layer: a convolution of escnn's over points.
-
-    Yields:
-        ``frequencies_cutoff`` and ``basis_filter``, as far as they are not the defaults.
-    """
+    """As :func:`band_limits`, for convolutions over points."""
     default = harmonics_at_points(
         frequencies_cutoff=None, rings=layer._rings, sigma=layer._sigma, width=None, n_rings=None, basis_filter=None,
         dims=layer.d,

@@ -48,12 +48,7 @@ def generalized_he_deviations(expansion: BlocksBasisExpansion) -> Tensor:
 
 
 def generalized_he_init(weights: Tensor, expansion: BlocksBasisExpansion) -> None:
-    """Draw a layer's weights in place, from the same random numbers as ``escnn.nn.init.generalized_he_init``.
-
-    Args:
-        weights: the layer's weights.  # shape: (weights,)
-        expansion: its basis expansion.
-    """
+    """Draw a layer's weights in place, from the same random numbers as ``escnn.nn.init.generalized_he_init``."""
     with torch.no_grad():
         weights.copy_(generalized_he_deviations(expansion).to(weights) * torch.randn_like(weights))
 

@@ -73,11 +73,7 @@ class PointBlock:
         self.sampled_basis = self.exact
 
     def sharpen(self, equivariant: WeightTransform) -> None:
-        """Free the elements of escnn's float32 rounding.
-
-        Args:
-            equivariant: the equivariant level of single fields of the two representations.
-        """
+        """Free the elements of escnn's float32 rounding, by the equivariant level of single fields of the two."""
         self.exact = self.sampled_basis = torch.stack([equivariant.project(element) for element in self.exact])
 
     def get_basis_info(self) -> Iterable[dict[str, Any]]:
@@ -123,14 +119,7 @@ class PointExpansion:
             yield pair, getattr(self, f"block_expansion_{pair}")
 
     def __call__(self, weights: Tensor) -> Tensor:
-        """The coefficients, differentiably.
-
-        Args:
-            weights: in escnn's order.  # shape: (weights,)
-
-        Returns:
-            C.  # shape: (out, in, S)
-        """
+        """The coefficients C (out, in, S), differentiably, from weights in escnn's order."""
         result, start = weights.new_zeros(self._shape), 0
         for pair, expanded in self.blocks():
             basis = expanded.sampled_basis

@@ -31,14 +31,7 @@ def point_rules(*arguments: Any) -> Any:
 
 
 def message_arguments(cls: Any) -> dict[str, Any]:
-    """What torch_geometric notes about the methods of a class when a layer of it is built.
-
-    Args:
-        cls: a class of escnn's point convolutions.
-
-    Returns:
-        The attributes by name.
-    """
+    """The attributes in which torch_geometric notes a class's methods when a layer of it is built."""
     shell = cls.__new__(cls)
     sys.modules["torch_geometric"].nn.MessagePassing.__init__(shell)
     return {name: vars(shell)[name] for name in ("inspector", "fuse", *(n for n in vars(shell) if "user_args" in n))}

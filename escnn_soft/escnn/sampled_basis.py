@@ -86,17 +86,7 @@ def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
 
 
 def sharpen(block: SingleBlockBasisExpansion, equivariant: WeightTransform) -> Tensor:
-    """A block's basis elements projected onto the equivariant level, in float64.
-
-    The projection removes escnn's float32 rounding (about 1e-7) and nothing else, so that weights keep their meaning.
-
-    Args:
-        block: the basis between two representations.
-        equivariant: the equivariant level of single fields of these representations.
-
-    Returns:
-        The elements.  # shape: (elements, out, in, S)
-    """
+    """A block's elements (elements, out, in, S), projected onto the equivariant level: less float32 rounding alone."""
     basis = block.sampled_basis.double().cpu()
     return torch.stack([equivariant.project(element) for element in basis])
 

@@ -45,30 +45,12 @@ def act(element: GroupElement, field: GeometricTensor) -> GeometricTensor:
 
 
 def act_on_fibres(element: GroupElement, x: Tensor, field_type: FieldType) -> Tensor:
-    """rho(g) x at every point.
-
-    Args:
-        element: an element of the fibre group.
-        x: features.  # shape: (n, channels, ...)
-        field_type: their type.
-
-    Returns:
-        The features with their channels mixed.  # shape: (n, channels, ...)
-    """
+    """rho(g) x at every point of x (n, channels, ...)."""
     return act_on_rows(element, x.transpose(0, 1), field_type.representations).transpose(0, 1)
 
 
 def act_on_rows(element: GroupElement, rows: Tensor, representations: Sequence[Representation]) -> Tensor:
-    """rho(g) x for a sum of representations, field by field; the whole matrix is never formed.
-
-    Args:
-        element: a group element.
-        rows: one row a channel.  # shape: (channels, ...)
-        representations: one a field.
-
-    Returns:
-        The rows mixed within each field.  # shape: (channels, ...)
-    """
+    """rho(g) x for a sum of representations, field by field; the whole matrix is never formed. x: (channels, ...)."""
     parts, start = [], 0
     for _, run in groupby(representations, key=lambda rho: rho.name):
         fields = list(run)

@@ -130,15 +130,7 @@ def grid_action(gspace: GSpace, element: GroupElement) -> NDArray[np.int64]:
 
 
 def stored_axes(gspace: GSpace, element: GroupElement) -> tuple[tuple[int, int], ...]:
-    """What an element does to the axes of a tensor of pixels.
-
-    Args:
-        gspace: escnn gspace on the plane or in space.
-        element: element of its fibre group that maps the pixel grid to itself.
-
-    Returns:
-        For each axis in the order of storage, (..., y, x), the axis that the element puts there, and its sign.
-    """
+    """For each axis in the order of storage, (..., y, x): the axis that an element puts there, and its sign."""
     matrix = grid_action(gspace, element)[::-1, ::-1]
     return tuple((int(row.nonzero()[0][0]), int(row.sum())) for row in matrix)
 

@@ -86,14 +86,7 @@ class RingFunctions:
         )
 
     def __call__(self, points: Tensor) -> Tensor:
-        """The functions at some points, differentiably; the gradient at the origin is 0.
-
-        Args:
-            points: in Cartesian coordinates.  # shape: (points, dims)
-
-        Returns:
-            One column a function.  # shape: (points, S)
-        """
+        """The functions (points, S) at some points (points, dims), differentiably; the gradient at the origin is 0."""
         squares = points.square().sum(1, keepdim=True)
         origin = squares <= _ORIGIN**2
         radius = torch.where(origin, 1.0, squares).sqrt()
@@ -102,25 +95,11 @@ class RingFunctions:
         return rings[:, self.ring] * self.spheres(directions)[:, self.angular]
 
     def rings(self, radius: Tensor) -> Tensor:
-        """a_r at some radii.
-
-        Args:
-            radius: of the points.  # shape: (points, 1)
-
-        Returns:
-            One column a ring.  # shape: (points, rings)
-        """
+        """a_r (points, rings) at some radii (points, 1)."""
         return torch.exp(-0.5 * ((radius - self.radii) / self.widths).square())
 
     def spheres(self, directions: Tensor) -> Tensor:
-        """Y_j in some directions, for all frequencies up to the highest.
-
-        Args:
-            directions: unit vectors, or 0, where all but Y_0 vanish.  # shape: (points, dims)
-
-        Returns:
-            One column a harmonic.  # shape: (points, 2 L + 1) or (points, (L + 1)^2)
-        """
+        """Y_j, (points, 2 L + 1) or (points, (L + 1)^2), in directions of length 1, or 0, where only Y_0 is not 0."""
         values = [torch.ones_like(directions[:, :1])]
         if self.dims == 3:
             for step in self.ladder:  # Y_l = (Y_(l - 1) (x) x) C_l
@@ -183,15 +162,7 @@ def harmonic_size(frequency: int, dims: int) -> int:
 
 @lru_cache(maxsize=64)
 def ring_functions(gspace: GSpace, harmonics: tuple[Harmonic, ...]) -> RingFunctions:
-    """The functions of a band limit, in float64.
-
-    Args:
-        gspace: escnn gspace on the plane or in space.
-        harmonics: rings and frequencies, all different.
-
-    Returns:
-        The functions.
-    """
+    """The functions of a band limit, rings and frequencies all different, in float64."""
     dims, group = gspace.dimensionality, fibre_group(gspace)
     rings = list(dict.fromkeys((h.radius, h.width) for h in harmonics))
     ring, angular = list[int](), list[int]()

@@ -41,18 +41,7 @@ class ChannelFrame:
 
     @staticmethod
     def of(group: Irreps, fields: Sequence[Field]) -> ChannelFrame:
-        """Build the frame of a sum of fields.
-
-        Args:
-            group: whose irreps they split into.
-            fields: e.g. escnn representations.
-
-        Returns:
-            The frame in float64.
-
-        Raises:
-            RepresentationError: if a change of basis is not orthogonal.
-        """
+        """The frame of a sum of fields, in float64; ``RepresentationError`` if a change of basis is not orthogonal."""
         kinds: dict[str, Field] = {}
         for rho in fields:
             if rho.name not in kinds:

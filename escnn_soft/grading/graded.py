@@ -154,14 +154,7 @@ class GradedPixels:
 
     @staticmethod
     def of(transform: WeightTransform) -> GradedPixels:
-        """The splitting of the functions on a transform's pixels.
-
-        Args:
-            transform: from one scalar field to another, as ``kernel_transform`` makes it, in float64.
-
-        Returns:
-            The splitting; its weights have the pixels as their last dimensions, and any others before them.
-        """
+        """The splitting of the functions on a transform's pixels."""
         (block,) = transform.blocks
         return GradedPixels(transform, block.basis.dual[:, block.span], block.rows)
 

@@ -47,14 +47,7 @@ class IrrepGrams:
             self._parts.append(parts)
 
     def __call__(self, coefficients: Sequence[Tensor]) -> list[Tensor]:
-        """The Gram matrices, differentiably.
-
-        Args:
-            coefficients: as :meth:`WeightTransform.block_coefficients` gives them.  # each: (pairs of copies, D)
-
-        Returns:
-            One matrix an irrep.  # each: (d, d)
-        """
+        """The Gram matrices (d, d), one an irrep, of :meth:`WeightTransform.block_coefficients`, differentiably."""
         collected: dict[int, tuple[list[Tensor], list[Tensor]]] = {d: ([], []) for d in self._sizes}
         for c, parts in zip(coefficients, self._parts, strict=True):
             for d, columns, owners in parts:

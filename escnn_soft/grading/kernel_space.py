@@ -42,14 +42,7 @@ class KernelSpace:
 
     @staticmethod
     def point(group: IrrepProducts) -> KernelSpace:
-        """The single constant function on a point: kernels are matrices.
-
-        Args:
-            group: what acts on the matrices.
-
-        Returns:
-            The space of fibre maps.
-        """
+        """The single constant function on a point: kernels are matrices."""
         return KernelSpace(group, [SpatialCopy(group.trivial, np.ones((1, 1)), False)], exact=True)
 
     def _between(self, out_irrep: IrrepId, in_irrep: IrrepId) -> PairBasis:

@@ -94,14 +94,7 @@ class FibreGroup(ABC):
         return tuple(c @ self.circles[0](t) for c, t in product(self.cosets, angles)) if angles else self.cosets
 
     def check(self, element: object) -> None:
-        """Refuse what is not an element of the group.
-
-        Args:
-            element: anything.
-
-        Raises:
-            ArgumentError: if it is not.
-        """
+        """Refuse what is not an element of the group, with an ``ArgumentError``."""
         if not isinstance(element, GroupElement) or element.group != self.group:
             remedy = "Take one of gspace.fibergroup.elements, or gspace.fibergroup.element(...)."
             raise ArgumentError("element", str(element), f"an element of {self.group}", remedy)
@@ -115,14 +108,7 @@ class FibreGroup(ABC):
         return torch.from_numpy(np.asarray(self.irrep(irrep)(element), dtype=np.float64))
 
     def orbit(self, irreps: Sequence[IrrepId]) -> Orbit:
-        """Irreps on the product of the cosets and equidistant points of the circles.
-
-        Args:
-            irreps: ids.
-
-        Returns:
-            The grid, with the factor of Ehlich and Zeller.
-        """
+        """Irreps on the cosets times equidistant points of the circles, with the factor of Ehlich and Zeller."""
         oversampling = 32 if len(self.circles) == 1 else 16
         degrees = [max(d) for d in zip(*(self.degrees(irrep) for irrep in irreps), strict=True)]
         points = tuple(max(1, oversampling * degree) for degree in degrees)

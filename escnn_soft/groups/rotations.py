@@ -68,14 +68,7 @@ def spherical_harmonics(degree: int, directions: Matrix) -> Matrix:
 
 @cache
 def harmonic_ladder(degree: int) -> tuple[Matrix, ...]:
-    """The matrices with Y_l(x) = (Y_(l - 1)(x) (x) x) C_l, for l from 1 to a degree.
-
-    Args:
-        degree: the highest.
-
-    Returns:
-        One matrix a degree.  # each: (3 (2 l - 1), 2 l + 1)
-    """
+    """C_l (3 (2 l - 1), 2 l + 1) with Y_l(x) = (Y_(l - 1)(x) (x) x) C_l, for l from 1 to a degree."""
     if degree == 0:
         return ()
     below = harmonic_ladder(degree - 1)

@@ -6,13 +6,18 @@ import warnings
 
 from escnn.group import Representation
 from escnn.gspaces import GSpace
-from escnn.nn import FieldType
+from escnn.nn import EquivariantModule, FieldType
+from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
-from escnn_soft.errors import ArgumentError, FieldTypeError, GSpaceError
+from escnn_soft.errors import ArgumentError, BasisFilterError, FieldTypeError, GSpaceError
+from escnn_soft.escnn import BasisFilter
+from escnn_soft.grading import WeightTransform
 
 __all__ = [
+    "check_band_limit",
     "check_dense",
+    "check_filter",
     "check_geometry",
     "check_groups",
     "check_output_padding",
@@ -72,6 +77,24 @@ def check_output_padding(output_padding: tuple[int, ...], stride: tuple[int, ...
             expected = f"less than the stride {stride} or the dilation {dilation}"
             remedy = "It only chooses among the output sizes that a stride makes possible."
             raise ArgumentError("output_padding", output_padding, expected, remedy)
+
+
+def check_band_limit(soft: EquivariantModule, layer: EquivariantModule) -> None:
+    """Refuse a hard layer that has another number of weights than the soft one that was built in its likeness."""
+    mine, theirs = soft.weights, layer.weights
+    if mine.shape != theirs.shape:
+        expected = f"a layer with {mine.numel()} weights (it has {theirs.numel()})"
+        remedy = "Pass the frequencies_cutoff and basis_filter that the layer was built with."
+        raise ArgumentError("layer", layer, expected, remedy)
+
+
+def check_filter(basis_filter: BasisFilter | None, weights: Tensor, transform: WeightTransform) -> None:
+    """Refuse a filter with which escnn has other kernels than the equivariant level."""
+    kept, dim = weights.numel(), transform.equivariant.dim
+    if kept != dim:
+        kernels = f"all {dim} equivariant kernels of the rings and frequencies it keeps ({kept} are left)"
+        remedy = 'Decide by "radius", "sigma" and "irrep:frequency" alone.'
+        raise BasisFilterError("basis_filter", basis_filter, f"a filter that keeps {kernels}", remedy)
 
 
 def warn_of_maximum_offset(maximum_offset: int | None) -> None:

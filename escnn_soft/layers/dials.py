@@ -57,14 +57,7 @@ class Dialled(Protocol):
 
 
 def own_dials(module: Module) -> Iterator[Dialled]:
-    """The dials of a module itself, not of its parts.
-
-    Args:
-        module: any module.
-
-    Yields:
-        The module, if it is a soft layer; its tensors that go through a filter.
-    """
+    """A module's own dials, not its parts': itself, if it is a soft layer, and its tensors that go through a filter."""
     if isinstance(module, SoftModule):
         yield module
     yield from filtered_tensors(module)

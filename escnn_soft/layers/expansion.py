@@ -69,14 +69,7 @@ class Expanded(Module):
         return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
 
     def train(self: _Module, mode: bool = True) -> _Module:
-        """Switch between training (expand at each pass) and evaluation (keep the detached kernel).
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            The module.
-        """
+        """Switch between training (expand at each pass) and evaluation (keep the detached kernel)."""
         # Past escnn's own ``train``, which makes the kernel part of the state, with its graph attached.
         Module.train(self, mode)
         self._forget()
@@ -103,10 +96,7 @@ class ExpandedLayer(Expanded, EquivariantModule):
     weights: Parameter
 
     def _drop_buffers(self) -> None:
-        """Make a cache of what escnn registers as buffers; called once, after escnn's constructor.
-
-        AveragedModel pairs the buffers of a model in training with those of its average in evaluation.
-        """
+        """Make a cache of what escnn registers as buffers, which AveragedModel would pair across the modes; once."""
         for name in (self._kernel_name, "expanded_bias"):
             self._buffers.pop(name, None)
         self._forget()

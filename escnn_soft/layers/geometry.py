@@ -185,14 +185,7 @@ class TransposedGeometry(Movement):
         return f"output_padding {extra} lies on one side of the output only" if extra else None
 
     def norm(self, kernel: Tensor) -> float:
-        """Upper bound on the operator norm: that of the convolution whose adjoint it is.
-
-        Args:
-            kernel: in double precision.  # shape: (out / groups, in, *sizes)
-
-        Returns:
-            The bound.
-        """
+        """Upper bound on the norm of a kernel (out / groups, in, *sizes): that of the adjoint convolution."""
         adjoints = (block.transpose(0, 1) for block in self.blocks(kernel))
         return max(convolution_norm(adjoint, self.stride, self.dilation) for adjoint in adjoints)
 

@@ -25,23 +25,11 @@ def matrix_certificate(
     transform: WeightTransform,
     in_fields: Fields,
     out_fields: Fields,
-    matrix: Tensor,
+    matrix: Tensor,  # W (out, in), in the dtype in which it runs
     bias: Tensor | None,
     gspace: GSpace,
 ) -> Certificate:
-    """Certificate of x -> W x + b between feature vectors, exact for every group.
-
-    Args:
-        transform: the spectrum of the matrices between the fields.
-        in_fields: fields of the input.
-        out_fields: fields of the output.
-        matrix: W, in the dtype in which it runs.  # shape: (out, in)
-        bias: b, or None.  # shape: (out,)
-        gspace: whose fibre group acts.
-
-    Returns:
-        The certificate.
-    """
+    """Certificate of x -> W x + b between feature vectors, exact for every group."""
     exact = matrix.detach().double().cpu()
     group = fibre_group(gspace)
     execution = MatrixExecution(group, in_fields, out_fields, exact, matrix.dtype)

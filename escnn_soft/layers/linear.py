@@ -44,23 +44,12 @@ class SoftLinear(SoftLayer, Linear):
     Source: Rahman et al., "Tunable Soft Equivariance with Guarantees" (arXiv 2603.26657), for the dial.
 
     Args:
-        in_type: type of the input, without a base space.
-        out_type: type of the output, of the same group.
-        bias: whether to add a bias, with a soft part of its own.
-        basisexpansion: escnn's name of its expansion algorithm.
-        recompute: build escnn's basis anew instead of using its cache.
-        initialize: whether to draw ``weights`` by generalised He initialisation.
+        Those of ``escnn.nn.Linear``, plus:
         softness: a float in [0, 1] or a policy.
-        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
-            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
-            to relax altogether.
+        chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
     Raises:
-        GSpaceError: if the types have a base space.
-        FieldTypeError: if the types do not fit each other.
-        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if there is no equivariant map between the types.
-        ArgumentError: if the chain is none.
+        As :class:`~escnn_soft.SoftR2Conv`; ``GSpaceError`` if the types have a base space.
 
     Example:
         >>> import torch
@@ -113,19 +102,7 @@ class SoftLinear(SoftLayer, Linear):
 
     @classmethod
     def from_hard(cls, layer: Linear, softness: float | Policy = 0.0, *, chain: Chain | None = None) -> SoftLinear:
-        """Soften an escnn layer; it computes the same function until its soft part is trained.
-
-        Args:
-            layer: the escnn layer; its Parameter objects, mode, device and dtype are kept.
-            softness: a float in [0, 1] or a policy.
-            chain: subgroups to relax to, as in the constructor.
-
-        Returns:
-            The soft layer.
-
-        Raises:
-            ArgumentError: if the layer is not escnn's ``Linear`` or is soft already, or the chain is none.
-        """
+        """As :meth:`SoftR2Conv.from_hard`, from ``escnn.nn.Linear``."""
         check_hard(layer, Linear, "Use from_dense for torch.nn.Linear.")
         bias = layer.bias is not None
         soft = cls(layer.in_type, layer.out_type, bias, initialize=False, softness=softness, chain=chain)
@@ -142,22 +119,7 @@ class SoftLinear(SoftLayer, Linear):
         *,
         chain: Chain | None = None,
     ) -> SoftLinear:
-        """Give a plain linear layer field types; at softness 1 the result computes the same function, to rounding.
-
-        Args:
-            dense: the plain layer.
-            in_type: type of its input; ``dense.in_features`` channels.
-            out_type: type of its output; ``dense.out_features`` channels.
-            softness: a float in [0, 1] or a policy.
-            chain: subgroups to relax to, as in the constructor; the part of the matrix that breaks the last is dropped.
-
-        Returns:
-            The soft layer, with the plain layer's device, dtype, mode and ``requires_grad``.
-
-        Raises:
-            FieldTypeError: if a type has another number of channels.
-            ArgumentError: if the chain is none.
-        """
+        """As :meth:`SoftR2Conv.from_dense`, from ``torch.nn.Linear``."""
         instance("dense", dense, torch.nn.Linear, "Use from_hard for escnn layers.")
         check_types(in_type, out_type, GSpace0D, _REMEDY)
         if (in_type.size, out_type.size) != (dense.in_features, dense.out_features):
@@ -175,11 +137,7 @@ class SoftLinear(SoftLayer, Linear):
         return type(self)(in_type, out_type, bias, initialize=False, softness=softness, chain=chain)
 
     def export(self) -> torch.nn.Linear:
-        """The plain layer that computes the same function, in evaluation mode.
-
-        Returns:
-            A ``torch.nn.Linear`` with this layer's device and dtype.
-        """
+        """The plain layer that computes the same function, in evaluation mode, with this layer's device and dtype."""
         self.eval()
         bias = self.expanded_bias is not None
         dense = torch.nn.Linear(

@@ -20,16 +20,7 @@ __all__ = ["PlainTensorProduct", "quadratic_certificate", "square_fields"]
 
 
 def square_fields(x: Tensor, matrix: Tensor, fields: int) -> Tensor:
-    """W_c (x_c (x) x_c) for each field c, at each point.
-
-    Args:
-        x: features.  # shape: (batch, fields * n, ...)
-        matrix: W_c, one below the other.  # shape: (fields * m, n * n)
-        fields: number of fields.
-
-    Returns:
-        The features.  # shape: (batch, fields * m, ...)
-    """
+    """W_c (x_c (x) x_c) for each field c, at each point: x (n, fields * i, ...), W (fields * o, i * i)."""
     parts = x.unflatten(1, (fields, -1))
     squares = torch.einsum("bci...,bcj...->bcij...", parts, parts).flatten(2, 3)
     return torch.einsum("coi,bci...->bco...", matrix.view(fields, -1, matrix.shape[1]), squares).flatten(1, 2)
@@ -79,21 +70,10 @@ def quadratic_certificate(
     transform: WeightTransform,
     hidden: Representation,
     out_fields: Sequence[Representation],
-    matrix: Tensor,
+    matrix: Tensor,  # W (out, hidden), in the dtype in which it runs
     gspace: GSpace,
 ) -> Certificate:
-    """Certificate of x -> W (x (x) x): exact errors of W for every element, no operator norms.
-
-    Args:
-        transform: the spectrum of the matrices.
-        hidden: the product of an input field with itself.
-        out_fields: fields of the output.
-        matrix: W, in the dtype in which it runs.  # shape: (out, hidden)
-        gspace: whose fibre group acts.
-
-    Returns:
-        The certificate.
-    """
+    """Certificate of x -> W (x (x) x): exact errors of W for every element, no operator norms."""
     linear = matrix_certificate(transform, [hidden], out_fields, matrix, None, gspace)
     words = "errors are those of W in f(x) = W (x (x) x): ||f(g x) - g f(x)|| <= e(g) ||x||^2 at each point"
     return replace(linear, assumptions=(words,), execution=_QuadraticExecution(matrix.dtype))

@@ -62,26 +62,14 @@ class SoftnessScheduler:
             dial.softness = policy
 
     def get_last_softness(self) -> float | Policy:
-        """The softness that was set last, as ``layer.softness`` gives it.
-
-        Returns:
-            A float, or a policy.
-        """
+        """The softness that was set last, as ``layer.softness`` gives it."""
         return self.dials[0].softness
 
     def state_dict(self) -> dict[str, Any]:
-        """The step; the schedule is code, and stays with the program.
-
-        Returns:
-            A dictionary for :meth:`load_state_dict`.
-        """
+        """The step, for :meth:`load_state_dict`; the schedule is code, and stays with the program."""
         return {"last_epoch": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume: take over the step and set its softness.
-
-        Args:
-            state_dict: from :meth:`state_dict`.
-        """
+        """Resume: take over the step and set its softness."""
         self.last_epoch = integer("last_epoch", state_dict["last_epoch"], minimum=0)
         self._apply()

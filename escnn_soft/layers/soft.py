@@ -466,14 +466,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
 
 def hard_class(layer: SoftLayer) -> type[EquivariantModule]:
-    """The hard class that a soft layer extends: the nearest base that is not soft.
-
-    Args:
-        layer: the soft layer.
-
-    Returns:
-        The class.
-    """
+    """The hard class that a soft layer extends: the nearest base that is not soft."""
     soft = SoftLayer.__mro__  # what it is made of is not hard either
     candidates = (cls for cls in type(layer).__mro__ if issubclass(cls, EquivariantModule))
     return next(cls for cls in candidates if cls not in soft and not issubclass(cls, SoftLayer))

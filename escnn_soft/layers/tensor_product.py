@@ -34,20 +34,13 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
     e(g) ||x||^2 at each point, so there is no operator norm and no Lipschitz constant.
 
     Args:
-        in_type: type of the input field, copies of one representation.
-        out_type: type of the output field, as many copies of another.
-        initialize: whether to draw ``weights`` by generalised He initialisation.
+        Those of ``escnn.nn.TensorProductModule``, plus:
         softness: a float in [0, 1] or a policy.
-        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
-            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
-            to relax altogether.
+        chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
     Raises:
-        GSpaceError: if the types have different gspaces.
-        FieldTypeError: if the types are not uniform, or not of the same number of fields.
-        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if no product of two fields is equivariant.
-        ArgumentError: if the chain is none.
+        As :class:`~escnn_soft.SoftR2Conv`; ``GSpaceError`` if the types have different gspaces, ``FieldTypeError`` if
+        they are not uniform, or not of the same number of fields.
 
     Example:
         >>> import torch
@@ -101,14 +94,7 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
         return square_fields(x, kernel, len(self.in_type))
 
     def forward(self, input: GeometricTensor) -> GeometricTensor:
-        """Apply the layer, point by point; coordinates are kept.
-
-        Args:
-            input: a field of type ``in_type``.
-
-        Returns:
-            A field of type ``out_type``.
-        """
+        """Apply the layer, from ``in_type`` to ``out_type``, point by point; coordinates are kept."""
         output = super().forward(input)
         return GeometricTensor(output.tensor, output.type, input.coords)
 
@@ -117,14 +103,7 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
         return quadratic_certificate(self._transform, *fields, kernel, self.gspace)
 
     def certificate_of(self, hard: EquivariantModule) -> Certificate:
-        """The certificate of a hard layer's weights, of which this layer is the twin.
-
-        Args:
-            hard: a layer of escnn's with this layer's types.
-
-        Returns:
-            A frozen value.
-        """
+        """The certificate of the weights of one of escnn's layers, of which this layer is the twin."""
         with torch.no_grad():
             return self._certify(hard.expand_parameters(), None)
 
@@ -132,19 +111,7 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
     def from_hard(
         cls, layer: TensorProductModule, softness: float | Policy = 0.0, *, chain: Chain | None = None
     ) -> SoftTensorProduct:
-        """Soften an escnn layer; it computes the same function until its soft part is trained.
-
-        Args:
-            layer: the escnn layer; its Parameter objects, mode, device and dtype are kept.
-            softness: a float in [0, 1] or a policy.
-            chain: subgroups to relax to, as in the constructor.
-
-        Returns:
-            The soft layer.
-
-        Raises:
-            ArgumentError: if the layer is not escnn's ``TensorProductModule`` or is soft already, or the chain is none.
-        """
+        """As :meth:`SoftR2Conv.from_hard`, from ``escnn.nn.TensorProductModule``."""
         check_hard(layer, TensorProductModule, "There is no plain torch layer of this kind.")
         soft = cls(layer.in_type, layer.out_type, initialize=False, softness=softness, chain=chain)
         soft._share_parameters(layer)
@@ -156,11 +123,7 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
         return type(self)(in_type, out_type, initialize=False, softness=softness, chain=chain)
 
     def export(self) -> PlainTensorProduct:
-        """The plain layer that computes the same function, in evaluation mode.
-
-        Returns:
-            A torch module with this layer's device and dtype.
-        """
+        """The plain module that computes the same function, in evaluation mode, with this layer's device and dtype."""
         self.eval()
         shape = self.out_type.size, self._transform.shape[1]
         plain = PlainTensorProduct(len(self.in_type), shape, self.weights.device, self.weights.dtype)

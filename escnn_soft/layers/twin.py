@@ -96,14 +96,7 @@ def register_soft(
 
 
 def twin_of(module: object) -> Twin | None:
-    """The twin of a module's own class; subclasses may compute something else, so they have none.
-
-    Args:
-        module: any module.
-
-    Returns:
-        The twin, or None.
-    """
+    """The twin of a module's own class; subclasses may compute something else, so they have none."""
     return _TWINS.get(type(module))
 
 

@@ -10,15 +10,7 @@ __all__ = ["between"]
 
 
 def between(in_type: FieldType, out_type: FieldType) -> str:
-    """Two types in words, such as ``irrep_0 -> 2 regular + irrep_0``; fields of one kind are counted together.
-
-    Args:
-        in_type: type of an input.
-        out_type: type of an output.
-
-    Returns:
-        The words.
-    """
+    """Two types in words, such as ``irrep_0 -> 2 regular + irrep_0``; fields of one kind are counted together."""
     return f"{_words(in_type)} -> {_words(out_type)}"
 
 

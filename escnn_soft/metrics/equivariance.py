@@ -13,7 +13,7 @@ from escnn.gspaces import GSpace
 from torch import Tensor
 
 from escnn_soft.metrics.distance import normalized_error, relative_error
-from escnn_soft.metrics.running import Model, Run, checked, nonempty, running, single
+from escnn_soft.metrics.running import Model, Run, checked, means_over_samples
 from escnn_soft.metrics.transformation import Interpolation, Transformation, transformations
 
 __all__ = [
@@ -124,18 +124,9 @@ def equivariance_error(model: Model, batches: Any, transformations: Sequence[Tra
         3[2pi/4]  relative 0  eErr 0  floor 0
     """
     moves = checked(model, transformations)
-    values: list[list[Tensor]] = [[] for _ in moves]
-    with running(model):
-        for x in single(batches):
-            run = Run(model, x)
-            for rows, move in zip(values, moves, strict=True):
-                rows.append(_measured(run, move))
-    columns = [torch.cat(rows, dim=1) if rows else torch.empty(3, 0) for rows in values]
-    samples = nonempty(columns[0].shape[1])
-    means = (column.mean(dim=1).tolist() for column in columns)
-    return EquivarianceError(
-        tuple(ElementError(move.name, *mean) for move, mean in zip(moves, means, strict=True)), samples
-    )
+    means, samples = means_over_samples(model, batches, moves, _measured)
+    elements = (ElementError(move.name, *mean) for move, mean in zip(moves, means, strict=True))
+    return EquivarianceError(tuple(elements), samples)
 
 
 def invariance_error(model: Model, batches: Any, transformations: Sequence[Transformation]) -> EquivarianceError:
@@ -197,14 +188,7 @@ def interpolation_floor(
 
 
 def gaussian_blur(x: Tensor) -> Tensor:
-    """Each channel convolved with a Gaussian of one pixel's width, zeros outside.
-
-    Args:
-        x: images.  # shape: (n, channels, height, width)
-
-    Returns:
-        The images blurred.  # shape: (n, channels, height, width)
-    """
+    """Each channel of images (n, channels, h, w) convolved with a Gaussian of one pixel's width, zeros outside."""
     reach = round(5 * _SIGMA)
     profile = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(x) / _SIGMA).square())
     kernel = torch.outer(profile, profile) / profile.sum().square()

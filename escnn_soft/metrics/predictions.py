@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft.metrics.distance import agreement, divergence
-from escnn_soft.metrics.running import Model, Run, checked, nonempty, running, single
+from escnn_soft.metrics.running import Model, Run, checked, means_over_samples
 from escnn_soft.metrics.transformation import Transformation
 
 __all__ = ["ElementChange", "PredictionChange", "prediction_change"]
@@ -84,18 +84,9 @@ def prediction_change(model: Model, batches: Any, transformations: Sequence[Tran
         0.5
     """
     moves = checked(model, transformations)
-    values: list[list[Tensor]] = [[] for _ in moves]
-    with running(model):
-        for x in single(batches):
-            run = Run(model, x)
-            for rows, move in zip(values, moves, strict=True):
-                rows.append(_measured(run, move))
-    columns = [torch.cat(rows, dim=1) if rows else torch.empty(3, 0) for rows in values]
-    samples = nonempty(columns[0].shape[1])
-    means = (column.mean(dim=1).tolist() for column in columns)
-    return PredictionChange(
-        tuple(ElementChange(move.name, *mean) for move, mean in zip(moves, means, strict=True)), samples
-    )
+    means, samples = means_over_samples(model, batches, moves, _measured)
+    elements = (ElementChange(move.name, *mean) for move, mean in zip(moves, means, strict=True))
+    return PredictionChange(tuple(elements), samples)
 
 
 def _measured(run: Run, move: Transformation) -> Tensor:

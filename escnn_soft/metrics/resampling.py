@@ -79,28 +79,14 @@ _KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 
 def disc(x: Tensor) -> Tensor:
-    """Images faded out towards the largest disc: what a rotation moves neither into the image nor out of it.
-
-    Args:
-        x: images.  # shape: (n, channels, height, width)
-
-    Returns:
-        The images times a window: 1 inside, a cosine over the outer fifth of the radius, 0 outside.
-    """
+    """Images under a window that no rotation moves off them: 1 in a disc, a cosine over the outer fifth, 0 beyond."""
     distance, radius = _distance(x)
     ramp = ((radius - distance) / (_TAPER * radius)).clamp(0, 1)
     return x * (0.5 - 0.5 * torch.cos(torch.pi * ramp))
 
 
 def interior(x: Tensor) -> Tensor:
-    """Where the window of :func:`disc` is 1.
-
-    Args:
-        x: anything with two axes of pixels at its end.  # shape: (..., height, width)
-
-    Returns:
-        Boolean.  # shape: (height, width)
-    """
+    """Where the window of :func:`disc` is 1: boolean, (height, width)."""
     distance, radius = _distance(x)
     return distance <= (1 - _TAPER) * radius
 

@@ -15,7 +15,7 @@ from escnn_soft.dial import evaluated
 from escnn_soft.errors import ArgumentError
 from escnn_soft.metrics.transformation import Transformation
 
-__all__ = ["Batch", "Model", "Run", "checked", "labelled", "nonempty", "running", "single", "tensor"]
+__all__ = ["Batch", "Model", "Run", "checked", "labelled", "means_over_samples", "nonempty", "running", "tensor"]
 
 Batch = Any
 """A tensor, a GeometricTensor, or whatever the model takes and the transformations act on."""
@@ -80,17 +80,7 @@ def _framed(y: Any, transformation: Transformation) -> Tensor:
 
 
 def tensor(y: Any) -> Tensor:
-    """The tensor of an output.
-
-    Args:
-        y: what a model returned.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        ArgumentError: if it is none.
-    """
+    """The tensor that a model returned; refuses anything else."""
     y = y.tensor if isinstance(y, GeometricTensor) else y
     if not isinstance(y, Tensor):
         remedy = "Wrap the model in a function that returns the tensor to be measured."
@@ -100,31 +90,13 @@ def tensor(y: Any) -> Tensor:
 
 @contextmanager
 def running(model: Model) -> Iterator[None]:
-    """Evaluation mode and no gradients inside.
-
-    Args:
-        model: a module or a function.
-
-    Yields:
-        None.
-    """
+    """Evaluation mode and no gradients inside."""
     with torch.no_grad(), evaluated(model) if isinstance(model, Module) else nullcontext():
         yield
 
 
 def checked(model: Model, moves: Sequence[Transformation]) -> tuple[Transformation, ...]:
-    """Refuse what is no model and what are no transformations.
-
-    Args:
-        model: a module or a function.
-        moves: at least one transformation.
-
-    Returns:
-        The transformations.
-
-    Raises:
-        ArgumentError: if something is wrong.
-    """
+    """The transformations, of which there is at least one; refuses what is none, and what is no model."""
     if not callable(model):
         raise ArgumentError("model", model, "a module or a function of a batch", "Pass the model itself.")
     moves = tuple(moves) if isinstance(moves, Sequence) else (moves,)
@@ -134,18 +106,8 @@ def checked(model: Model, moves: Sequence[Transformation]) -> tuple[Transformati
     return moves
 
 
-def single(batches: Any) -> Iterable[Batch]:
-    """Batches of inputs, of which one alone need not be put into a list.
-
-    Args:
-        batches: a batch or an iterable of batches.
-
-    Returns:
-        The batches.
-
-    Raises:
-        ArgumentError: if it is neither.
-    """
+def _single(batches: Any) -> Iterable[Batch]:
+    """Batches of inputs, of which one alone need not be put into a list."""
     if isinstance(batches, Tensor | GeometricTensor):
         return (batches,)
     if not isinstance(batches, Iterable):
@@ -154,17 +116,7 @@ def single(batches: Any) -> Iterable[Batch]:
 
 
 def labelled(batches: Any) -> Iterator[tuple[Batch, Tensor]]:
-    """Batches of inputs and targets.
-
-    Args:
-        batches: an iterable of pairs.
-
-    Yields:
-        The pairs.
-
-    Raises:
-        ArgumentError: if something is no pair.
-    """
+    """Batches of inputs and targets, from an iterable of pairs."""
     remedy = "Pass a DataLoader, or [(x, y)] for a single batch."
     if isinstance(batches, Tensor | GeometricTensor) or not isinstance(batches, Iterable):
         raise ArgumentError("batches", type(batches).__name__, "an iterable of pairs (inputs, targets)", remedy)
@@ -175,18 +127,25 @@ def labelled(batches: Any) -> Iterator[tuple[Batch, Tensor]]:
 
 
 def nonempty(samples: int) -> int:
-    """Refuse to take means over nothing.
-
-    Args:
-        samples: their number.
-
-    Returns:
-        The number.
-
-    Raises:
-        ArgumentError: if it is 0.
-    """
+    """The number of samples; refuses to take means over nothing."""
     if samples == 0:
         remedy = "Pass a list or a DataLoader; a generator that was used before is empty."
         raise ArgumentError("batches", samples, "at least one sample", remedy)
     return samples
+
+
+def means_over_samples(
+    model: Model,
+    batches: Any,
+    moves: Sequence[Transformation],
+    measured: Callable[[Run, Transformation], Tensor],  # numbers of each sample, (k, n)
+) -> tuple[list[list[float]], int]:
+    """The means of k numbers over the samples of all batches, for each transformation, and how many samples."""
+    values: list[list[Tensor]] = [[] for _ in moves]
+    with running(model):
+        for x in _single(batches):
+            run = Run(model, x)
+            for rows, move in zip(values, moves, strict=True):
+                rows.append(measured(run, move))
+    samples = nonempty(sum(part.shape[1] for part in values[0]))
+    return [torch.cat(rows, dim=1).mean(dim=1).tolist() for rows in values], samples

@@ -112,18 +112,7 @@ def plot_dial(curves: Sequence[Curve], *, ylabel: str, title: str = "", referenc
 def draw_dial(
     axes: Axes, curves: Sequence[Curve], *, ylabel: str, title: str = "", references: Sequence[Reference] = ()
 ) -> None:
-    """As :func:`plot_dial`, into given axes.
-
-    Args:
-        axes: where to draw.
-        curves: what to draw, one or more.
-        ylabel: name and unit of the quantity.
-        title: what the picture says.
-        references: a horizontal line at the mean of each, in another dash each.
-
-    Raises:
-        ArgumentError: if there is no curve.
-    """
+    """As :func:`plot_dial`, into given axes."""
     if not curves:
         raise ArgumentError("curves", curves, "one Curve or more", "Pass what to draw.")
     quiet(axes, title)

@@ -52,19 +52,7 @@ def plot_filters(
 def draw_filters(
     axes: Axes, filters: Mapping[str, ArrayLike], *, rows: Sequence[str] = (), xlabel: str = "", title: str = ""
 ) -> None:
-    """As :func:`plot_filters`, into given axes.
-
-    Args:
-        axes: where to draw.
-        filters: the stacks and their names.  # shape of each: (rows, height, width)
-        rows: names of the rows; none by default.
-        xlabel: what the names of the stacks mean.
-        title: what the picture says.
-
-    Raises:
-        ArgumentError: if there is no stack, or not one name for each row.
-        ShapeError: if the stacks differ in shape, or are not stacks of planar filters.
-    """
+    """As :func:`plot_filters`, into given axes."""
     stacks = _stacks(filters)
     count = len(next(iter(stacks.values())))
     if rows and len(rows) != count:

@@ -17,15 +17,7 @@ HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure with a canvas of its own; pyplot and its global state stay out of it.
-
-    Args:
-        width: in inches.
-        height: in inches.
-
-    Returns:
-        The figure.
-    """
+    """An empty figure, sizes in inches, with a canvas of its own; pyplot and its global state stay out of it."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -42,15 +34,7 @@ def quiet(axes: Axes, title: str = "") -> None:
 
 
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
-    """A figure as a PNG file.
-
-    Args:
-        figure: what to draw.
-        dpi: pixels per inch.
-
-    Returns:
-        The file's content.
-    """
+    """The content of a figure's PNG file; ``dpi`` in pixels per inch."""
     stream = io.BytesIO()
     # no version string inside: equal figures give equal files
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})

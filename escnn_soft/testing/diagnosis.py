@@ -21,16 +21,7 @@ _ALIKE = 1e-3
 
 
 def describe(first: Tensor, second: Tensor, out_type: FieldType) -> str:
-    """One sentence: channel, field and pixel of the largest deviation, and both values there.
-
-    Args:
-        first: f(g x) of one sample.  # shape: (channels, ...)
-        second: g f(x) of that sample.
-        out_type: type of the output.
-
-    Returns:
-        The sentence.
-    """
+    """One sentence: channel, field and pixel of the largest deviation, and both values there."""
     difference = (first - second).abs().nan_to_num(nan=torch.inf)
     place = [int(i) for i in torch.unravel_index(difference.argmax(), difference.shape)]
     channel, pixel = place[0], tuple(place[1:])
@@ -41,17 +32,7 @@ def describe(first: Tensor, second: Tensor, out_type: FieldType) -> str:
 
 
 def first_offender(probe: Probe, element: GroupElement, x: Tensor, tolerance: float) -> str:
-    """The first layer of a network that is not equivariant by itself, on the features that reach it.
-
-    Args:
-        probe: of the network.
-        element: at which the network failed.
-        x: its input.
-        tolerance: largest relative error of a layer that counts as equivariant.
-
-    Returns:
-        A line that names the layer and its error; empty if the module has no layers, or each is equivariant.
-    """
+    """A line on the first layer that is not equivariant by itself, on the features that reach it; empty if none."""
     seen: list[tuple[str, EquivariantModule, Tensor]] = []
     handles = [
         part.register_forward_hook(
@@ -84,15 +65,7 @@ def first_offender(probe: Probe, element: GroupElement, x: Tensor, tolerance: fl
 
 
 def remedy(module: Module, difference: Tensor) -> str:
-    """What to look at first, from where the error sits and from which layers are soft.
-
-    Args:
-        module: the module that failed.
-        difference: f(g x) - g f(x) of one sample.  # shape: (channels, ...)
-
-    Returns:
-        A sentence that begins with ``Remedy:``.
-    """
+    """A sentence on what to look at first, from where the error sits and from which layers are soft."""
     soft = [
         f"{name or 'the layer'} ({type(part).__name__}, softness={part.softness})"
         for name, part in module.named_modules()

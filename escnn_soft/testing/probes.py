@@ -144,15 +144,7 @@ class KernelGeometry:
 
 
 def kernel_geometry(module: Any, dims: int) -> KernelGeometry:
-    """The geometry of a convolution with equal sides.
-
-    Args:
-        module: a convolution of escnn or torch; padding may be ``same`` or ``valid``.
-        dims: number of axes.
-
-    Returns:
-        The geometry.
-    """
+    """The geometry of a convolution with equal sides."""
     transposed = module.transposed if isinstance(module, _ConvNd) else hasattr(module, "output_padding")
     each = _ntuple(dims)
     size, dilation = each(module.kernel_size)[0], each(module.dilation)[0]
@@ -189,17 +181,7 @@ def kernel_error(element: GroupElement, kernel: Tensor, in_type: FieldType, out_
 
 
 def move_kernels(element: GroupElement, kernels: Tensor, in_type: FieldType, out_type: FieldType) -> Tensor:
-    """rho_out(g) K(g^-1 x) rho_in(g)^-1 for many matrices or kernels at once.
-
-    Args:
-        element: as in :func:`kernel_error`.
-        kernels: matrices or kernels between orthogonal representations.  # shape: (n, out, in, ...)
-        in_type: type of the input.
-        out_type: type of the output.
-
-    Returns:
-        The moved ones.  # shape: (n, out, in, ...)
-    """
+    """rho_out(g) K(g^-1 x) rho_in(g)^-1, both orthogonal, for many matrices or kernels (n, out, in, ...) at once."""
     rho_out, rho_in = (torch.from_numpy(t.representation(element)).to(kernels) for t in (out_type, in_type))
     moved = torch.einsum("ab,nbc...,dc->nad...", rho_out, kernels, rho_in)  # the transpose is the inverse
     if kernels.dim() == 3:

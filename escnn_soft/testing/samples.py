@@ -77,16 +77,7 @@ def factors(group: Group) -> int:
 
 
 def random_elements(group: Group, count: int, seed: int = 0) -> list[GroupElement]:
-    """Elements drawn without touching a global generator.
-
-    Args:
-        group: any group that :func:`element_at` knows.
-        count: how many.
-        seed: of numpy's generator.
-
-    Returns:
-        The elements, repetitions included.
-    """
+    """Elements drawn from a seed of their own, repetitions included, without touching a global generator."""
     size = COORDINATES * factors(group)
     return [element_at(group, row) for row in np.random.default_rng(seed).random((count, size))]
 
@@ -208,14 +199,7 @@ def random_features(
 
 
 def rotations(gspace: GSpace) -> list[tuple[float, GroupElement]]:
-    """Rotations of a group with their angles: all of C_N and D_N, some of each circle of a Lie group.
-
-    Args:
-        gspace: on the plane or without a base space.
-
-    Returns:
-        Pairs of an angle in (0, pi] and an element; none for other finite groups.
-    """
+    """Pairs of an angle in (0, pi] and an element: all of C_N and D_N, some of each circle of a Lie group."""
     group = fibre_group(gspace)
     if isinstance(group, PlanarGroup) and group.rotations is not None:
         n = group.rotations

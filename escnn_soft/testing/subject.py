@@ -50,14 +50,7 @@ class Subject:
     # ------------------------------------------------------------------ what a subclass defines
 
     def make(self, softness: float | Policy) -> Any:
-        """A new layer of this softness in float32 and training mode; the same types and shapes at each call.
-
-        Args:
-            softness: the softness.
-
-        Returns:
-            The layer.
-        """
+        """A new layer of this softness in float32 and training mode; the same types and shapes at each call."""
         raise NotImplementedError(f"{type(self).__name__}.make(softness) must return a layer.")
 
     def dense(self, layer: Any) -> Tensor:
@@ -100,25 +93,11 @@ class Subject:
         return convolve(x, weight, None, stride, padding, dilation)
 
     def hard(self, layer: Any) -> Module | None:
-        """escnn's layer that the layer must equal at softness 0, with its parameters; None if there is none.
-
-        Args:
-            layer: a layer of softness 0 in float32.
-
-        Returns:
-            The layer.
-        """
+        """escnn's layer that the layer must equal at softness 0, with its parameters; None if there is none."""
         return None
 
     def reachable(self, layer: Any) -> int:
-        """Number of dimensions that softness 1 must reach: all of the dense weight's.
-
-        Args:
-            layer: a layer from :meth:`make`; one with groups reaches fewer.
-
-        Returns:
-            The number.
-        """
+        """Number of dimensions that softness 1 must reach: all of the dense weight's; with groups fewer."""
         return self.dense(layer).numel() // getattr(layer, "groups", 1)
 
     def move(self, layer: Any, element: GroupElement, weights: Tensor) -> Tensor:
@@ -135,16 +114,7 @@ class Subject:
         return move_kernels(element, weights, layer.in_type, layer.out_type)
 
     def weight_error(self, layer: Any, element: GroupElement, weight: Tensor) -> float:
-        """||g . W - W|| by definition; override it together with :meth:`move`.
-
-        Args:
-            layer: gives the types.
-            element: one of :meth:`elements`.
-            weight: from :meth:`dense`.
-
-        Returns:
-            The error.
-        """
+        """||g . W - W|| by definition; override it together with :meth:`move`."""
         return kernel_error(element, weight, layer.in_type, layer.out_type)
 
     # ------------------------------------------------------------------ helpers

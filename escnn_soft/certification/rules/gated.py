@@ -15,15 +15,7 @@ __all__ = ["Gated", "GatedPair", "GatedUniform", "field_norms", "largest", "size
 
 
 def field_norms(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The norm of each field at each point, in double precision.
-
-    Args:
-        x: features.  # shape: (n, channels, ...)
-        sizes: channels of each field.
-
-    Returns:
-        Norms.  # shape: (n, fields, ...)
-    """
+    """The norms (n, fields, ...) of each field of x (n, channels, ...) at each point, in double precision."""
     parts = x.detach().double().cpu().split(list(sizes), dim=1)
     return torch.stack([part.norm(dim=1) for part in parts], dim=1)
 

@@ -139,17 +139,7 @@ def as_bound(bound: Bound, reach: Tensor) -> Tensor:
 
 
 def rounded(call: Call, spread: Tensor, ulps: float, *, single: bool = False) -> Tensor:
-    """ulps u (|f(x)| + spread), and a cast if the output has another dtype.
-
-    Args:
-        call: the call of a module.
-        spread: what its constant makes of norms of inputs.  # shape: (rows, samples)
-        ulps: rounding of one evaluation.
-        single: whether the module's constants are stored in single precision.
-
-    Returns:
-        The floating-point error of one evaluation.  # shape: (rows, samples)
-    """
+    """ulps u (|f(x)| + spread), (rows, samples), for one evaluation, a cast, and constants in ``single`` precision."""
     ulps += 2.0 if call.output.dtype != call.x.dtype else 0.0
     if ulps == 0.0:
         return torch.zeros_like(spread)

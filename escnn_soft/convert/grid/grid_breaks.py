@@ -36,27 +36,13 @@ class GridBreak:
 
 
 def possible_breaks(model: Module) -> tuple[GridBreak, ...]:
-    """What may break the action on some sizes, from the arguments of the modules alone.
-
-    Args:
-        model: any module.
-
-    Returns:
-        One entry a module; operations outside torch's own modules are not seen.
-    """
+    """What may break the action on some sizes, from the arguments of torch's own modules alone."""
     layers = names_of(model, lambda module: _possible(module) is not None, None)
     return tuple(GridBreak(names[0], class_name(module), str(_possible(module))) for module, names in layers.items())
 
 
 def unfiltered(model: Module) -> tuple[GridBreak, ...]:
-    """The plain convolutions of more than one pixel that go through no filter.
-
-    Args:
-        model: any module.
-
-    Returns:
-        One entry a layer.
-    """
+    """The plain convolutions of more than one pixel that go through no filter."""
     return tuple(
         GridBreak(names[0], class_name(layer), "its kernel has no filter")
         for layer, names in plain_layers(model, None).items()

@@ -17,13 +17,7 @@ __all__ = ["attach", "detach"]
 
 
 def attach(owner: Module, tensor: str, soft_filter: SoftFilter) -> None:
-    """Let a tensor of a module go through a filter; the Parameter object stays, as the unfiltered one.
-
-    Args:
-        owner: the module.
-        tensor: the tensor's name in it.
-        soft_filter: the filter.
-    """
+    """Let a tensor of a module go through a filter; the Parameter object stays, as the unfiltered one."""
     own_class(owner)
     register_parametrization(owner, tensor, soft_filter, unsafe=True)  # it keeps shape and dtype: nothing to check
 

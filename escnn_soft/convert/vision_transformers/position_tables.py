@@ -74,14 +74,7 @@ def _table(shape: tuple[int, ...], sides: tuple[int, int] | None) -> TokenTable 
 
 @register_structure
 def relative_tables(module: Module) -> Iterator[Position]:
-    """Tables of offsets, one row for each (dy, dx): Swin and BEiT; and what in such models is out of reach.
-
-    Args:
-        module: any module.
-
-    Yields:
-        The tables that it holds, and the reasons.
-    """
+    """Tables of offsets, one row for each (dy, dx): Swin and BEiT; and what in such models is out of reach."""
     table, window = module._parameters.get("relative_position_bias_table"), _window(module)
     if isinstance(table, Parameter) and window is not None:
         sides = 2 * window[0] - 1, 2 * window[1] - 1  # offsets of class tokens come last
@@ -98,14 +91,7 @@ def relative_tables(module: Module) -> Iterator[Position]:
 
 @register_structure
 def patch_merging(module: Module) -> Iterator[Position]:
-    """Swin's layers that join 2 x 2 tokens: the four, column by column, are blocks of the input's channels.
-
-    Args:
-        module: any module.
-
-    Yields:
-        The weights of its projection and of its norm.
-    """
+    """Swin's layers that join 2 x 2 tokens: the four, column by column, are blocks of the input's channels."""
     reduction, norm = getattr(module, "reduction", None), getattr(module, "norm", None)
     if "PatchMerging" not in type(module).__name__ or not isinstance(reduction, Linear):
         return

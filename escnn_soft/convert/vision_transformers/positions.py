@@ -115,14 +115,7 @@ def register_structure(reader: Reader) -> Reader:
 
 
 def positions_in(model: Module) -> Iterator[Position]:
-    """Everything in a model that knows positions.
-
-    Args:
-        model: the model.
-
-    Yields:
-        One entry a tensor, in the order of the modules.
-    """
+    """Everything in a model that knows positions, one entry a tensor."""
     seen: set[tuple[int, str]] = set()
     for module in model.modules():
         own = next((_READERS[cls] for cls in type(module).__mro__ if cls in _READERS), None)
@@ -180,14 +173,7 @@ def _filter(position: Position, symmetry: GSpace2D | TokenShifts, policy: Policy
 
 
 def unfiltered_positions(model: Module) -> tuple[GridBreak, ...]:
-    """What in a model knows positions and goes through no filter.
-
-    Args:
-        model: any module.
-
-    Returns:
-        One entry a tensor.
-    """
+    """What in a model knows positions and goes through no filter, one entry a tensor."""
     found = _without_filter(model)
     names = names_of(model, lambda _: True, None)
     reasons = [

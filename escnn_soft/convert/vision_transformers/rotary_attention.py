@@ -22,14 +22,7 @@ _SIDE = 8
 
 @register_structure
 def rotary_channels(module: Module) -> Iterator[Position]:
-    """Projections to queries and keys below a module that holds their rotary embedding.
-
-    Args:
-        module: any module; timm's ``rope`` and transformers' ``rope_embeddings`` are known.
-
-    Yields:
-        Weights and biases of the projections, fused or not.
-    """
+    """Projections to queries and keys, fused or not, below a module that holds timm's or transformers' embedding."""
     embedding = getattr(module, "rope", None) or getattr(module, "rope_embeddings", None)
     if not isinstance(embedding, Module):
         return

@@ -48,14 +48,7 @@ class LinearSchedule:
             self.policy(end)
 
     def __call__(self, step: int) -> Policy:
-        """The policy at a step.
-
-        Args:
-            step: counted from 0.
-
-        Returns:
-            The policy.
-        """
+        """The policy at a step, counted from 0."""
         return self.policy(self.start + (self.stop - self.start) * self._progress(min(step / self.steps, 1.0)))
 
     def _progress(self, share: float) -> float:

@@ -30,15 +30,7 @@ class SignedPermutations:
 
     @staticmethod
     def of(images: Sequence[NDArray[np.int64]], signs: Sequence[NDArray[np.int64]] | None = None) -> SignedPermutations:
-        """The representation in which g e_i = signs[g][i] e_{images[g][i]}.
-
-        Args:
-            images: image of every index, one array an element of the group.  # each: (n,)
-            signs: factors of the images; None for ones.  # each: (n,)
-
-        Returns:
-            The representation.
-        """
+        """The representation in which g e_i = signs[g][i] e_{images[g][i]}, arrays (n,); all signs 1 if None."""
         source = torch.from_numpy(np.argsort(np.stack(images), axis=1))
         if signs is None:
             return SignedPermutations(source)
@@ -110,15 +102,7 @@ class GradedPermutation:
         return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
 
     def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
-        """The weight with its part in each level multiplied by a gain.
-
-        Args:
-            weight: its sizes multiply to lead * rows * columns.  # shape: (..., rows, ...)
-            gains: one factor a level.  # shape: (levels,)
-
-        Returns:
-            The sum of gain * part, in the weight's shape; exactly the weight where all gains are 1.
-        """
+        """As :meth:`Graded.filtered`; the weight's sizes multiply to lead * rows * columns."""
         x = self._view(weight)
         less = (gains - 1) @ self.averages
         return (x + sum(less[g] * self._moved(g, x) for g in range(len(less)))).reshape(weight.shape)

@@ -57,17 +57,7 @@ class RotaryTable:
         return bool((self.phases.flip(0) - self.phases.conj()).abs().max() < TABLE_TOLERANCE)
 
     def representation(self, gspace: GSpace2D) -> SignedPermutations:
-        """pi: how the group acts on the channels of a head.
-
-        Args:
-            gspace: gspace on the plane.
-
-        Returns:
-            One signed permutation of the channels of a head an element.
-
-        Raises:
-            GridActionError: if the embedding is not closed under the group.
-        """
+        """pi: how the group acts on the channels of a head; ``GridActionError`` where the embedding is not closed."""
         if not grid_exact(gspace):
             remedy = "Take C_2, C_4, D_1, D_2 or D_4: other rotations send no axis of the embedding to an axis."
             raise GridActionError("gspace", gspace.name, "a group that permutes the rotary axes", remedy)

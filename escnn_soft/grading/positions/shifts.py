@@ -83,18 +83,7 @@ class GradedShifts(GridFunctions):
 def graded_shifts(
     sides: tuple[int, int], before: int = 0, after: int = 0, lead: int = 1, trail: int = 1
 ) -> GradedShifts:
-    """Grade the functions on a grid by its shifts.
-
-    Args:
-        sides: (rows, columns).
-        before: entries before the grid's, which are left alone.
-        after: entries after the grid's, which are left alone.
-        lead: product of the sizes before the tokens.
-        trail: product of the sizes after the tokens.
-
-    Returns:
-        The splitting.
-    """
+    """Grade the functions on a grid by its shifts; arguments as for :func:`graded_rings`."""
     keys, numbers, share = _waves(sides)
     group = _torus(sides)
     dims = np.bincount(numbers.ravel(), weights=(share * sides[0] * sides[1]).ravel()).round().astype(int)

@@ -47,11 +47,7 @@ class TokenTable:
     by_columns: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the grid fits.
-
-        Raises:
-            ShapeError: if it does not.
-        """
+        """Check that the grid fits."""
         if self.axis >= len(self.shape) or self.after < 0:
             expected = f"{self.before} entries and a {self.sides[0]} x {self.sides[1]} grid along axis {self.axis}"
             raise ShapeError("table.shape", self.shape, expected, "Name the sides of the token grid.")
@@ -166,18 +162,7 @@ def token_maps(gspace: GSpace2D, in_sides: tuple[int, int], out_sides: tuple[int
 
 
 def token_permutations(gspace: GSpace2D, sides: tuple[int, int]) -> SignedPermutations:
-    """How a finite group permutes the points of a grid.
-
-    Args:
-        gspace: gspace on the plane.
-        sides: (rows, columns) of the grid.
-
-    Returns:
-        One permutation an element.
-
-    Raises:
-        GridActionError: if an element does not map the grid to itself.
-    """
+    """How a finite group permutes the points of a grid (rows, columns); ``GridActionError`` if it does not."""
     if not grid_exact(gspace):
         remedy = "Take C_2, C_4, D_1, D_2 or D_4, or a mirror along the grid's axes or diagonals."
         raise GridActionError("gspace", gspace.name, "a group that maps the grid of tokens to itself", remedy)

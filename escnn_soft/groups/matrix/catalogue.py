@@ -56,20 +56,12 @@ def orthogonal_group(n: int) -> MatrixGroup:
 
 
 def proper_lorentz_group() -> MatrixGroup:
-    """SO+(1, 3): rotations and boosts of space-time (t, x, y, z) that keep the directions of time and space.
-
-    Returns:
-        The group; it is not compact.
-    """
+    """SO+(1, 3), not compact: rotations and boosts of (t, x, y, z) that keep the directions of time and space."""
     return MatrixGroup("SO(1,3)", generators_of(_lorentz_algebra(), ()))
 
 
 def lorentz_group() -> MatrixGroup:
-    """O(1, 3): with the reversals of time and of space.
-
-    Returns:
-        The group; it is not compact.
-    """
+    """O(1, 3), not compact: with the reversals of time and of space."""
     parity = torch.diag(torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64))
     return MatrixGroup("O(1,3)", generators_of(_lorentz_algebra(), torch.stack([parity, -parity])))
 

@@ -164,23 +164,12 @@ class MatrixRepresentation:
         return dict(Counter(self.fields))
 
     def matrix(self, element: MatrixElement) -> Tensor:
-        """rho(g) of an element, in float64.
-
-        Args:
-            element: of the group.
-
-        Returns:
-            The matrix.  # shape: (size, size)
-        """
+        """rho(g) of an element, (size, size), in float64."""
         blocks = {field: field.matrix(element) for field in self.multiplicities}
         return torch.block_diag(*(blocks[field] for field in self.fields))
 
     def derivatives(self) -> Tensor:
-        """drho(X_a) of every generator of the Lie algebra, in float64.
-
-        Returns:
-            The matrices.  # shape: (a, size, size)
-        """
+        """drho(X_a) of every generator of the Lie algebra, (a, size, size), in float64."""
         count = len(self.group.generators.algebra)
         rows = [torch.block_diag(*(f.generators.algebra[a] for f in self.fields)) for a in range(count)]
         return torch.stack(rows) if rows else torch.zeros(0, self.size, self.size, dtype=torch.float64)
@@ -245,26 +234,12 @@ def _conjugates(g: Generators) -> Tensor:
 
 
 def scalar(group: MatrixGroup) -> MatrixRepresentation:
-    """The trivial representation: one invariant channel.
-
-    Args:
-        group: the group.
-
-    Returns:
-        The representation.
-    """
+    """The trivial representation: one invariant channel."""
     instance("group", group, MatrixGroup, "Build one, e.g. with orthogonal_group(5).")
     return MatrixRepresentation(group, (MatrixField(group, ()),))
 
 
 def vector(group: MatrixGroup) -> MatrixRepresentation:
-    """The defining representation: the matrices themselves.
-
-    Args:
-        group: the group.
-
-    Returns:
-        The representation.
-    """
+    """The defining representation: the matrices themselves."""
     instance("group", group, MatrixGroup, "Build one, e.g. with orthogonal_group(5).")
     return MatrixRepresentation(group, (MatrixField(group, (MatrixFactor("V", group.generators),)),))

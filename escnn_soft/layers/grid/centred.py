@@ -55,14 +55,7 @@ class CentredSameConv2d(CentredConv2d):
     """A convolution with TensorFlow's ``SAME`` padding, which adds the odd pixel at the end, with centred windows."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The convolution of the image, padded so that the output has ceil(size / stride) pixels.
-
-        Args:
-            input: images.  # shape: (..., channels, height, width)
-
-        Returns:
-            The mean of the convolutions of the image that is padded by more at the end, and at the beginning.
-        """
+        """The mean of the convolutions of images padded by the odd pixel at the end, and at the beginning."""
         needed = [
             max((math.ceil(size / s) - 1) * s + span - size, 0)
             for size, s, span in zip(input.shape[-2:], self.stride, self._spans(), strict=True)
@@ -76,14 +69,7 @@ class CentredMaxPool2d(CentredLayer, MaxPool2d):
     """A max-pooling with centred windows."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The mean of the pooled images.
-
-        Args:
-            input: images.  # shape: (..., height, width)
-
-        Returns:
-            Smaller images.
-        """
+        """The mean of the pooled images."""
         kernel, stride, padding, dilation = _axes(self.kernel_size, self.stride, self.padding, self.dilation)
         spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
         rests = _rests(input.shape[-2:], spans, stride, padding, ceil_mode=self.ceil_mode)
@@ -98,14 +84,7 @@ class CentredAvgPool2d(CentredLayer, AvgPool2d):
     """An average-pooling with centred windows, in which the zeros around the image count."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The mean of the pooled images.
-
-        Args:
-            input: images.  # shape: (..., height, width)
-
-        Returns:
-            Smaller images.
-        """
+        """The mean of the pooled images."""
         kernel, stride, padding = _axes(self.kernel_size, self.stride, self.padding)
         rests = _rests(input.shape[-2:], kernel, stride, padding, ceil_mode=False)
         if not any(rests):

@@ -14,7 +14,7 @@ from escnn_soft.errors import ArgumentError
 from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, exactly
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import Chain, SpatialFunction
-from escnn_soft.layers.arguments import check_types, dense_geometry
+from escnn_soft.layers.arguments import check_band_limit, check_types, dense_geometry
 from escnn_soft.layers.soft import SoftLayer, check_hard
 
 __all__ = ["Convertible"]
@@ -77,11 +77,7 @@ class Convertible(SoftLayer):
             layer, layer.in_type, layer.out_type, frequencies_cutoff,
             bias=layer.bias is not None, basis_filter=basis_filter, softness=softness, chain=chain,
         )  # fmt: skip
-        if soft.weights.shape != layer.weights.shape:
-            raise ArgumentError(
-                "layer", layer, f"a layer with {soft.weights.numel()} weights (it has {layer.weights.numel()})",
-                "Pass the frequencies_cutoff and basis_filter that the layer was built with.",
-            )  # fmt: skip
+        check_band_limit(soft, layer)
         soft._share_parameters(layer)
         return soft
 
@@ -171,11 +167,7 @@ class Convertible(SoftLayer):
         return {"padding_mode": conv.padding_mode}
 
     def export(self) -> _ConvNd:
-        """The plain convolution that computes the same function, in evaluation mode.
-
-        Returns:
-            A layer of ``plain_class`` with this layer's geometry, ``padding_mode``, device and dtype.
-        """
+        """The convolution of ``plain_class`` with this geometry that computes the same function, in evaluation mode."""
         self.eval()
         further = {name: getattr(self, name) for name in self._plain(self.plain_class(1, 1, 1))}
         conv = self.plain_class(

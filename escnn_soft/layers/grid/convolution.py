@@ -15,10 +15,10 @@ from torch.nn.functional import conv2d, conv3d, pad
 from escnn_soft._checks import integer
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
-from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError
+from escnn_soft.errors import ArgumentError, EmptyBasisError
 from escnn_soft.escnn import BasisFilter, generalized_he_init
 from escnn_soft.grading import Chain, GradedWeight, WeightTransform, kernel_transform
-from escnn_soft.layers.arguments import check_groups, check_types
+from escnn_soft.layers.arguments import check_filter, check_groups, check_types
 from escnn_soft.layers.geometry import Geometry, Movement, per_axis
 from escnn_soft.layers.grid.convertible import Convertible
 from escnn_soft.layers.grid.equivariance_check import central_difference, smooth_image
@@ -84,14 +84,7 @@ class SoftConvolution(Convertible):
 
     def _soften(self, plan: Plan, basis_filter: BasisFilter | None, *, bias: bool, initialize: bool) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
-        dim = plan.transform.equivariant.dim
-        if self.weights.numel() != dim:
-            raise BasisFilterError(
-                "basis_filter", basis_filter,
-                f"a filter that keeps all {dim} equivariant kernels of the rings and frequencies it keeps "
-                f"({self.weights.numel()} are left)",
-                'Decide by "radius", "sigma" and "irrep:frequency" alone.',
-            )  # fmt: skip
+        check_filter(basis_filter, self.weights, plan.transform)
         self._add_softness(
             plan.transform, plan.in_fields, plan.policy, bias=bias, out_representations=plan.out_fields,
             chain=plan.chain,

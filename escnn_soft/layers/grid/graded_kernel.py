@@ -52,14 +52,7 @@ def graded_kernel(conv: Conv2d, in_type: FieldType, out_type: FieldType) -> Grad
 
 
 def graded_bias(out_type: FieldType) -> GradedWeight:
-    """The levels of a bias: of a constant field.
-
-    Args:
-        out_type: type of the output.
-
-    Returns:
-        The levels; the bias is a vector.
-    """
+    """The levels of a bias: of a constant field of this type."""
     gspace = out_type.gspace
     return GradedWeight(fibre_transform(gspace, [gspace.trivial_repr], out_type.representations))
 

@@ -23,41 +23,15 @@ class SoftR2ConvTransposed(SoftTransposedConvolution, R2ConvTransposed):
         y(s x + p) = sum over x and p of K(p) x(x),  K = K_escnn(weights) + sum of gain * K_level(soft_weights)
 
     Drop-in: the same arguments in the same order as ``escnn.nn.R2ConvTransposed``, whose checkpoints load (in either
-    mode); see :class:`~escnn_soft.SoftR2Conv` for softness, precision and evaluation mode.
-
-    Source: Weiler and Cesa (arXiv 1911.08251) for the equivariant part; Rahman et al., "Tunable Soft Equivariance with
-    Guarantees" (arXiv 2603.26657), for the idea of a dial on the violation.
+    mode); see :class:`~escnn_soft.SoftR2Conv` for softness, precision, evaluation mode and sources.
 
     Args:
-        in_type: type of the input field.
-        out_type: type of the output field, on the same gspace.
-        kernel_size: pixels along a side of the kernel.
-        padding: taken away from each side of the output; an int or one per axis.
-        output_padding: added at the end of each axis, less than the stride or the dilation; it moves the centre.
-        stride: step between the images of neighbouring pixels.
-        dilation: spacing of the kernel's pixels.
-        groups: blocks of fields that are convolved separately.
-        bias: whether to add a bias, with a soft part of its own.
-        sigma: widths of the rings.
-        frequencies_cutoff: highest frequency for each radius.
-        rings: radii of the rings.
-        maximum_offset: ignored by escnn 1.0.11, with a warning here.
-        recompute: build escnn's basis anew instead of using its cache.
-        basis_filter: which rings and frequencies to keep, from their attributes.
-        initialize: whether to draw ``weights`` by generalised He initialisation.
+        Those of ``escnn.nn.R2ConvTransposed``, plus:
         softness: a float in [0, 1] or a policy.
-        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
-            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
-            to relax altogether.
+        chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
     Raises:
-        GSpaceError: if the types do not live on the plane.
-        FieldTypeError: if the types do not fit each other or ``groups``.
-        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if there is no equivariant kernel between the types.
-        AliasedBasisError: if the sampled harmonics are linearly dependent on the grid.
-        BasisFilterError: if the basis filter looks at more than rings and frequencies.
-        ArgumentError: if a size is not a positive integer, the chain is none, or ``output_padding`` is too large.
+        As :class:`~escnn_soft.SoftR2Conv`, and ``ArgumentError`` if ``output_padding`` is too large.
 
     Example:
         >>> import torch

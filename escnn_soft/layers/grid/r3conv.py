@@ -22,51 +22,18 @@ class SoftR3Conv(SoftConvolution, R3Conv):
 
         K = K_escnn(weights) + sum over levels of gain(sigma_level) * K_level(soft_weights)
 
-    A level holds all kernels that transform under one irrep of (g . K)(x) = rho_out(g) K(g^-1 x) rho_in(g)^-1. At
-    softness 0 every gain but the equivariant one is 0 and the layer *is* ``escnn.nn.R3Conv``; at softness 1 every
-    gain is 1 and it reaches every ``torch.nn.Conv3d``. The soft part starts at zero, so a fresh layer is equivariant
-    at any softness, until it is trained.
+    At softness 0 the layer *is* ``escnn.nn.R3Conv``; at softness 1 it reaches every ``torch.nn.Conv3d``.
 
-    Drop-in: the same arguments in the same order as ``escnn.nn.R3Conv``, whose checkpoints load (in either mode).
-    ``softness`` is a setting, like a dropout rate, and not part of the ``state_dict``.
-
-    In evaluation mode the expanded kernel is kept and detached: gradients reach the input, not the parameters.
-
-    In float64 the layer removes the float32 rounding of escnn's basis: filters differ from ``R3Conv``'s by about 1e-7,
-    relative, and are equivariant to 1e-14.
-
-    Source: Weiler and Cesa (arXiv 1911.08251) for the equivariant part; Rahman et al., "Tunable Soft Equivariance with
-    Guarantees" (arXiv 2603.26657), for the idea of a dial on the violation.
+    Drop-in: the same arguments in the same order as ``escnn.nn.R3Conv``, whose checkpoints load (in either mode); see
+    :class:`~escnn_soft.SoftR2Conv` for levels, softness, precision, evaluation mode and sources.
 
     Args:
-        in_type: type of the input field.
-        out_type: type of the output field, on the same gspace.
-        kernel_size: voxels along a side of the kernel.
-        padding: zeros (or what ``padding_mode`` says) on each side; an int or one per axis.
-        stride: step of the kernel.
-        dilation: spacing of the kernel's voxels.
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        groups: blocks of fields that are convolved separately.
-        bias: whether to add a bias, with a soft part of its own.
-        sigma: widths of the rings.
-        frequencies_cutoff: highest frequency for each radius.
-        rings: radii of the rings.
-        recompute: build escnn's basis anew instead of using its cache.
-        basis_filter: which rings and frequencies to keep, from their attributes.
-        initialize: whether to draw ``weights`` by generalised He initialisation.
+        Those of ``escnn.nn.R3Conv``, plus:
         softness: a float in [0, 1] or a policy.
-        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
-            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
-            to relax altogether.
+        chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
     Raises:
-        GSpaceError: if the types do not live in space.
-        FieldTypeError: if the types do not fit each other or ``groups``.
-        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if there is no equivariant kernel between the types.
-        AliasedBasisError: if the sampled harmonics are linearly dependent on the grid.
-        BasisFilterError: if the basis filter looks at more than rings and frequencies.
-        ArgumentError: if a size is not a positive integer, or the chain is none.
+        As :class:`~escnn_soft.SoftR2Conv`; ``GSpaceError`` if the types do not live in space.
 
     Example:
         >>> import torch

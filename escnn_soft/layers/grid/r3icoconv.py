@@ -31,35 +31,15 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
     Source: Cesa, Lang and Weiler, A Program to Build E(N)-Equivariant Steerable CNNs (ICLR 2022), for escnn's part.
 
     Args:
-        in_type: type of the input field, on ``gspaces.icoOnR3()``.
-        out_type: type of the output field, likewise.
-        kernel_size: voxels along a side of the kernel.
-        padding: zeros (or what ``padding_mode`` says) on each side; an int or one per axis.
-        stride: step of the kernel.
-        dilation: spacing of the kernel's voxels.
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        groups: blocks of fields that are convolved separately.
-        bias: whether to add a bias, with a soft part of its own.
-        samples: ``ico``, ``dodeca`` or ``icosidodeca``: at which vertices escnn places its Gaussians.
-        sigma: widths of the Gaussians.
-        rings: radii of the shells.
-        recompute: build escnn's basis anew instead of using its cache.
-        basis_filter: which rings and irreps to keep, from their attributes.
-        initialize: whether to draw ``weights`` by generalised He initialisation.
+        Those of ``escnn.nn.R3IcoConv``, plus:
         softness: a float in [0, 1] or a policy.
-        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
-            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
-            to relax altogether.
+        chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
     Raises:
-        GSpaceError: if the types do not live in space with the icosahedral group.
-        FieldTypeError: if the types do not fit each other or ``groups``.
-        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if there is no equivariant kernel between the types.
-        AliasedBasisError: if the sampled Gaussians are linearly dependent on the grid, as the 30 of ``icosidodeca`` are
-            for ``kernel_size=3``.
-        BasisFilterError: if the basis filter looks at more than rings and irreps.
-        ArgumentError: if a size is not a positive integer, the chain is none, or ``samples`` is unknown.
+        As :class:`~escnn_soft.SoftR3Conv`, and ``GSpaceError`` for another group than the icosahedral one,
+        ``ArgumentError`` for unknown ``samples``, ``AliasedBasisError`` if the sampled Gaussians are linearly dependent
+        on the grid, as the 30 of ``icosidodeca`` are for ``kernel_size=3``, and ``BasisFilterError`` if the basis
+        filter looks at more than rings and irreps.
 
     Example:
         >>> import torch

@@ -72,17 +72,7 @@ class SoftMatrixBilinear(Module):
             layer.softness = softness
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            x: features.  # shape: (..., in)
-
-        Returns:
-            The features.  # shape: (..., out)
-
-        Raises:
-            ShapeError: if the last dimension is not the size of the input representation.
-        """
+        """Apply the layer: (..., in) to (..., out); ``ShapeError`` for features of another size."""
         check_last("x", x, self.in_representation)
         lefts, rights = self.left(x).split(self._sizes, -1), self.right(x).split(self._sizes, -1)
         if len(set(self._sizes)) == 1:  # one product for all summands

@@ -54,17 +54,7 @@ class MatrixGate(Module):
         self.register_buffer("_gate_of", torch.cat(gate_of), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the gates.
-
-        Args:
-            x: features of the input representation.  # shape: (..., in)
-
-        Returns:
-            Features of the output representation.  # shape: (..., out)
-
-        Raises:
-            ShapeError: if the last dimension is not the size of the input representation.
-        """
+        """Apply the gates: (..., in) to (..., out); ``ShapeError`` for features of another size."""
         check_last("x", x, self.in_representation)
         return x[..., : self.out_representation.size] * x[..., self._gate_of].sigmoid()
 

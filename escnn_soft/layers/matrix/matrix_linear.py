@@ -102,17 +102,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
     # ------------------------------------------------------------------ the dial
 
     def accepted(self, softness: float | Policy) -> Policy:
-        """The policy that a softness stands for.
-
-        Args:
-            softness: a float in [0, 1] or a policy.
-
-        Returns:
-            The policy; nothing is set.
-
-        Raises:
-            SoftnessError: if it is neither, or a budget of what has no supremum.
-        """
+        """The policy that a softness stands for; ``SoftnessError`` also for a budget of what has no supremum."""
         policy = super().accepted(softness)
         if policy.bounded and not (self.in_representation.orthogonal and self.out_representation.orthogonal):
             group = self.in_representation.group.name
@@ -121,11 +111,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         return policy
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """The matrix and bias that the parameters stand for, differentiably.
-
-        Returns:
-            Matrix (out, in) and bias (out,), or None without a bias.
-        """
+        """Matrix (out, in) and bias (out,) or None, which the parameters stand for, differentiably."""
         with torch.autocast(self.weight.device.type, enabled=False):
             tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
             parts = zip(self._dials, tensors, self._logits(), strict=True)
@@ -133,11 +119,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
             return filtered[0], None if self.bias is None else filtered[1]
 
     def spectrum(self) -> WeightSpectrum:
-        """How the layer's weights, as they are used, spread over the levels.
-
-        Returns:
-            A frozen value with one entry a level, in the order of the dial.
-        """
+        """How the layer's weights, as they are used, spread over the levels, in the order of the dial."""
         tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
         with torch.no_grad():
             levels = [
@@ -169,17 +151,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
     # ------------------------------------------------------------------ the layer as it runs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            x: features.  # shape: (..., in)
-
-        Returns:
-            The features.  # shape: (..., out)
-
-        Raises:
-            ShapeError: if the last dimension is not the size of the input representation.
-        """
+        """Apply the layer: (..., in) to (..., out); ``ShapeError`` for features of another size."""
         check_last("x", x, self.in_representation)
         return linear(x, *self._current_parameters())
 
@@ -227,28 +199,16 @@ class SoftMatrixLinear(Expanded, SoftModule):
         return soft.train(dense.training)
 
     def export(self) -> torch.nn.Linear:
-        """The plain layer that computes the same function, in evaluation mode.
-
-        Returns:
-            A ``torch.nn.Linear`` with this layer's device and dtype.
-        """
+        """The ``torch.nn.Linear`` that computes the same function, in evaluation mode."""
         return self.baked().eval()
 
     def baked(self) -> torch.nn.Linear:
-        """The plain layer that computes the same function, in this layer's mode.
-
-        Returns:
-            A ``torch.nn.Linear`` with Parameters of its own.
-        """
+        """The ``torch.nn.Linear`` that computes the same function, in this layer's mode, with Parameters of its own."""
         with torch.no_grad():
             return self._linear(*self.expand_parameters())
 
     def hardened(self) -> torch.nn.Linear:
-        """The plain layer that computes what this one does at softness 0, in this layer's mode.
-
-        Returns:
-            A ``torch.nn.Linear`` with the equivariant part of the weights in Parameters of its own.
-        """
+        """The ``torch.nn.Linear`` that computes what this layer does at softness 0, in its mode."""
         with torch.no_grad():
             bias = None if self.bias is None else self._dials[1].strict(self.bias)
             return self._linear(self._dials[0].strict(self.weight), bias)

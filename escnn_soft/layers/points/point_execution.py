@@ -95,14 +95,7 @@ def _difference(vectors: Tensor, psi: Tensor) -> Tensor:
 
 
 def unfolded_norm(coefficients: Tensor) -> float:
-    """The least of the spectral norms of (out, in S), (out S, in) and (out in, S).
-
-    Args:
-        coefficients: in double precision.  # shape: (out, in, S)
-
-    Returns:
-        The norm.
-    """
+    """The least of the spectral norms of (out, in S), (out S, in) and (out in, S)."""
     m, n, s = coefficients.shape
     return min(
         float(spectral_norm(coefficients.reshape(m, n * s))),
@@ -119,19 +112,7 @@ def point_certificate(
     out_type: FieldType,
     radius: float,
 ) -> Certificate:
-    """Certificate of a point convolution, for every element of the group.
-
-    Args:
-        transform: the spectrum of the coefficients.
-        functions: rings times harmonics.
-        coefficients: C, in the dtype in which it runs.  # shape: (out, in, S)
-        bias: or None.  # shape: (out,)
-        out_type: type of the output.
-        radius: length of the longest edge.
-
-    Returns:
-        The certificate.
-    """
+    """Certificate of a point convolution, for every element of the group and edges up to a radius."""
     group, exact = fibre_group(out_type.gspace), coefficients.detach().double().cpu()
     execution = PointExecution(group, transform, exact, functions.supremum(radius), coefficients.dtype)
     edges = "all edges" if math.isinf(radius) else f"edges of length at most {radius:g}"

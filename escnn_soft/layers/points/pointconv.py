@@ -17,13 +17,13 @@ from torch.nn import Module
 from escnn_soft._checks import number
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
-from escnn_soft.errors import ArgumentError, BasisFilterError, EmptyBasisError, ShapeError
+from escnn_soft.errors import ArgumentError, EmptyBasisError, ShapeError
 from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, exactly, generalized_he_init, harmonics_at_points
 from escnn_soft.escnn.point_basis import PointExpansion, own_sampler
 from escnn_soft.escnn.point_convolutions import message_arguments, require_point_convolutions
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import Chain, WeightTransform, continuous_transform, ring_functions
-from escnn_soft.layers.arguments import check_types
+from escnn_soft.layers.arguments import check_band_limit, check_filter, check_types
 from escnn_soft.layers.points.point_execution import point_certificate
 from escnn_soft.layers.soft import SoftLayer, check_hard
 
@@ -86,13 +86,7 @@ class SoftPointConvolution(SoftLayer):
     ) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
         policy, transform = plan
-        if self.weights.numel() != transform.equivariant.dim:
-            raise BasisFilterError(
-                "basis_filter", basis_filter,
-                f"a filter that keeps all {transform.equivariant.dim} equivariant kernels of the rings and frequencies "
-                f"it keeps ({self.weights.numel()} are left)",
-                'Decide by "radius", "sigma" and "irrep:frequency" alone.',
-            )  # fmt: skip
+        check_filter(basis_filter, self.weights, transform)
         self._in_representations = tuple(self.in_type.representations)
         self._basissampler = own_sampler(self._basissampler)
         self._add_softness(transform, self.in_type.representations, policy, bias=bias, chain=chain)
@@ -186,31 +180,14 @@ class SoftPointConvolution(SoftLayer):
         raise NotImplementedError("A point convolution is applied to edges: see forward.")
 
     def evaluate_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the output for an input of a given shape.
-
-        Args:
-            input_shape: (nodes, channels).
-
-        Returns:
-            Likewise of the output.
-
-        Raises:
-            ArgumentError: if the shape is not that of an input.
-        """
+        """Shape (nodes, channels) of the output; ``ArgumentError`` if that of the input does not fit."""
         if len(input_shape) != 2 or input_shape[1] != self.in_type.size:
             expected = f"(nodes, {self.in_type.size})"
             raise ArgumentError("input_shape", input_shape, expected, "Pass the shape of a tensor of type in_type.")
         return input_shape[0], self.out_type.size
 
     def expand_filter(self, points: Tensor) -> Tensor:
-        """The kernel at some points, soft part included.
-
-        Args:
-            points: in Cartesian coordinates.  # shape: (points, dims)
-
-        Returns:
-            K.  # shape: (points, out, in)
-        """
+        """The kernel (points, out, in) at some points (points, dims) in Cartesian coordinates, soft part included."""
         kernel, _ = SoftLayer.expand_parameters(self)
         functions = self._functions(points.to(self._functions.radii)).to(kernel)
         return torch.einsum("ps,ois->poi", functions, kernel)
@@ -257,14 +234,7 @@ class SoftPointConvolution(SoftLayer):
         return self._certify(kernel, bias, radius)
 
     def certificate_of(self, hard: EquivariantModule) -> Certificate:
-        """The certificate of a hard layer's weights: this layer's own, which has the same coefficients.
-
-        Args:
-            hard: a layer of escnn's that this one was made from.
-
-        Returns:
-            A frozen value.
-        """
+        """The certificate of a hard layer that this one was made from: this layer's own, with the same coefficients."""
         return self.certificate()
 
     def _certify(self, kernel: Tensor, bias: Tensor | None, radius: float = math.inf) -> Certificate:
@@ -274,11 +244,7 @@ class SoftPointConvolution(SoftLayer):
     # ------------------------------------------------------------------ state and conversion
 
     def export(self) -> Module:
-        """There is no plain torch layer over points.
-
-        Raises:
-            ArgumentError: always.
-        """
+        """There is no plain torch layer over points: ``ArgumentError``."""
         remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
         raise ArgumentError("layer", self.kind, "a layer with a twin (there is no plain torch layer)", remedy)
 
@@ -313,23 +279,7 @@ class SoftPointConvolution(SoftLayer):
         basis_filter: BasisFilter | None = None,
         chain: Chain | None = None,
     ) -> SoftPointConvolution:
-        """Soften an escnn layer; it computes the same function until its soft part is trained.
-
-        Args:
-            layer: the escnn layer; its Parameter objects, mode, device and dtype are kept.
-            softness: a float in [0, 1] or a policy.
-            frequencies_cutoff: as passed to the layer's constructor, which does not store it.
-            basis_filter: likewise.
-            chain: subgroups to relax to, as in the constructor.
-
-        Returns:
-            The soft layer.
-
-        Raises:
-            ArgumentError: if the layer is not escnn's twin of this class, is soft already, or has another basis, or if
-                the chain is none.
-            MissingPackageError: if torch_geometric is not installed.
-        """
+        """As :meth:`SoftR2Conv.from_hard`; ``MissingPackageError`` if torch_geometric is not installed."""
         require_point_convolutions(cls.__name__)
         check_hard(layer, cls.hard_class, "There is no plain torch layer of this kind.")
         soft: Any = cls(
@@ -337,11 +287,7 @@ class SoftPointConvolution(SoftLayer):
             frequencies_cutoff=frequencies_cutoff, basis_filter=basis_filter, initialize=False, softness=softness,
             chain=chain,
         )  # fmt: skip
-        if soft.weights.shape != layer.weights.shape:
-            raise ArgumentError(
-                "layer", layer, f"a layer with {soft.weights.numel()} weights (it has {layer.weights.numel()})",
-                "Pass the frequencies_cutoff and basis_filter that the layer was built with.",
-            )  # fmt: skip
+        check_band_limit(soft, layer)
         soft._share_parameters(layer)
         return soft
 

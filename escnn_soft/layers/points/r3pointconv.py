@@ -20,41 +20,16 @@ class SoftR3PointConv(SoftPointConvolution, R3PointConv):
 
         K(x) = sum over r, j of a_r(|x|) Y_j(x / |x|) C_rj,    C = C_escnn(weights) + sum over levels of gain * C_level
 
-    A level holds all kernels that transform under one irrep of (g . K)(x) = rho_out(g) K(g^-1 x) rho_in(g)^-1. Points
-    are not a grid: nothing is sampled, there is no remainder, and every statement is exact for every element of the
-    group. At softness 0 the layer *is* ``escnn.nn.R3PointConv``; at softness 1 it reaches every kernel with its rings
-    and frequencies, which are a band limit: more of them reach more.
-
-    Drop-in: the same arguments in the same order as ``escnn.nn.R3PointConv``, whose checkpoints load. Needs
-    torch_geometric: ``pip install "escnn-soft[pointconv]"``.
-
-    Source: Cesa, Lang and Weiler, A Program to Build E(N)-Equivariant Steerable CNNs (ICLR 2022), for escnn's part.
+    At softness 0 the layer *is* ``escnn.nn.R3PointConv``, whose arguments it takes in the same order and whose
+    checkpoints load; see :class:`~escnn_soft.SoftR2PointConv` for levels, reach, torch_geometric and the source.
 
     Args:
-        in_type: type of the input field.
-        out_type: type of the output field, on the same gspace.
-        groups: 1, as in escnn.
-        bias: whether to add a bias, with a soft part of its own.
-        sigma: widths of the rings.
-        width: radius of the largest ring, in the units of the points; with ``n_rings``, or else ``rings``.
-        n_rings: number of equally spaced rings.
-        frequencies_cutoff: highest frequency for each radius, or per unit of the radius.
-        rings: radii of the rings.
-        basis_filter: which rings and frequencies to keep, from their attributes.
-        recompute: build escnn's basis anew instead of using its cache.
-        initialize: whether to draw ``weights`` by generalised He initialisation.
+        Those of ``escnn.nn.R3PointConv`` (``groups`` is 1), plus:
         softness: a float in [0, 1] or a policy.
-        chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
-            parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
-            to relax altogether.
+        chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
 
     Raises:
-        MissingPackageError: if torch_geometric is not installed.
-        GSpaceError: if the types do not live in space.
-        SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if there is no equivariant kernel between the types.
-        BasisFilterError: if the basis filter looks at more than rings and frequencies.
-        ArgumentError: if the rings are not given, or given twice, or if the chain is none.
+        As :class:`~escnn_soft.SoftR2PointConv`; ``GSpaceError`` if the types do not live in space.
 
     Example:
         >>> import torch
