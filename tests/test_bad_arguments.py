@@ -283,7 +283,7 @@ BAD = {
     "scheduler's step": (lambda: es.SoftnessScheduler(conv(), lambda _: 0.5, last_epoch=-2), ArgumentError, "last_epoch=-2"),
     "scheduler's schedule": (lambda: es.SoftnessScheduler(conv(), lambda _: 7), SoftnessError, "softness=7"),
     # certificates
-    "certificate of a pooling": (lambda: es.certificate(nn.ReLU(REG)), ArgumentError, "a soft layer, a linear layer or a convolution .*Use certify"),
+    "certificate of a pooling": (lambda: es.certificate(nn.ReLU(REG)), ArgumentError, "a layer that has a soft twin .*certify"),
     "certificate with types": (lambda: es.certificate(conv(), REG, REG), ArgumentError, "no types for an escnn layer.*Leave them out"),
     "certificate without types": (lambda: es.certificate(torch.nn.Conv2d(8, 8, 3)), FieldTypeError, "FieldType but got in_type=None"),
     "certificate of other channels": (lambda: es.certificate(torch.nn.Linear(3, 4), VEC, VEC), FieldTypeError, r"\(4, 3\) channels"),

@@ -436,6 +436,15 @@ class SoftLayer(ExpandedLayer, SoftModule):
         ):
             self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
 
+    def export(self) -> Any:
+        """The plain torch layer that computes the same function, where torch has one.
+
+        Raises:
+            ArgumentError: if it has none, as over points.
+        """
+        remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
+        raise ArgumentError("layer", self.kind, "a layer with a twin in torch (there is no plain torch layer)", remedy)
+
     def hardened(self) -> EquivariantModule:
         """escnn's layer with this layer's content, less its softness: it computes what this one does at softness 0.
 

@@ -146,13 +146,14 @@ def outputs_of_a_cold_process(folder: Path, *names: str, **environment: str) -> 
     file = folder / "outputs.pt"
     python(
         f"""
-        import joblib
+        import escnn_soft
+        import escnn.group
+        from escnn.group import _clebsh_gordan, irrep
 
-        class ColdMemory(joblib.Memory):  # escnn caches beside its own files
-            def __init__(self, location=None, verbose=0, **options):
-                super().__init__({str(folder / "cache")!r}, verbose=0, **options)
-
-        joblib.Memory = ColdMemory
+        for memory in (_clebsh_gordan.cache, irrep.cache):  # beside escnn's own files, where we have sent them
+            place = memory.store_backend
+            place.location = place.location.replace(escnn.group.__cache_path__, {str(folder)!r})
+            assert place.location.startswith({str(folder)!r})
         from tests.workflows.carriers import main
         main({str(file)!r}, *{names!r})
         """,

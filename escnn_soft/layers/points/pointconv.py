@@ -12,7 +12,6 @@ from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType, GeometricTensor
 from escnn.nn.modules.basismanager import BlocksBasisSampler
 from torch import Tensor
-from torch.nn import Module
 
 from escnn_soft._checks import number
 from escnn_soft.bounds import Certificate
@@ -242,11 +241,6 @@ class SoftPointConvolution(SoftLayer):
         return point_certificate(self._transform, functions, kernel, bias, self.out_type, radius)
 
     # ------------------------------------------------------------------ state and conversion
-
-    def export(self) -> Module:
-        """There is no plain torch layer over points: ``ArgumentError``."""
-        remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
-        raise ArgumentError("layer", self.kind, "a layer with a twin (there is no plain torch layer)", remedy)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Read checkpoints of either mode; a basis that differs from ours is taken over, as escnn would."""
