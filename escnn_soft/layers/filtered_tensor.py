@@ -16,7 +16,7 @@ from escnn_soft.dial import Policy, SoftFilter
 from escnn_soft.errors import ArgumentError
 from escnn_soft.grading import SpectralGraded, WeightSpectrum
 from escnn_soft.layers.plain_certificate import plain_certificate
-from escnn_soft.layers.type_words import between
+from escnn_soft.layers.type_words import between, words
 
 __all__ = ["FilteredTensor", "dial_name", "filtered_tensors"]
 
@@ -121,7 +121,9 @@ class FilteredTensor:
     def fields(self) -> str:
         """Its types in words; what it is, for a tensor that does not map between fields."""
         types = self.filter.types
-        return self.filter.what if types is None else between(types.in_type, types.out_type)
+        if types is None:
+            return self.filter.what
+        return words(types.out_type) if self.tensor == "bias" else between(types.in_type, types.out_type)
 
     def named(self, module: str) -> str:
         """What the dial is called, given the name of its module."""
