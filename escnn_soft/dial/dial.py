@@ -59,6 +59,7 @@ class Dial:
         self._places = graded.dial
         self.to(device, dtype, weight_dtype)
 
+    @torch.inference_mode(False)  # what is prepared here serves training too
     def to(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype | None = None) -> None:
         """Bring the levels and gains to another device or dtype, cast from float64."""
         self.device, self.dtype = device, dtype
@@ -70,6 +71,7 @@ class Dial:
         self._symmetric = torch.tensor(symmetric, device=device)
         self.turn(self.policy)
 
+    @torch.inference_mode(False)
     def turn(self, policy: Policy) -> None:
         """Take another policy."""
         self.policy = policy

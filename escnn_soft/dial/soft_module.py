@@ -68,6 +68,7 @@ class DialHolder(Module):
                 check_bounded(dial.graded, policy)
         return policy
 
+    @torch.inference_mode(False)
     def _start_logits(self) -> None:
         """Give a learned policy its parameters."""
         dials = self._dials

@@ -113,13 +113,16 @@ class GradedWeight:
 
     def _multipliers(self, gains: Tensor) -> list[Tensor | None] | None:
         """The matrices between irreps, None for the identity."""
-        if gains.requires_grad or torch.compiler.is_compiling():
+        if gains.requires_grad or gains.is_inference() or torch.compiler.is_compiling():
             return self.transform.multipliers(gains)
-        if not (self._kept and self._kept[0][0]() is gains and self._kept[0][1] == gains._version):
-            unchanged = self._complete and bool((gains == 1).all())
-            multipliers = None if unchanged else self.transform.multipliers(gains)
-            self._kept[:] = [(weakref.ref(gains), gains._version, multipliers)]
-        return self._kept[0][2]
+        kept = self._kept[0] if self._kept else None  # one tuple, whatever other threads do meanwhile
+        if kept is None or kept[0]() is not gains or kept[1] != gains._version:
+            with torch.inference_mode(False):
+                unchanged = self._complete and bool((gains == 1).all())
+                multipliers = None if unchanged else self.transform.multipliers(gains)
+            kept = weakref.ref(gains), gains._version, multipliers
+            self._kept[:] = [kept]
+        return kept[2]
 
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's coefficients in each level, (levels,)."""

@@ -1,0 +1,27 @@
+"""What inference mode prepares serves training later, and the other way round."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import escnn_soft as es
+from escnn_soft.layers import dials
+from tests.test_verbs import KINDS, example, value
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("softness", [0.3, es.Budget(0.2), es.Learned(0.4)], ids=str)
+@pytest.mark.parametrize("kind", ["SoftR2Conv, off the pixels", "SoftMatrixLinear", "filter of fields, off the pixels"])
+def test_dials_that_are_turned_in_inference_mode(kind, softness, train) -> None:
+    model, twin = KINDS[kind](), KINDS[kind]()
+    twin.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        es.set_softness(model, softness)
+        inside = value(model.train(train))
+    es.set_softness(twin, softness)
+    assert torch.equal(value(twin.train(train)), inside)
+    y = model.train()(example(model))
+    (y if isinstance(y, torch.Tensor) else y.tensor).square().sum().backward()
+    assert all(p.grad is not None or not p.requires_grad for p in model.parameters() if p.numel())
+    assert dials(model)
