@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Any, overload
 
 import torch
 from escnn.nn import EquivariantModule, FieldType
+from torch.nn import Parameter
 
 from escnn_soft.bounds import Certificate, MatrixCertificate
-from escnn_soft.errors import ArgumentError
-from escnn_soft.layers import SoftMatrixLinear, own_dials, soft_twin
+from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.functions import grid_exact
+from escnn_soft.layers import SoftMatrixLinear, own_dials, plain_twin, soft_twin
 from escnn_soft.layers.plain_certificate import plain_certificate
 
 __all__ = ["certificate"]
@@ -56,15 +58,39 @@ def certificate(
     if given is not None and isinstance(layer, EquivariantModule):
         raise ArgumentError("in_type, out_type", given, "no types for an escnn layer", "Leave them out.")
     if given is None:
-        own = next(own_dials(layer), None)  # that of the weight comes before that of the bias
-        if own is not None:
-            return own.certificate()
+        own = [dial for dial in own_dials(layer) if dial.of_layer]
+        if own:
+            return own[0].certificate()
         if isinstance(layer, EquivariantModule):
             return _of_hard(layer)
     return plain_certificate(layer, in_type, out_type)
 
 
+@torch.inference_mode(False)  # what is built here is kept, and serves training too
+@torch.no_grad()
 def _of_hard(layer: EquivariantModule) -> Certificate:
     """By the levels of its twin, which has found out the layer's band limit."""
-    with torch.no_grad():
-        return soft_twin(layer, 0.0).certificate_of(layer)
+    hard = _with_parameters(layer)
+    try:
+        return soft_twin(hard, 0.0).certificate_of(layer)
+    except EscnnSoftError:
+        plain = plain_twin(layer)
+        if plain is None or not grid_exact(layer.in_type.gspace):
+            raise
+        return plain_certificate(plain, layer.in_type, layer.out_type)  # all functions on the pixels: no band limit
+
+
+def _with_parameters(layer: EquivariantModule) -> EquivariantModule:
+    """A pruned or parametrized layer as one whose weights are Parameters again; any other itself."""
+    names = [name for name in ("weights", "bias") if getattr(layer, name, None) is not None]
+    if all(isinstance(layer._parameters.get(name), Parameter) for name in names):
+        return layer
+    cls: Any = next(cls for cls in type(layer).__mro__ if not cls.__name__.startswith("Parametrized"))
+    plain: EquivariantModule = cls.__new__(cls)
+    own = {kind: dict(vars(layer)[kind]) for kind in ("_parameters", "_modules")}
+    vars(plain).update({**vars(layer), **own})
+    plain._modules.pop("parametrizations", None)
+    for name in names:
+        vars(plain).pop(name, None)
+        plain._parameters[name] = Parameter(getattr(layer, name).detach())
+    return plain

@@ -51,7 +51,10 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         self.in_type, self.out_type = soft.in_type, soft.out_type
         self.dense = soft.export()
         soft.train(training)
+        biases = [p for p in (soft.bias, soft.soft_bias) if p is not None]
         self.dense.requires_grad_(weights.requires_grad)
+        if self.dense.bias is not None:
+            self.dense.bias.requires_grad_(any(p.requires_grad for p in biases))
         self.train(training)
         self._soft = (soft,)  # in a tuple: its parameters are not this module's
 

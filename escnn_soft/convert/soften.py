@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import torch
 from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule
 from torch.nn import Module, Parameter
@@ -229,6 +230,7 @@ def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:
     }
 
 
+@torch.inference_mode(False)
 def _soft(
     layer: EquivariantModule, softness: Policy, chain: Chain | None, options: Options
 ) -> SoftLayer | EscnnSoftError:

@@ -200,6 +200,7 @@ class SoftFilter(DialHolder):
         self._kept.forget()
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftFilter:
+        self._forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._like = fn(self._like)
         self._dials[0].to(*self._place())
@@ -207,6 +208,7 @@ class SoftFilter(DialHolder):
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
+        self._forget()
         super()._load_from_state_dict(*args)
         self._forget()
 

@@ -93,6 +93,9 @@ class DialHolder(Module):
 class SoftModule(DialHolder):
     """A layer with a softness: what the verbs ask of it."""
 
+    of_layer: ClassVar[bool] = True
+    """Whether its certificate is that of the whole layer."""
+
     plain: ClassVar[bool] = False
     """Whether it runs on plain tensors, so that something without a dial can take its place."""
 

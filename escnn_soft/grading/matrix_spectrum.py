@@ -98,6 +98,7 @@ class MatrixSpectrum:
         self.split = cache(self._split)
         self.between = cache(self._between)
         self._samples = cache(self._factor_samples)
+        self._add(self._scalar)  # first, so that whatever is trivial is recognised as such
 
     def irrep(self, *irrep: Any) -> Piece:
         """A piece by its id."""

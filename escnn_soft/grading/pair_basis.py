@@ -41,16 +41,22 @@ class PairBasis:
         """Give each basis its own memo of casts."""
         object.__setattr__(self, "cast", cache(self.cast))
 
+    def __reduce__(self) -> tuple[type[PairBasis], tuple[object, ...]]:
+        """What is remembered stays behind."""
+        return PairBasis, (self.rows, self.levels, self.orthogonal, self.embedding, self.whole)
+
     @cached_property
     def dual(self) -> Tensor:
         """The inverse of ``rows``: its columns take coefficients."""
         # shape: (d_out * S * d_in, D)
-        if self.orthogonal:
-            return self.rows.mT
-        if self.whole is None or self.embedding is None:
-            return torch.linalg.inv(self.rows)
-        return self.whole.dual @ self.embedding.mT
+        with torch.inference_mode(False):  # it is kept, and serves training too
+            if self.orthogonal:
+                return self.rows.mT
+            if self.whole is None or self.embedding is None:
+                return torch.linalg.inv(self.rows)
+            return self.whole.dual @ self.embedding.mT
 
+    @torch.inference_mode(False)
     def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The rows on a device in a dtype, cast from float64 once and remembered."""
         return self.rows.to(device=device, dtype=dtype)

@@ -21,7 +21,7 @@ from escnn_soft.layers.points.r3pointconv import SoftR3PointConv
 from escnn_soft.layers.scheduler import SoftnessScheduler
 from escnn_soft.layers.soft import SoftLayer
 from escnn_soft.layers.tensor_product import SoftTensorProduct
-from escnn_soft.layers.twin import register_soft, soft_twin, twin_of
+from escnn_soft.layers.twin import plain_twin, register_soft, soft_twin, twin_of
 
 __all__ = [
     "Dialled",
@@ -49,6 +49,7 @@ __all__ = [
     "graded_bias",
     "graded_kernel",
     "own_dials",
+    "plain_twin",
     "register_soft",
     "soft_twin",
     "twin_of",

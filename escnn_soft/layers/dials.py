@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Protocol
 
 from torch import Tensor
@@ -36,6 +37,10 @@ class Dialled(Protocol):
     @property
     def plain(self) -> bool:
         """Whether it runs on plain tensors, so that something without a dial can take its place."""
+
+    @property
+    def of_layer(self) -> bool:
+        """Whether its certificate is that of the whole layer it belongs to."""
 
     def named(self, module: str) -> str:
         """What the dial is called, given the name of its module."""
@@ -86,5 +91,8 @@ def dials(model: Module) -> dict[str, Dialled]:
     for name, module in model.named_modules():
         for dial in own_dials(module):
             own = dial.named(name)
-            found[own if own not in found else f"{own}.{dial.kind.rpartition('.')[2]}"] = dial
+            if own in found:
+                own = ".".join(filter(None, (own, dial.kind.rpartition(".")[2])))
+            further = (f"{own}.{i}" for i in count(1))
+            found[own if own not in found else next(key for key in further if key not in found)] = dial
     return found

@@ -125,6 +125,11 @@ class FilteredTensor:
             return self.filter.what
         return words(types.out_type) if self.tensor == "bias" else between(types.in_type, types.out_type)
 
+    @property
+    def of_layer(self) -> bool:
+        """Whether it is the weight of a layer between fields."""
+        return self.tensor == "weight" and self.filter.types is not None
+
     def named(self, module: str) -> str:
         """What the dial is called, given the name of its module."""
         return dial_name(module, self.tensor)

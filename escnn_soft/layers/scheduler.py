@@ -51,13 +51,13 @@ class SoftnessScheduler:
 
     def step(self) -> None:
         """Go on to the next step and set its softness."""
-        self.last_epoch += 1
-        self._apply()
+        self._go(self.last_epoch + 1)
 
-    def _apply(self) -> None:
-        policy = as_policy(self.schedule(self.last_epoch))
+    def _go(self, epoch: int) -> None:
+        policy = as_policy(self.schedule(epoch))
         for dial in self.dials:
             dial.accepted(policy)
+        self.last_epoch = epoch
         for dial in self.dials:
             dial.softness = policy
 
@@ -71,5 +71,4 @@ class SoftnessScheduler:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume: take over the step and set its softness."""
-        self.last_epoch = integer("last_epoch", state_dict["last_epoch"], minimum=0)
-        self._apply()
+        self._go(integer("last_epoch", state_dict["last_epoch"], minimum=0))

@@ -275,12 +275,14 @@ class SoftLayer(ExpandedLayer, SoftModule):
     # ------------------------------------------------------------------ state, casts, conversion
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftLayer:
+        self._forget()  # torch swaps no tensor to which something kept refers
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_constants()
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Read checkpoints of soft layers, and of escnn's own in either mode: they have no soft part."""
+        self._forget()
         for name in (self._kernel_name, "expanded_bias"):
             state_dict.pop(prefix + name, None)
         if prefix + "weights" in state_dict:

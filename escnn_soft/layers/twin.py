@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from escnn.nn import EquivariantModule
+from torch.nn import Module, Parameter
 
 from escnn_soft.dial import Policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
@@ -14,7 +16,7 @@ from escnn_soft.escnn import Options
 from escnn_soft.grading import Chain
 from escnn_soft.layers.soft import SoftLayer
 
-__all__ = ["Twin", "register_soft", "soft_twin", "twin_of"]
+__all__ = ["Twin", "plain_twin", "register_soft", "soft_twin", "twin_of"]
 
 SoftClass = TypeVar("SoftClass", bound=type[SoftLayer])
 
@@ -95,6 +97,20 @@ def register_soft(
     return register
 
 
+def plain_twin(layer: EquivariantModule) -> Module | None:
+    """The convolution of torch's that computes what a hard convolution does now; None for other layers."""
+    twin = _nearest(layer)
+    if twin is None or not hasattr(twin.soft, "plain_with"):
+        return None
+    with torch.no_grad():
+        plain: Module = twin.soft.plain_with(layer, *layer.expand_parameters())
+    return plain
+
+
+def _nearest(layer: EquivariantModule) -> Twin | None:
+    return next((_TWINS[cls] for cls in type(layer).__mro__ if cls in _TWINS), None)
+
+
 def twin_of(module: object) -> Twin | None:
     """The twin of a module's own class; subclasses may compute something else, so they have none."""
     return _TWINS.get(type(module))
@@ -115,10 +131,13 @@ def soft_twin(layer: EquivariantModule, softness: float | Policy, chain: Chain |
         ArgumentError: if no class of it has a twin.
         EscnnSoftError: if none fits; the reason of the first.
     """
-    twin = next((_TWINS[cls] for cls in type(layer).__mro__ if cls in _TWINS), None)
+    twin = _nearest(layer)
     if twin is None:
         remedy = "Register one with @register_soft(YourLayer); certify(model, x) covers networks and other modules."
         raise ArgumentError("layer", type(layer).__name__, "a layer that has a soft twin", remedy)
+    if not isinstance(layer._parameters.get("weights"), Parameter):
+        remedy = "Take the pruning or parametrization off first; a soft layer can be pruned and parametrized itself."
+        raise ArgumentError("layer.weights", type(layer).__name__, "weights that are a Parameter", remedy)
     relaxation = {} if chain is None else {"chain": chain}
     reasons = []
     for candidate in twin.candidates(layer):

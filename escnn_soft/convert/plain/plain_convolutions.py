@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import torch
 from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule, FieldType
 from torch.nn import Conv2d, ConvTranspose2d, Module, Parameter
@@ -79,6 +80,7 @@ def _checked(gspace: GSpace2D, field_types: FieldTypesOf | None) -> FieldTypesOf
     return field_types
 
 
+@torch.inference_mode(False)  # what is built is kept, and serves training too
 def conv_filters(conv: Conv2d, types: FieldTypes, policy: Policy) -> dict[str, SoftFilter] | EscnnSoftError:
     """The filters of a convolution's kernel and bias, by the tensor's name.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from escnn.gspaces import GSpace2D
 from torch import Tensor
 from torch.nn import Module
@@ -127,6 +128,7 @@ def positions_in(model: Module) -> Iterator[Position]:
                     yield position
 
 
+@torch.inference_mode(False)  # what is built is kept, and serves training too
 def position_filters(
     model: Module, symmetry: GSpace2D | TokenShifts, policy: Policy, filter_fn: FilterFn | None
 ) -> tuple[dict[Module, dict[str, SoftFilter]], dict[str, str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType, R3IcoConv, R3IcoConvTransposed
+from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft._checks import instance
@@ -169,10 +171,19 @@ class Convertible(SoftLayer):
     def export(self) -> _ConvNd:
         """The convolution of ``plain_class`` with this geometry that computes the same function, in evaluation mode."""
         self.eval()
-        further = {name: getattr(self, name) for name in self._plain(self.plain_class(1, 1, 1))}
-        conv = self.plain_class(
-            self.in_type.size, self.out_type.size, self.kernel_size, stride=self.stride, padding=self.padding,
-            dilation=self.dilation, groups=self.groups, bias=self.expanded_bias is not None,
-            device=self.weights.device, dtype=self.weights.dtype, **further,
+        return self.plain_with(self, getattr(self, self._kernel_name), self.expanded_bias)
+
+    @classmethod
+    def plain_with(cls, layer: EquivariantModule, kernel: Tensor, bias: Tensor | None) -> _ConvNd:
+        """The convolution of ``plain_class`` with a layer's geometry, soft or hard, and a kernel and bias."""
+        further = {name: getattr(layer, name) for name in cls._plain(cls.plain_class(1, 1, 1))}
+        conv: _ConvNd = cls.plain_class(
+            layer.in_type.size, layer.out_type.size, layer.kernel_size, stride=layer.stride, padding=layer.padding,
+            dilation=layer.dilation, groups=layer.groups, bias=bias is not None, device=kernel.device,
+            dtype=kernel.dtype, **further,
         )  # fmt: skip
-        return self._fill(conv)
+        with torch.no_grad():
+            conv.weight.copy_(kernel)
+            if conv.bias is not None and bias is not None:
+                conv.bias.copy_(bias)
+        return conv.eval()

@@ -156,6 +156,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         return linear(x, *self._current_parameters())
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
+        self._forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for dial in self._dials:
             dial.to(self.weight.device, self.weight.dtype)
@@ -163,6 +164,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:
+        self._forget()
         super()._load_from_state_dict(*args)
         self._forget()
 
@@ -219,7 +221,9 @@ class SoftMatrixLinear(Expanded, SoftModule):
         dense.weight.copy_(matrix)
         if bias is not None:
             dense.bias.copy_(bias)
-        dense.requires_grad_(self.weight.requires_grad)
+        for mine, theirs in ((self.weight, dense.weight), (self.bias, dense.bias)):
+            if mine is not None:
+                theirs.requires_grad_(mine.requires_grad)
         return dense.train(self.training)
 
     @property
