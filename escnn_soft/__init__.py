@@ -47,6 +47,7 @@ from escnn_soft.layers import (
     SoftR3IcoConvTransposed,
     SoftR3PointConv,
     SoftTensorProduct,
+    dials,
     register_soft,
 )
 
@@ -87,6 +88,7 @@ __all__ = [
     "centre_strides",
     "certificate",
     "certify",
+    "dials",
     "errors",
     "groups",
     "harden",

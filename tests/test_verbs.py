@@ -5,7 +5,10 @@ A kind of layer that is added to the package fails :func:`test_every_kind_has_it
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -127,8 +130,14 @@ REFUSED: dict[tuple[str, str], str] = {
 """What is not to be had, with what the error says of it: the reason and the way out."""
 
 
-def made(kind: str) -> Module:
+@cache
+def built(kind: str) -> Module:
     return filled(KINDS[kind]()).eval()
+
+
+def made(kind: str) -> Module:
+    """A model of a kind, of one's own."""
+    return copy.deepcopy(built(kind))
 
 
 def example(model: Module) -> Any:
@@ -138,7 +147,8 @@ def example(model: Module) -> Any:
     elif hasattr(model, "conv"):
         shape, wrap = (4, model.conv.in_type.size), lambda x: x
     elif hasattr(model, "in_type"):
-        sides = [4] * model.in_type.gspace.dimensionality
+        dims = model.in_type.gspace.dimensionality
+        sides = [3 if dims == 3 else 4] * dims
         shape, wrap = (1, model.in_type.size, *sides), model.in_type
     elif isinstance(model, torch.nn.Linear):
         shape, wrap = (2, model.in_features), lambda x: x
@@ -374,8 +384,9 @@ def test_a_verb_works_or_says_why_not(verb, kind, capsys, monkeypatch) -> None:
 def soft_classes(cls: type = SoftModule) -> Iterator[type]:
     for below in cls.__subclasses__():
         yield from soft_classes(below)
-        if below.__module__.startswith("escnn_soft.") and below.__name__.startswith(("Soft", "Projected")):
-            yield below
+        module = sys.modules.get(below.__module__) if below.__module__.startswith("escnn_soft.") else None
+        if getattr(module, below.__name__, None) is below and below.__name__.startswith(("Soft", "Projected")):
+            yield below  # and no class of a doctest's
 
 
 def test_every_kind_has_its_column() -> None:
@@ -385,11 +396,13 @@ def test_every_kind_has_its_column() -> None:
     assert ProjectedLayer in covered
 
 
-def test_a_kind_without_a_column_is_found() -> None:
+def test_a_kind_without_a_column_is_found(monkeypatch) -> None:
     class SoftNovelty(es.SoftLinear):
         pass
 
-    SoftNovelty.__module__ = "escnn_soft.novelty"
+    SoftNovelty.__module__ = "escnn_soft.layers.linear"
+    assert SoftNovelty not in set(soft_classes())
+    monkeypatch.setattr(sys.modules["escnn_soft.layers.linear"], "SoftNovelty", SoftNovelty, raising=False)
     assert SoftNovelty in set(soft_classes())
 
 

@@ -81,7 +81,7 @@ def dials(model: Module) -> dict[str, Dialled]:
     Example:
         >>> import torch
         >>> from escnn import gspaces
-        >>> from escnn_soft import soften
+        >>> from escnn_soft import dials, soften
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3))
         >>> model = soften(model, 0.1, gspace=gspaces.rot2dOnR2(4))
         >>> [(name, dial.softness, dial.certificate().relative.sup < 1.0) for name, dial in dials(model).items()]

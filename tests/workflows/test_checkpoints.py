@@ -117,7 +117,8 @@ def test_parameters_mean_what_they_meant_when_this_was_written(name) -> None:
 
 @pytest.mark.parametrize("processor", ["Prescott", "Haswell", "SkylakeX", "Zen"])
 def test_parameters_mean_the_same_on_every_processor(processor, tmp_path) -> None:
-    assert_frozen(outputs_of_a_cold_process(tmp_path, OPENBLAS_CORETYPE=processor))
+    names = [name for name in CARRIERS if not name.startswith(("filter", "MatrixB", "R2Conv C", "TensorProduct C"))]
+    assert_frozen(outputs_of_a_cold_process(tmp_path, *names, OPENBLAS_CORETYPE=processor))
 
 
 def test_parameters_mean_the_same_with_py3nj(tmp_path) -> None:
@@ -160,7 +161,7 @@ def outputs_of_a_cold_process(folder: Path, *names: str, **environment: str) -> 
         environment,
     )
     found = list(folder.rglob("_clebsh_gordan_tensor/*/output.pkl"))
-    assert bool(found) != bool(names), "the cache was not redirected, so not cold, or the closed form was not used"
+    assert bool(found) != ("PYTHONPATH" in environment), "the cache was not cold, or the closed form was not used"
     assert all("canonical" in path.parts for path in found), "coefficients found before the mending would be used"
     return {name: kept["output"] for name, kept in torch.load(file, weights_only=True).items()}
 
