@@ -211,7 +211,7 @@ def test_profiles() -> None:
     name = register_profiles("ci")
     try:
         assert name == "ci"
-        assert settings.default.max_examples == 100
+        assert settings.default.max_examples == 50
         assert settings.default.derandomize
         assert settings.get_profile("thorough").max_examples == 10_000
         assert set(PROFILES) == {"default", "ci", "thorough"}
