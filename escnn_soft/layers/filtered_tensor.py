@@ -99,8 +99,8 @@ class FilteredTensor:
         types = self.filter.types
         if types is None:
             expected = "a tensor that maps between fields"
-            remedy = "Of tables of positions and rotary channels, read spectrum()."
-            raise ArgumentError("tensor", f"{self.kind} ({self.fields})", expected, remedy)
+            remedy = "Its filter was given no types: read spectrum(), as for tables of positions."
+            raise ArgumentError("tensor", f"{self.kind} {self.fields}".rstrip(), expected, remedy)
         if self.tensor == "bias":
             certificate = plain_certificate(self.owner, types.in_type, types.out_type).bias
             assert certificate is not None
