@@ -113,9 +113,8 @@ class GradedWeight:
 
     def _multipliers(self, gains: Tensor) -> list[Tensor | None] | None:
         """The matrices between irreps, None for the identity."""
-        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # traced: nothing may be kept
-            return self.transform.multipliers(gains)
-        if gains.requires_grad or gains.is_inference():
+        traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0  # nothing may be kept then
+        if traced or gains.requires_grad or gains.is_inference():
             return self.transform.multipliers(gains)
         kept = self._kept[0] if self._kept else None  # one tuple, whatever other threads do meanwhile
         if kept is None or kept[0]() is not gains or kept[1] != gains._version:

@@ -14,8 +14,9 @@ from torch.nn import Module, Parameter
 from escnn_soft.dial import Kept, may_keep
 from escnn_soft.errors import DtypeError, FieldTypeError
 
-__all__ = ["Expanded", "ExpandedLayer"]
+__all__ = ["Expanded", "ExpandedLayer", "filled"]
 
+Dense = TypeVar("Dense", bound=Any)
 _Module = TypeVar("_Module", bound="Expanded")
 
 
@@ -88,6 +89,15 @@ class Expanded(Module):
     def _detached(self) -> tuple[Tensor, Tensor | None]:
         kernel, bias = self.expand_parameters()
         return kernel.detach(), None if bias is None else bias.detach()
+
+
+def filled(dense: Dense, kernel: Tensor, bias: Tensor | None) -> Dense:
+    """A plain layer with this kernel and bias written into its Parameters."""
+    with torch.no_grad():
+        dense.weight.copy_(kernel)
+        if dense.bias is not None and bias is not None:
+            dense.bias.copy_(bias)
+    return dense
 
 
 class ExpandedLayer(Expanded, EquivariantModule):

@@ -29,7 +29,7 @@ from escnn_soft.grading import (
     fibre_transform,
     restricted_type,
 )
-from escnn_soft.layers.expansion import ExpandedLayer
+from escnn_soft.layers.expansion import Dense, ExpandedLayer, filled
 from escnn_soft.layers.type_words import between
 
 __all__ = ["SoftLayer", "check_hard", "hard_class"]
@@ -40,7 +40,6 @@ _SOFT_ATTRIBUTES = frozenset({
     "_dials", "_bands", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
 })  # fmt: skip
 
-_Dense = TypeVar("_Dense", bound=Any)
 _Soft = TypeVar("_Soft", bound="SoftLayer")
 
 
@@ -411,13 +410,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
             parameter.requires_grad_(like.requires_grad)
         self.train(module.training)
 
-    def _fill(self, dense: _Dense) -> _Dense:
+    def _fill(self, dense: Dense) -> Dense:
         """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
-        with torch.no_grad():
-            dense.weight.copy_(getattr(self, self._kernel_name))
-            if dense.bias is not None and self.expanded_bias is not None:
-                dense.bias.copy_(self.expanded_bias)
-        return dense.eval()
+        return filled(dense, getattr(self, self._kernel_name), self.expanded_bias).eval()
 
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""

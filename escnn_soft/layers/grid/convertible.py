@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-import torch
 from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType, R3IcoConv, R3IcoConvTransposed
 from torch import Tensor
@@ -17,6 +16,7 @@ from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, exactly
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import Chain, SpatialFunction
 from escnn_soft.layers.arguments import check_band_limit, check_types, dense_geometry
+from escnn_soft.layers.expansion import filled
 from escnn_soft.layers.soft import SoftLayer, check_hard
 
 __all__ = ["Convertible"]
@@ -182,8 +182,4 @@ class Convertible(SoftLayer):
             dilation=layer.dilation, groups=layer.groups, bias=bias is not None, device=kernel.device,
             dtype=kernel.dtype, **further,
         )  # fmt: skip
-        with torch.no_grad():
-            conv.weight.copy_(kernel)
-            if conv.bias is not None and bias is not None:
-                conv.bias.copy_(bias)
-        return conv.eval()
+        return filled(conv, kernel, bias).eval()

@@ -16,7 +16,7 @@ from escnn_soft.errors import RepresentationError, SoftnessError
 from escnn_soft.escnn.initialization import variance_preserving
 from escnn_soft.grading import GradedWeight, WeightSpectrum, matrix_transform
 from escnn_soft.groups import MatrixRepresentation, scalar
-from escnn_soft.layers.expansion import Expanded
+from escnn_soft.layers.expansion import Expanded, filled
 from escnn_soft.layers.matrix.matrix_gate import check_last
 
 __all__ = ["SoftMatrixLinear"]
@@ -218,9 +218,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
     def _linear(self, matrix: Tensor, bias: Tensor | None) -> torch.nn.Linear:
         shape = self.in_representation.size, self.out_representation.size
         dense = torch.nn.Linear(*shape, bias is not None, device=matrix.device, dtype=matrix.dtype)
-        dense.weight.copy_(matrix)
-        if bias is not None:
-            dense.bias.copy_(bias)
+        filled(dense, matrix, bias)
         for mine, theirs in ((self.weight, dense.weight), (self.bias, dense.bias)):
             if mine is not None:
                 theirs.requires_grad_(mine.requires_grad)
