@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,16 @@ from escnn_soft.grading import Graded
 from escnn_soft.layers import dials
 from tests.workflows.carriers import CARRIERS, filled
 
-PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+PACKAGE = ROOT / "escnn_soft"
+INSIDE = ("escnn", "_compat")
+"""The rooms that know escnn's private names."""
+TORCH = {
+    "_BatchNorm", "_C", "_DropoutNd", "_SubParsersAction", "_len_torch_dispatch_stack",
+    "_reversed_padding_repeated_twice", "_schema", "_unsafe_view", "_version",
+}  # fmt: skip
+"""Private names of torch's and argparse's."""
 LONGEST = 40
 
 
@@ -71,3 +82,42 @@ def test_a_new_grading_takes_every_verb_that_needs_no_group(page) -> None:
     assert torch.allclose(es.bake(conv)(x), conv(x), atol=1e-6)
     strict = es.harden(conv)
     assert torch.allclose(strict(x.flip(-1)), strict(x).flip(-1), atol=1e-6)
+
+
+def nodes(*, inside: bool) -> Iterator[tuple[Path, ast.AST]]:
+    """The syntax of the rooms that know escnn from the inside, or of all others."""
+    for path in PACKAGE.rglob("*.py"):
+        if (path.relative_to(PACKAGE).parts[0] in INSIDE) is inside:
+            for node in ast.walk(ast.parse(path.read_text())):
+                yield path, node
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def names_of_ours() -> set[str]:
+    """Every name that the package defines: a function, a class, an attribute that it writes or annotates."""
+    found = set()
+    for inside in (True, False):
+        for _, node in nodes(inside=inside):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    return found
+
+
+def test_only_two_rooms_know_private_names_of_escnn() -> None:
+    known = names_of_ours() | TORCH
+    foreign = {
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.attr}"
+        for path, node in nodes(inside=False)
+        if isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in known
+    }
+    assert not foreign
+
+
+def test_that_test_sees_what_the_two_rooms_do() -> None:
+    used = {node.attr for _, node in nodes(inside=True) if isinstance(node, ast.Attribute) and private(node.attr)}
+    assert len(used - names_of_ours()) > 10

@@ -12,6 +12,7 @@ from escnn.nn import FieldType, GeometricTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
+from escnn_soft.escnn.stored_arguments import different_representations
 from escnn_soft.functions import act, act_on_fibres, moves_pixels, stored_axes
 
 __all__ = ["Action", "is_permutation"]
@@ -59,11 +60,11 @@ class Action:
     def blocks(self, row: int) -> list[Matrix]:
         """The different blocks of which rho(g) consists, one for each representation that occurs."""
         assert self.type is not None
-        return [np.asarray(rho(self.elements[row])) for rho in self.type._unique_representations]
+        return [np.asarray(rho(self.elements[row])) for rho in different_representations(self.type)]
 
     def fixes_channels(self) -> bool:
         """Whether every field is trivial, so that channels stay as they are."""
-        return self.type is None or all(rho.is_trivial() for rho in self.type._unique_representations)
+        return self.type is None or all(rho.is_trivial() for rho in different_representations(self.type))
 
     def is_identity(self, row: int) -> bool:
         """Whether the element of a row is known to act trivially."""
@@ -121,7 +122,7 @@ class Action:
         """Why the action of a row is no isometry of the tensor's grid; None if it is one."""
         if self.type is None:
             return None
-        for rho in self.type._unique_representations:
+        for rho in different_representations(self.type):
             basis = rho.change_of_basis
             if np.abs(basis.T @ basis - np.eye(rho.size)).max() > TOLERANCE:
                 return f"representation {rho.name!r} is not orthogonal, so lengths are not kept"

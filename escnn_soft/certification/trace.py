@@ -22,6 +22,7 @@ from escnn_soft.certification.rule_registry import ACTIONS, LIPSCHITZ, by_class
 from escnn_soft.certification.rules import RULES, Call, Rule
 from escnn_soft.certification.rules.registered import Registered
 from escnn_soft.errors import EscnnSoftError
+from escnn_soft.escnn.stored_arguments import merged_labels
 
 __all__ = ["Trace"]
 
@@ -218,7 +219,7 @@ def _merge(module: Any, inputs: dict[str, GeometricTensor]) -> GeometricTensor:
     """What escnn's ``MergeModule`` computes, with a concatenation that can be followed."""
     parts = [
         getattr(module, f"submodule_{i}")(*[inputs[label] for label in labels])
-        for i, labels in enumerate(module._labels)
+        for i, labels in enumerate(merged_labels(module))
     ]
     # escnn fills a tensor in single precision
     joined = torch.cat([part.tensor for part in parts], dim=1).float()

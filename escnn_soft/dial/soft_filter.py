@@ -39,7 +39,7 @@ class FieldTypes:
 
 
 class SoftFilter(DialHolder):
-    r"""W -> sum over levels of gain(sigma_level) * (part of W in the level), for ``torch.nn.utils.parametrize``.
+    r"""W -> sum over levels of gain(violation_level) * (part of W in the level), for ``torch.nn.utils.parametrize``.
 
     At softness 0 only what is equivariant passes; at softness 1 the weight itself is returned, the same tensor. The
     weight that is trained, and stored in the ``state_dict``, is the unfiltered one:

@@ -18,7 +18,10 @@ from escnn_soft.escnn.sampled_basis import channel_slots
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import RingFunctions, WeightTransform
 
-__all__ = ["PointBlock", "PointExpansion", "own_sampler"]
+__all__ = ["PointBlock", "PointExpansion", "SampledAtPoints", "own_sampler"]
+
+SampledAtPoints = BlocksBasisSampler
+"""escnn's module that samples a point layer's basis at the edges of a graph."""
 
 
 def own_sampler(sampler: BlocksBasisSampler) -> BlocksBasisSampler:

@@ -20,13 +20,30 @@ from torch.nn import Module
 
 from escnn_soft.grading import WeightTransform
 
-__all__ = ["basis_coordinates", "channel_slots", "has_closed_form", "own", "pair_blocks", "sharpen"]
+__all__ = [
+    "SampledBasis",
+    "basis_coordinates",
+    "block_name",
+    "channel_slots",
+    "has_closed_form",
+    "own",
+    "pair_blocks",
+    "sharpen",
+]
+
+SampledBasis = BlocksBasisExpansion
+"""escnn's module that expands a layer's weights into its kernel."""
 
 
 def pair_blocks(expansion: BlocksBasisExpansion) -> Iterator[tuple[tuple[str, str], SingleBlockBasisExpansion]]:
     """The blocks of an expansion in the order of its weights, with the names of (input, output) representation."""
     for pair in expansion._representations_pairs:
-        yield pair, getattr(expansion, f"block_expansion_{expansion._escape_pair(pair)}")
+        yield pair, getattr(expansion, block_name(expansion, pair))
+
+
+def block_name(expansion: BlocksBasisExpansion, pair: tuple[str, str]) -> str:
+    """Attribute under which an expansion keeps the block of a pair of representations."""
+    return f"block_expansion_{expansion._escape_pair(pair)}"
 
 
 class _OwnExpansion(BlocksBasisExpansion):

@@ -12,6 +12,7 @@ from escnn.group import groups as escnn_groups
 from escnn.gspaces import GSpace, GSpace2D
 from numpy.typing import NDArray
 
+from escnn_soft._compat.restriction import element_in
 from escnn_soft.errors import GridActionError
 
 __all__ = ["Grid", "grid_action", "grid_exact", "moves_pixels", "pixel_elements", "pixel_permutation", "stored_axes"]
@@ -99,7 +100,7 @@ def _spatial_elements(gspace: GSpace) -> tuple[GroupElement, ...]:
             matrix = np.zeros((3, 3))
             matrix[range(3), axes] = signs
             parity = round(np.linalg.det(matrix))
-            element = gspace._restriction(o3.element((int(parity < 0), parity * matrix), "MAT"))
+            element = element_in(gspace, o3.element((int(parity < 0), parity * matrix), "MAT"))
             if element is not None:
                 assert np.abs(gspace.basespace_action(element) - matrix).max() < 1e-9
                 elements.append(element)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from escnn.group import DirectProductGroup, Group, groups_dict
+from escnn.group import DirectProductGroup, Group
 from escnn.group import groups as escnn_groups
 from escnn.gspaces import GSpace
 
@@ -14,6 +12,9 @@ from escnn_soft.groups.fibregroup import FibreGroup
 from escnn_soft.groups.planar import PlanarGroup
 
 __all__ = ["fibre_group"]
+
+_known: list[tuple[Group, bool, FibreGroup]] = []
+"""escnn's groups compare by value but do not hash."""
 
 
 def fibre_group(gspace: GSpace) -> FibreGroup:
@@ -33,13 +34,15 @@ def fibre_group(gspace: GSpace) -> FibreGroup:
 
 
 def _of_group(group: Group, *, mirror: bool = False) -> FibreGroup:
-    # escnn groups compare by value but do not hash; their constructor arguments do.
-    return _cached(type(group).__name__, tuple(sorted(group._keys.items())), mirror)
+    for known, mirrored, graded in _known:
+        if mirrored == mirror and known == group:
+            return graded
+    made = _made(group, mirror)
+    _known.append((group, mirror, made))
+    return made
 
 
-@cache
-def _cached(name: str, keys: tuple[tuple[str, object], ...], mirror: bool) -> FibreGroup:
-    group = groups_dict[name]._generator(**dict(keys))
+def _made(group: Group, mirror: bool) -> FibreGroup:
     if isinstance(group, escnn_groups.CyclicGroup):
         return PlanarGroup(group, 1 if mirror else group.order(), mirror)
     if isinstance(group, escnn_groups.DihedralGroup):

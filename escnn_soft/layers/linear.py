@@ -31,7 +31,7 @@ class SoftLinear(SoftLayer, Linear):
 
     The matrix is escnn's plus everything it leaves out, level by level:
 
-        W = W_escnn(weights) + sum over levels of gain(sigma_level) * W_level(soft_weights)
+        W = W_escnn(weights) + sum over levels of gain(violation_level) * W_level(soft_weights)
 
     A level holds all matrices that transform under one irrep of g . W = rho_out(g) W rho_in(g)^-1. At softness 0 the
     layer *is* ``escnn.nn.Linear``; at softness 1 it reaches every ``torch.nn.Linear``. Every group of escnn is covered:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar, cast
 import torch
 from escnn.group import Representation
 from escnn.nn import EquivariantModule, FieldType
-from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.modules.conv import _ConvNd
@@ -19,7 +18,15 @@ from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
 from escnn_soft.errors import ArgumentError
-from escnn_soft.escnn.sampled_basis import basis_coordinates, has_closed_form, own, pair_blocks, sharpen
+from escnn_soft.escnn.sampled_basis import (
+    SampledBasis,
+    basis_coordinates,
+    block_name,
+    has_closed_form,
+    own,
+    pair_blocks,
+    sharpen,
+)
 from escnn_soft.grading import (
     Chain,
     GradedWeight,
@@ -61,7 +68,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     bias: Parameter | None
     bias_expansion: Tensor
     _bands: list[tuple[WeightTransform, WeightTransform]]
-    _basisexpansion: BlocksBasisExpansion
+    _basisexpansion: SampledBasis
 
     # ------------------------------------------------------------------ construction
 
@@ -127,7 +134,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self._bands = [(transform.equivariant, transform.soft) for transform in here]
         self._forget()
 
-    def _own_basis(self) -> BlocksBasisExpansion:
+    def _own_basis(self) -> SampledBasis:
         """The layer's own copy of escnn's basis expansion."""
         return own(self._basisexpansion)
 
@@ -291,7 +298,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
                     state_dict.setdefault(prefix + name, torch.zeros_like(parameter))
         adopted = False
         for pair, block in pair_blocks(self._basisexpansion):
-            key = f"{prefix}_basisexpansion.block_expansion_{self._basisexpansion._escape_pair(pair)}.sampled_basis"
+            key = f"{prefix}_basisexpansion.{block_name(self._basisexpansion, pair)}.sampled_basis"
             adopted |= self._adopt(state_dict, key, block, "sampled_basis")
         soft = state_dict.get(prefix + "soft_weights")
         if adopted and soft is not None and bool(soft.any()):

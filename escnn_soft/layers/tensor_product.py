@@ -27,7 +27,8 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
 
     Field by field, and at each point,
 
-        f(x)_c = W_c (x_c (x) x_c),  W = W_escnn(weights) + sum over levels of gain(sigma_level) * W_level(soft_weights)
+        f(x)_c = W_c (x_c (x) x_c),
+        W = W_escnn(weights) + sum over levels of gain(violation_level) * W_level(soft_weights)
 
     Drop-in: the arguments of ``escnn.nn.TensorProductModule``, whose checkpoints load. ``expand_parameters`` returns
     the matrix and None, as that of every soft layer. The certificate is that of W: the layer's error is at most

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from escnn_soft.certification.rules.gated import sizes_of
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.escnn.stored_arguments import normalized_together
 
 __all__ = ["BatchNorm"]
 
@@ -29,7 +30,7 @@ class BatchNorm(Rule):
         """The largest factor."""
         if not getattr(call.module, "track_running_stats", True):
             return (math.inf,)
-        return (max(float(factors.abs().max()) for factors, _ in _groups(call.module)),)
+        return (max(float(factors.abs().max()) for factors, _ in normalized_together(call.module)),)
 
     def no_constant(self, call: Call) -> str:
         """Statistics of the batch."""
@@ -58,27 +59,9 @@ class BatchNorm(Rule):
         if isinstance(call.module, GNormBatchNorm):
             return None
         scales = torch.zeros(call.type.size, dtype=torch.float64)
-        for factors, channels in _groups(call.module):
+        for factors, channels in normalized_together(call.module):
             scales[channels] = factors.cpu().repeat_interleave(len(channels) // len(factors))
         return scales
-
-
-def _groups(module: Any) -> Iterator[tuple[Tensor, list[int]]]:
-    """The factors of fields that are normalised together, and the channels they stand for."""
-    for name, contiguous in module._contiguous.items():
-        if isinstance(module, InnerBatchNorm):
-            norm = getattr(module, f"batch_norm_[{name}]")
-            weight, variance, indices = norm.weight, norm.running_var, getattr(module, f"indices_{name}")
-        else:
-            key = module._escape_name(name) if isinstance(name, str) else f"{name}"
-            weight = getattr(module, f"{key}_weight", None)
-            variance = getattr(module, f"{key}_running_var")
-            indices = getattr(module, f"{key}_indices")
-        factors = 1 / (variance.detach().double() + module.eps).sqrt()
-        if weight is not None:
-            factors = weight.detach().double() * factors
-        ends = [int(i) for i in indices]
-        yield factors.flatten(), list(range(*ends)) if contiguous else ends
 
 
 def _invariants(rho: Representation) -> Tensor:

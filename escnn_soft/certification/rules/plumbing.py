@@ -9,6 +9,7 @@ from torch import Tensor
 from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
 from escnn_soft.certification.tensor_action import Action
+from escnn_soft.escnn.stored_arguments import change_of_basis, restricted_to
 
 __all__ = ["Disentangle", "Mask", "MaximumOverFields", "Moving", "Restriction"]
 
@@ -31,7 +32,7 @@ class Restriction(Rule):
     def out_action(self, call: Call, out_type: FieldType | None) -> Action:
         """Elements as the subgroup names them."""
         assert out_type is not None
-        _, _, child = call.type.gspace.restrict(call.module._id)
+        _, _, child = call.type.gspace.restrict(restricted_to(call.module))
         kept = tuple(None if g is None else child(g) for g in call.action.elements)
         return Action(kept, out_type, call.action.pixels)
 
@@ -43,20 +44,17 @@ class Disentangle(Rule):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """1, up to that precision."""
-        return (max(float(torch.linalg.matrix_norm(q, 2)) for q in self._bases(call)) * (1 + 1e-9),)
+        return (max(float(torch.linalg.matrix_norm(q, 2)) for q in change_of_basis(call.module)) * (1 + 1e-9),)
 
     def own(self, call: Call, row: int) -> Tensor | None:
         """Twice what the rounding of the change of basis amounts to."""
-        size = max(q.shape[0] for q in self._bases(call))
+        size = max(q.shape[0] for q in change_of_basis(call.module))
         return 2 * size * torch.finfo(torch.float32).eps * sample_norms(call.x)
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Sums over a field."""
-        size = max(q.shape[0] for q in self._bases(call))
+        size = max(q.shape[0] for q in change_of_basis(call.module))
         return rounded(call, norms, (size + 4.0) * size**0.5, single=True)
-
-    def _bases(self, call: Call) -> list[Tensor]:
-        return [getattr(call.module, f"change_of_basis_{name}").detach().double() for name in call.module._order]
 
 
 class Mask(Rule):

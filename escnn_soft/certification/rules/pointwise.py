@@ -12,6 +12,7 @@ from escnn.nn import ConcatenatedNonLinearity
 from torch import Tensor
 
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.escnn.stored_arguments import pointwise_function
 
 __all__ = ["CONSTANTS", "Concatenated", "HeadPointwise", "Pointwise", "PointwiseModule", "constant_of"]
 
@@ -101,7 +102,7 @@ _FUNCTIONS: dict[Any, str] = {
 
 
 class PointwiseModule(Pointwise):
-    """A module whose attribute ``_function`` is one of escnn's."""
+    """A module that applies one of escnn's functions."""
 
     def __init__(self) -> None:
         super().__init__(lambda module: constant_of(function_name(module)))
@@ -109,7 +110,7 @@ class PointwiseModule(Pointwise):
 
 def function_name(module: Any) -> str:
     """The name of the function that an escnn module applies; empty if it is not one of escnn's."""
-    return _FUNCTIONS.get(module._function, "")
+    return _FUNCTIONS.get(pointwise_function(module), "")
 
 
 class Concatenated(Pointwise):

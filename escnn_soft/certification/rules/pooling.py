@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.escnn.stored_arguments import blur_padding, interpolation
 from escnn_soft.layers.geometry import per_axis
 from escnn_soft.linalg import convolution_norm
 
@@ -128,10 +129,11 @@ class BlurPool(Rule):
     def _windows(self, call: Call) -> tuple[Window, Window | None]:
         module = call.module
         window = Window.of(module)
-        if not hasattr(module, "_pad"):
+        padding = blur_padding(module)
+        if padding is None:
             return window, None
         once = (1,) * len(window.kernel)
-        blur = Window(tuple(module.filter.shape[2:]), window.stride, per_axis(module._pad, len(once)), once)
+        blur = Window(tuple(module.filter.shape[2:]), window.stride, per_axis(padding, len(once)), once)
         return blur, Window(window.kernel, once, window.padding, window.dilation)
 
 
@@ -180,10 +182,9 @@ class Upsampling(Rule):
             beside = call.x.ndim - 3  # axes that are left as they are
             pixels = torch.eye(before, dtype=torch.float64)[None]
             lines = pixels.view(1, before, before, *[1] * beside).expand(-1, -1, -1, *[2] * beside)
-            extra = {} if module._align_corners is None else {"align_corners": module._align_corners}
-            factor = module._scale_factor
+            factor, how = interpolation(module)
             size = {"size": (after, *[2] * beside)} if factor is None else {"scale_factor": (factor, *[1.0] * beside)}
-            matrix = F.interpolate(lines, mode=module._mode, **size, **extra)[0].flatten(2)[:, :, 0]
+            matrix = F.interpolate(lines, **how, **size)[0].flatten(2)[:, :, 0]
             total *= float(torch.linalg.matrix_norm(matrix, 2)) * (1 + 1e-5)
         return (total,)
 

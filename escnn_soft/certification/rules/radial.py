@@ -12,6 +12,7 @@ from torch import Tensor
 from escnn_soft.certification.rules.gated import field_norms, largest, sizes_of
 from escnn_soft.certification.rules.pooling import Window, overlap
 from escnn_soft.certification.rules.rule import Bound, Call, Rule
+from escnn_soft.escnn.stored_arguments import pointwise_function
 
 __all__ = ["NormPooling", "Radial", "StrongestInWindow", "VectorField"]
 
@@ -35,7 +36,7 @@ class Radial(Rule):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """By the name of the function."""
-        function = call.module._function
+        function = pointwise_function(call.module)
         if function is torch.relu:
             return (1.0,)
         if function is torch.sigmoid:

@@ -31,6 +31,7 @@ from escnn_soft.certification.rules.pointwise import (
 from escnn_soft.certification.rules.pooling import AdaptivePool, AveragePool, BlurPool, MaxPool, Upsampling
 from escnn_soft.certification.rules.radial import NormPooling, Radial, StrongestInWindow, VectorField
 from escnn_soft.certification.rules.rule import Rule
+from escnn_soft.escnn.stored_arguments import leaky_slope
 from escnn_soft.layers import (
     SoftLinear,
     SoftR2Conv,
@@ -62,7 +63,7 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.Linear: LinearLayer,
     # non-linearities
     enn.ReLU: partial(Pointwise, lambda module: constant_of("relu")),
-    enn.LeakyReLU: partial(Pointwise, lambda module: constant_of("leaky_relu", module._negative_slope)),
+    enn.LeakyReLU: partial(Pointwise, lambda module: constant_of("leaky_relu", leaky_slope(module))),
     enn.ELU: partial(Pointwise, lambda module: constant_of("elu", module.alpha)),
     enn.PointwiseNonLinearity: PointwiseModule,
     enn.ConcatenatedNonLinearity: Concatenated,

@@ -13,6 +13,7 @@ from escnn_soft._checks import instance
 from escnn_soft.dial import Policy
 from escnn_soft.errors import ArgumentError
 from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, exactly
+from escnn_soft.escnn.stored_arguments import has_samples, rings_of
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import Chain, SpatialFunction
 from escnn_soft.layers.arguments import check_band_limit, check_types, dense_geometry
@@ -73,7 +74,7 @@ class Convertible(SoftLayer):
             True
         """
         check_hard(layer, cls.hard_class, f"Use from_dense for torch.nn.{cls.plain_class.__name__}.")
-        if hasattr(layer, "_samples") and not issubclass(cls, R3IcoConv | R3IcoConvTransposed):
+        if has_samples(layer) and not issubclass(cls, R3IcoConv | R3IcoConvTransposed):
             raise ArgumentError("layer", layer, f"a {cls.hard_class.__name__} of harmonics", "Use SoftR3IcoConv.")
         soft = cls._like(
             layer, layer.in_type, layer.out_type, frequencies_cutoff,
@@ -95,7 +96,7 @@ class Convertible(SoftLayer):
         """A layer with the geometry and rings of another, soft or hard, and nothing drawn."""
         return cls(
             in_type, out_type, layer.kernel_size, padding=layer.padding, stride=layer.stride, dilation=layer.dilation,
-            groups=layer.groups, sigma=layer._sigma, rings=layer._rings, initialize=False,
+            groups=layer.groups, **rings_of(layer), initialize=False,
             **cls._stored(layer, frequencies_cutoff), **arguments,
         )  # fmt: skip
 

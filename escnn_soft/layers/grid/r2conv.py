@@ -20,7 +20,7 @@ class SoftR2Conv(SoftConvolution, R2Conv):
 
     The kernel is escnn's plus everything it leaves out, level by level:
 
-        K = K_escnn(weights) + sum over levels of gain(sigma_level) * K_level(soft_weights)
+        K = K_escnn(weights) + sum over levels of gain(violation_level) * K_level(soft_weights)
 
     A level holds all kernels that transform under one irrep of (g . K)(x) = rho_out(g) K(g^-1 x) rho_in(g)^-1. At
     softness 0 every gain but the equivariant one is 0 and the layer *is* ``escnn.nn.R2Conv``; at softness 1 every

@@ -20,7 +20,7 @@ class SoftR3Conv(SoftConvolution, R3Conv):
 
     The kernel is escnn's plus everything it leaves out, level by level:
 
-        K = K_escnn(weights) + sum over levels of gain(sigma_level) * K_level(soft_weights)
+        K = K_escnn(weights) + sum over levels of gain(violation_level) * K_level(soft_weights)
 
     At softness 0 the layer *is* ``escnn.nn.R3Conv``; at softness 1 it reaches every ``torch.nn.Conv3d``.
 

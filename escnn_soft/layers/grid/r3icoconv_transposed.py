@@ -23,7 +23,7 @@ class SoftR3IcoConvTransposed(SoftTransposedConvolution, R3IcoConvTransposed):
     As :class:`~escnn_soft.SoftR3ConvTransposed`, with another band limit: the kernels of the dial's first levels
     are made of Gaussians at the vertices of a polyhedron instead of spherical harmonics.
 
-        K = K_escnn(weights) + sum over levels of gain(sigma_level) * K_level(soft_weights)
+        K = K_escnn(weights) + sum over levels of gain(violation_level) * K_level(soft_weights)
 
     Drop-in: the same arguments in the same order as ``escnn.nn.R3IcoConvTransposed``, whose checkpoints load.
 

@@ -25,7 +25,7 @@ __all__ = ["SoftMatrixLinear"]
 class SoftMatrixLinear(Expanded, SoftModule):
     r"""Linear map between representations of any matrix group, from exactly equivariant to unconstrained.
 
-        y = F(weight) x + F(bias),     F(W) = sum over levels of gain(sigma_level) * W_level
+        y = F(weight) x + F(bias),     F(W) = sum over levels of gain(violation_level) * W_level
 
     The parameters are those of a ``torch.nn.Linear``; the filter F weighs their levels, the singular spaces of the
     stacked generators. At softness 0 it is the orthogonal projection onto the equivariant maps, at softness 1 the

@@ -10,7 +10,6 @@ import torch
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType, GeometricTensor
-from escnn.nn.modules.basismanager import BlocksBasisSampler
 from torch import Tensor
 
 from escnn_soft._checks import number
@@ -18,8 +17,9 @@ from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError, EmptyBasisError, ShapeError
 from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, exactly, generalized_he_init, harmonics_at_points
-from escnn_soft.escnn.point_basis import PointExpansion, own_sampler
+from escnn_soft.escnn.point_basis import PointExpansion, SampledAtPoints, own_sampler
 from escnn_soft.escnn.point_convolutions import message_arguments, require_point_convolutions
+from escnn_soft.escnn.stored_arguments import rings_of
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import Chain, WeightTransform, continuous_transform, ring_functions
 from escnn_soft.layers.arguments import check_band_limit, check_filter, check_types
@@ -43,7 +43,7 @@ class SoftPointConvolution(SoftLayer):
     _space_class: ClassVar[type[GSpace]]
     _kernel_name = "coefficients"
     _harmonics: tuple[Harmonic, ...]
-    _basissampler: BlocksBasisSampler
+    _basissampler: SampledAtPoints
 
     # ------------------------------------------------------------------ construction
 
@@ -277,7 +277,7 @@ class SoftPointConvolution(SoftLayer):
         require_point_convolutions(cls.__name__)
         check_hard(layer, cls.hard_class, "There is no plain torch layer of this kind.")
         soft: Any = cls(
-            layer.in_type, layer.out_type, bias=layer.bias is not None, sigma=layer._sigma, rings=layer._rings,
+            layer.in_type, layer.out_type, bias=layer.bias is not None, **rings_of(layer),
             frequencies_cutoff=frequencies_cutoff, basis_filter=basis_filter, initialize=False, softness=softness,
             chain=chain,
         )  # fmt: skip
@@ -289,7 +289,7 @@ class SoftPointConvolution(SoftLayer):
         cutoff, basis_filter = exactly((h.radius, h.width, h.frequency) for h in self._harmonics)
         make: Any = type(self)
         return make(
-            in_type, out_type, bias=self._bias_transform is not None, sigma=self._sigma, rings=self._rings,
+            in_type, out_type, bias=self._bias_transform is not None, **rings_of(self),
             frequencies_cutoff=cutoff, basis_filter=basis_filter, initialize=False, softness=softness, chain=chain,
         )  # fmt: skip
 
