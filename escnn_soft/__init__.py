@@ -30,7 +30,17 @@ from escnn_soft.convert import (
     soft_status,
     soften,
 )
-from escnn_soft.dial import Budget, CosineSchedule, Cutoff, Exponential, Learned, LinearSchedule, Policy, SoftFilter
+from escnn_soft.dial import (
+    Budget,
+    CosineSchedule,
+    Cutoff,
+    Exponential,
+    Graded,
+    Learned,
+    LinearSchedule,
+    Policy,
+    SoftFilter,
+)
 from escnn_soft.grading import TokenShifts
 from escnn_soft.layers import (
     MatrixGate,
@@ -59,6 +69,7 @@ __all__ = [
     "CosineSchedule",
     "Cutoff",
     "Exponential",
+    "Graded",
     "Learned",
     "LinearSchedule",
     "MatrixCertificate",

@@ -10,12 +10,16 @@ from typing import Any
 __all__ = ["MOVED", "forwarded"]
 
 
-def _table(rooms: Mapping[str, str]) -> dict[str, str]:
-    """Name -> module, from module -> names."""
-    return {name: f"escnn_soft.{room}" for room, names in rooms.items() for name in names.split()}
+def _table(rooms: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Old name -> module and new name, from module -> names, ``old=new`` for one that changed."""
+    return {
+        name.partition("=")[0]: (f"escnn_soft.{room}", name.rpartition("=")[2])
+        for room, names in rooms.items()
+        for name in names.split()
+    }
 
 
-MOVED: dict[str, dict[str, str]] = {
+MOVED: dict[str, dict[str, tuple[str, str]]] = {
     "escnn_soft": _table(
         {
             "bounds": "PixelErrors Term",
@@ -63,9 +67,9 @@ MOVED: dict[str, dict[str, str]] = {
                 "moves_pixels pixel_elements pixel_permutation stored_axes"
             ),
             "grading": (
-                "Chain Graded GradedPermutation GradedPixels GradedRings GradedShifts GradedWeight "
+                "Chain Graded=Grading GradedPermutation GradedPixels GradedRings GradedShifts GradedWeight "
                 "IrrepGrams Level LevelEnergy RingFunctions RotaryChannels RotaryTable "
-                "SignedPermutations SpatialFunction SpectralGraded SubgroupId TokenShifts TokenTable "
+                "SignedPermutations SpatialFunction SpectralGraded=SpectralGrading SubgroupId TokenShifts TokenTable "
                 "WeightSpectrum WeightTransform continuous_transform fibre_transform "
                 "graded_permutation graded_rings graded_shifts kernel_transform matrix_transform "
                 "restricted_type ring_functions subgroup_chain token_maps token_permutations "
@@ -85,14 +89,14 @@ MOVED: dict[str, dict[str, str]] = {
         }
     ),
 }
-"""Old package -> name -> module that has it now."""
+"""Old package -> name -> module that has it now, and its name there."""
 
 
 def forwarded(package: str, name: str) -> Any:
     """The object that a package had under a name, from where it lives now, for the package's ``__getattr__``."""
     if name not in MOVED[package]:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    module = MOVED[package][name]
-    message = f"{package}.{name} is deprecated: import {name} from {module}"
+    module, there = MOVED[package][name]
+    message = f"{package}.{name} is deprecated: import {there} from {module}"
     warnings.warn(message, DeprecationWarning, stacklevel=3)  # past the package's __getattr__
-    return getattr(importlib.import_module(module), name)
+    return getattr(importlib.import_module(module), there)

@@ -13,7 +13,7 @@ import torch
 from torch.nn.utils.parametrize import register_parametrization
 
 import escnn_soft as es
-from escnn_soft.grading import Graded
+from escnn_soft.grading import Grading
 from escnn_soft.layers import dials
 from tests.workflows.carriers import CARRIERS, filled
 
@@ -61,7 +61,7 @@ def test_a_new_policy_turns_every_kind_of_dial(page, kind) -> None:
 def test_a_new_grading_takes_every_verb_that_needs_no_group(page) -> None:
     conv = torch.nn.Conv1d(3, 4, 5, padding=2)
     graded = page["Mirrored"].of(conv.weight)
-    assert isinstance(graded, Graded)
+    assert isinstance(graded, Grading)
     register_parametrization(conv, "weight", es.SoftFilter(graded, 0.0, conv.weight))
     x = torch.randn(2, 3, 9)
     assert torch.allclose(conv(x.flip(-1)), conv(x).flip(-1), atol=1e-6)

@@ -63,11 +63,12 @@ def test_every_old_name_resolves_to_the_same_object(package, name) -> None:
     (warning,) = caught
     assert warning.category is DeprecationWarning
     assert warning.filename == __file__
-    room = importlib.import_module(str(warning.message).rpartition(" ")[2])
+    _, there, _, place = str(warning.message).rsplit(" ", 3)
+    room = importlib.import_module(place)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert getattr(room, name) is found
-    assert name in room.__all__
+        assert getattr(room, there) is found
+    assert there in room.__all__
 
 
 @pytest.mark.parametrize("package", MOVED)

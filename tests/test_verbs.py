@@ -24,7 +24,7 @@ from escnn_soft.cli import main
 from escnn_soft.convert import ProjectedLayer
 from escnn_soft.dial import SoftModule
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.grading import SpectralGraded, TokenTable
+from escnn_soft.grading import SpectralGrading, TokenTable
 from escnn_soft.groups import lorentz_group, vector
 from escnn_soft.layers import dials
 from tests.workflows.carriers import C8, CARRIERS, filled
@@ -426,7 +426,7 @@ def test_a_plain_convolution_and_its_filter_have_one_certificate(space) -> None:
     soft = es.soften(torch.nn.Sequential(conv), 1.0, gspace=space)
     assert es.certificate(soft[0]).terms == plain.terms
     (dial,) = dials(soft).values()
-    assert isinstance(dial.filter.graded, SpectralGraded)
+    assert isinstance(dial.filter.graded, SpectralGrading)
 
 
 def hard_layers() -> dict[str, Callable[[], Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from escnn_soft._checks import number
 from escnn_soft.errors import ArgumentError
 
-__all__ = ["MatrixCertificate"]
+__all__ = ["ROUNDING", "MatrixCertificate", "stretching"]
 
 ROUNDING = 1e-11
 """Part of ||W|| that bounds allow for rounding: of the levels, good to 1e-13, of rho(g), and of the products."""
@@ -127,11 +127,7 @@ class MatrixCertificate:
         Raises:
             ArgumentError: if the length is negative or not a number.
         """
-        remedy = "Pass the largest norm of the coordinates."
-        length = number("length", length, minimum=0.0, maximum=math.inf, error=ArgumentError, remedy=remedy)
-        s, s_out = (length * _growth(rho) for rho in (self.in_representation, self.out_representation))
-        r = s + s_out
-        stretch = math.expm1(r) / r * math.exp(s) if r > 0 else 1.0
+        stretch = stretching(length, self.in_representation, self.out_representation)
         return min((self.slope * length + ROUNDING * self.norm) * stretch, self.sup)
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +135,15 @@ class MatrixCertificate:
         numbers = {name: getattr(self, name) for name in ("norm", "breaking", "slope", "rms", "sup")}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         return finite | {"reason": self.reason, "bias": None if self.bias is None else self.bias.to_dict()}
+
+
+def stretching(length: float, into: Representation, out: Representation) -> float:
+    """(e^r - 1) / r * e^s of :meth:`MatrixCertificate.within`; ``ArgumentError`` for a length below 0."""
+    remedy = "Pass the largest norm of the coordinates."
+    length = number("length", length, minimum=0.0, maximum=math.inf, error=ArgumentError, remedy=remedy)
+    s, s_out = (length * _growth(rho) for rho in (into, out))
+    r = s + s_out
+    return math.expm1(r) / r * math.exp(s) if r > 0 else 1.0
 
 
 def _growth(rho: Representation) -> float:

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.convert.exchange import become, structural_copy
-from escnn_soft.dial import Dial, Exponential, Policy, SoftModule, as_softness
+from escnn_soft.dial import Dial, Graded, Held, Policy, SoftModule, as_softness
 from escnn_soft.errors import ArgumentError, FieldTypeError, SoftnessError
 from escnn_soft.grading import SubgroupId, WeightSpectrum
 from escnn_soft.layers import SoftLayer
@@ -46,7 +46,8 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         super().__init__()
         training, weights = soft.training, soft.weights
         self._forget()
-        self._hold(*(Dial(d.graded, Exponential(0.0), weights.device, weights.dtype) for d in soft._dials))
+        like = weights.device, weights.dtype
+        self._hold(*(Dial(d.graded, Graded(0.0), *like, held=Held.GIVEN, anchored=d.anchored) for d in soft._dials))
         self.softness = soft.softness
         self.in_type, self.out_type = soft.in_type, soft.out_type
         self.dense = soft.export()
@@ -80,8 +81,12 @@ class ProjectedLayer(SoftModule, EquivariantModule):
 
     @property
     def projecting(self) -> bool:
-        """Whether every gain is 0 or 1, so that weights stay in a subspace; else updates are weighed level by level."""
-        return all(bool(((f == 0) | (f == 1)).all()) for f in self._factors())
+        """Whether the dial leaves what it allows as it is, so that weights are brought back into a set after each step.
+
+        Else, with gains between 0 and 1, updates are weighed level by level.
+        """
+        limited = self._dials[0].policy.balanced
+        return limited or all(bool(((f == 0) | (f == 1)).all()) for f in self._factors())
 
     _squared: list[Tensor] | None = None
 
@@ -94,8 +99,17 @@ class ProjectedLayer(SoftModule, EquivariantModule):
     def _forget(self) -> None:
         self._squared = None
 
-    def filtered(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """A weight (out, in, *kernel) and bias, or updates of them, each level multiplied by the square of its gain."""
+    def allowed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A weight (out, in, *kernel) and bias, brought into the set that the dial allows."""
+        soft, dial = self._soft[0], self._dials[0]
+        graded = soft._as_graded(weight)
+        if bias is not None and len(self._dials) > 1:
+            beside = dial.strict(graded).norm() if self._dials[1].limited else None
+            bias = self._dials[1].filtered(bias, None, beside)
+        return soft._as_kernel(dial.filtered(graded, None), weight.shape), bias
+
+    def weighed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Updates of a weight (out, in, *kernel) and bias, each level multiplied by the square of its gain."""
         soft, factors = self._soft[0], self._factors()
         graded = self._dials[0].here.filtered(soft._as_graded(weight), factors[0])
         if bias is not None and len(factors) > 1:
@@ -184,14 +198,13 @@ def projected(model: AnyModule, *, inplace: bool = False) -> AnyModule:
 
 
 def project_after_step(model: Module, optimizer: Optimizer) -> RemovableHandle:
-    r"""Keep the weights of a model's :class:`ProjectedLayer`\ s in the open levels, whatever the optimiser does.
+    r"""Keep the weights of a model's :class:`ProjectedLayer`\ s in the set that their softness allows.
 
-    After each step, the step's update goes through F = sum over levels of gain^2 * P_level:
-
-    * Where every gain is 0 or 1 (``Cutoff``, softness 0 and 1) F is a projection, and the weights range over the very
-      set that the soft layer reaches: the sum of the open levels. At softness 0 they are escnn's equivariant kernels
-      and, on grids that the group acts on, nothing else.
-    * Gains between 0 and 1 (a float) close no level: the soft layer reaches every kernel, and so does the plain one.
+    * A float and a ``Cutoff`` stand for a set of weights. After each step the weights are brought back into it, so that
+      they range over the very set that the soft layer reaches, with its bound. At softness 0 they are escnn's
+      equivariant kernels and, on grids that the group acts on, nothing else.
+    * ``Exponential`` closes no level: the soft layer reaches every kernel, and so does the plain one. Each step's
+      update goes through F = sum over levels of gain^2 * P_level.
       What a gain does is to slow its level down, c being trained in W = gain * c: under SGD, with or without momentum,
       the soft layer's update of W in a level is gain^2 times that of a dense weight, which is what F makes it (exactly,
       where levels are orthonormal: fibre maps, and grids that the group acts on). Adam and its like divide by the size
@@ -245,12 +258,16 @@ def project_after_step(model: Module, optimizer: Optimizer) -> RemovableHandle:
         for layer in layers:
             weight, bias = layer.dense.weight, layer.dense.bias
             start, start_bias = before.pop(id(layer), (None, None))
-            update = weight if start is None else weight - start
-            bias_update = bias if bias is None or start_bias is None else bias - start_bias
-            update, bias_update = layer.filtered(update, bias_update)
-            weight.copy_(update if start is None else start + update)
-            if bias is not None and bias_update is not None:
-                bias.copy_(bias_update if start_bias is None else start_bias + bias_update)
+            if start is None:
+                new, new_bias = layer.allowed(weight, bias)
+            else:
+                change = None if bias is None or start_bias is None else bias - start_bias
+                update, change = layer.weighed(weight - start, change)
+                new = start + update
+                new_bias = None if change is None or start_bias is None else start_bias + change
+            weight.copy_(new)
+            if bias is not None and new_bias is not None:
+                bias.copy_(new_bias)
 
     remembering = optimizer.register_step_pre_hook(remember)
     handle = optimizer.register_step_post_hook(project)

@@ -32,6 +32,7 @@ class LayerStatus:
             positions.
         breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
         chain: ids of the subgroups to which it relaxes; None for a hard layer, or one that relaxes altogether.
+        closed: whether its softness opens nothing, because nothing in it is equivariant to measure by.
     """
 
     name: str
@@ -40,11 +41,13 @@ class LayerStatus:
     fields: str
     breaking: float
     chain: tuple[SubgroupId, ...] | None = None
+    closed: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The status in words."""
         softness = "hard" if self.softness is None else f"softness {self.softness}"
+        softness += " (closed: nothing in it is equivariant)" if self.closed else ""
         softness += "" if self.chain is None else f" chain {list(self.chain)}"
         return self.name or "(root)", self.kind, softness, self.fields, f"breaking {self.breaking:.1%}"
 
@@ -171,7 +174,9 @@ def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
 def _status(name: str, dial: Dialled) -> LayerStatus:
     spectrum = dial.spectrum()
     share = spectrum.breaking / spectrum.energy if spectrum.energy > 0 else 0.0
-    return LayerStatus(dial.named(name), dial.kind, dial.softness, dial.fields, min(max(share, 0.0), 1.0), dial.chain)
+    return LayerStatus(
+        dial.named(name), dial.kind, dial.softness, dial.fields, min(max(share, 0.0), 1.0), dial.chain, dial.closed
+    )
 
 
 def _is_steerable(module: Module) -> bool:

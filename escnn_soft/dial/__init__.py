@@ -3,11 +3,14 @@
 from escnn_soft.dial.allowance import Allowance
 from escnn_soft.dial.dial import Dial, check_bounded
 from escnn_soft.dial.evaluation import evaluated
+from escnn_soft.dial.held import Held
 from escnn_soft.dial.kept import Kept, may_keep
+from escnn_soft.dial.motion import largest_error
 from escnn_soft.dial.policies import as_policy, as_softness
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.cutoff import Cutoff
 from escnn_soft.dial.policies.exponential import Exponential
+from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.learned import Learned
 from escnn_soft.dial.policies.policy import DIAL_TOLERANCE, Policy
 from escnn_soft.dial.policies.schedules import CosineSchedule, LinearSchedule, Schedule
@@ -24,6 +27,8 @@ __all__ = [
     "DialHolder",
     "Exponential",
     "FieldTypes",
+    "Graded",
+    "Held",
     "Kept",
     "Learned",
     "LinearSchedule",
@@ -35,6 +40,7 @@ __all__ = [
     "as_softness",
     "check_bounded",
     "evaluated",
+    "largest_error",
     "may_keep",
     "weight_filter",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from typing import cast
 
@@ -10,23 +10,24 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.allowance import Allowance
+from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
+from escnn_soft.dial.held import Held
 from escnn_soft.dial.policies.budget import Budget
-from escnn_soft.dial.policies.policy import Policy
+from escnn_soft.dial.policies.graded import Graded
+from escnn_soft.dial.policies.policy import FLOOR, MARGIN, Policy
 from escnn_soft.errors import SoftnessError
-from escnn_soft.grading import Graded, Level, LevelEnergy, SpectralGraded
+from escnn_soft.grading import GradedWeight, Grading, Level, LevelEnergy, SpectralGrading
 
 __all__ = ["Dial", "check_bounded"]
-
-Parts = tuple[Sequence[Tensor], Tensor]
-"""Coefficients outside the equivariant level, block by block, and the rest of the weight, of which the norm counts."""
 
 
 class Dial:
     r"""The levels of a weight, the gain that a policy gives to each, and what passes.
 
-        F(W) = sum over levels of gain_l * W_l
+        F(W) = sum over levels of gain_l * W_l,         gain_l = static_l, times t in levels that break the symmetry
 
-    Turning it changes one vector of gains; the levels stay where they are.
+    The factor t <= 1 is that of a policy which depends on the weights, and 1 for all others. Turning the dial changes
+    one vector of gains; the levels stay where they are.
 
     Args:
         graded: the levels, in float64.
@@ -34,29 +35,40 @@ class Dial:
         device: of the weight.
         dtype: in which gains are computed; that of the weight, or wider.
         weight_dtype: that of the weight; ``dtype`` if None.
+        held: how the weight is held.
+        anchored: whether something else in the layer breaks nothing, so that a ``Graded`` can measure by it.
 
     Attributes:
         graded: the levels, in float64.
         here: the levels on the weight's device.
         policy: the rule.
+        held: how the weight is held.
         equivariant: number of levels whose gain is always 1; they come first.
+        anchored: whether something breaks nothing, here or beside.
         static: the gains as the policy alone has them.  # shape: (levels,)
         fixed: whether the gains depend on no parameter.
+        limited: whether a factor t depends on the weights.
         closed: whether nothing but the equivariant levels passes, whatever the parameters.
         open: whether everything passes as it is, whatever the parameters.
     """
 
     def __init__(
         self,
-        graded: Graded,
+        graded: Grading,
         policy: Policy,
         device: torch.device,
         dtype: torch.dtype,
         weight_dtype: torch.dtype | None = None,
+        *,
+        held: Held = Held.COEFFICIENTS,
+        anchored: bool = False,
     ) -> None:
-        self.graded, self.policy = graded, policy
+        self.graded, self.policy, self.held = graded, policy, held
         self.equivariant = sum(level.equivariant for level in graded.levels)
+        self.anchored = anchored or any(level.symmetric and level.dim for level in graded.levels)
         self._places = graded.dial
+        self._exponents = torch.tensor([level.exponent for level in graded.levels], dtype=torch.float64)
+        self._whole = not isinstance(graded, SpectralGrading) or graded.whole is graded
         self.to(device, dtype, weight_dtype)
 
     @torch.inference_mode(False)  # what is prepared here serves training too
@@ -66,45 +78,79 @@ class Dial:
         self._weight_dtype = dtype if weight_dtype is None else weight_dtype
         self.here = self.graded.to(device, dtype)
         self._allowance: Allowance | None = None
-        # levels that break nothing, which no budget limits
-        symmetric = [level.irrep_id is not None and level.sigma == 0 for level in self.graded.levels]
-        self._symmetric = torch.tensor(symmetric, device=device)
+        self._symmetric = torch.tensor([level.symmetric for level in self.graded.levels], device=device)
         self.turn(self.policy)
 
     @torch.inference_mode(False)
     def turn(self, policy: Policy) -> None:
         """Take another policy."""
         self.policy = policy
-        breaking = policy.gains(self._places)[self.equivariant :]
-        gains = torch.cat([breaking.new_ones(self.equivariant), breaking])
-        self.closed = not bool(breaking.any())
-        self.fixed = self.closed or not (policy.learned or policy.bounded)
-        self.open = self.fixed and bool((gains == 1).all())
+        gains = self._static()
+        self.closed = not bool(gains[self.equivariant :].any())
+        depends = policy.bounded or (policy.balanced and cast("Graded", policy).softness < 1)
+        self.open = not (policy.learned or depends) and bool((gains == 1).all())
+        self.limited = depends and not self.closed
+        self.fixed = self.closed or not (policy.learned or depends)
         self.static = gains.to(self.device, self.dtype)
-        if policy.bounded and not self.closed and self._allowance is None:
-            graded = cast("SpectralGraded", self.graded)
-            self._allowance = Allowance(graded.transform, self.device, self._weight_dtype)
+        self._prepare(bool((gains == 1).all()))
+
+    def _static(self) -> Tensor:
+        """The gains as the policy alone has them, in float64."""
+        if self.policy.balanced:
+            gains = self._graded_gains(cast("Graded", self.policy))
+        else:
+            gains = self.policy.gains(self._places)
+        return torch.cat([gains.new_ones(self.equivariant), gains[self.equivariant :]])
+
+    def _graded_gains(self, policy: Graded) -> Tensor:
+        if not self.anchored and policy.softness < 1:
+            return torch.zeros_like(self._exponents)
+        if self.held is Held.GIVEN:
+            return torch.full_like(self._exponents, float(policy.softness > 0))
+        symmetric = torch.tensor([level.symmetric for level in self.graded.levels])
+        return torch.where(symmetric, policy.opening, policy.gains(self._exponents))
+
+    def _prepare(self, everything: bool) -> None:
+        """What the factor t is computed of, and multiplies."""
+        self._balance: CoefficientBalance | WeightBalance | None = None
+        self._breaking: Tensor | None = None
+        if not self.limited:
+            return
+        if self.held is Held.COEFFICIENTS:
+            soft = cast("GradedWeight", self.here).transform.soft
+            breaking = ~self._symmetric[self.equivariant :]
+            self._breaking = None if bool(breaking.all()) else soft.spread(breaking)
+        else:
+            self._still = torch.where(self._symmetric, self.static, 0.0)
+            # what is left of a weight in which every gain is 1
+            self._moving = None if self._whole and everything else torch.where(self._symmetric, 0.0, self.static)
+        if self.policy.bounded:
+            if self._allowance is None:
+                transform = cast("SpectralGrading", self.graded).transform
+                self._allowance = Allowance(transform, self.device, self._weight_dtype)
+        elif self.held is Held.COEFFICIENTS:
+            work = torch.promote_types(self._weight_dtype, torch.float32)
+            self._balance = CoefficientBalance(soft, cast("Graded", self.policy), self._breaking, work)
+        else:
+            self._balance = WeightBalance(self.here, cast("Graded", self.policy), self.device, self.held)
 
     # ------------------------------------------------------------------ gains
 
-    def gains(self, parts: Callable[[], Parts], logits: Tensor | None) -> Tensor:
-        """The gain of each level, as the policy and the parameters have it at this moment, differentiably.
+    def gains(self, t: Tensor | None, logits: Tensor | None) -> Tensor:
+        """The gain of each level, as the policy and the parameters have it at this moment.
 
         Args:
-            parts: the weight in two parts; asked for by a budget alone.
+            t: the factor of a limited policy.  # shape: ()
             logits: parameters of a learned policy.  # shape: (levels outside the equivariant one,)
 
         Returns:
-            The gains.  # shape: (levels,)
+            The gains, differentiably.  # shape: (levels,)
         """
-        if self.fixed:
+        if t is not None:
+            return torch.where(self._symmetric, self.static, t.to(self.static) * self.static)
+        if self.fixed or logits is None:
             return self.static
-        if self.policy.learned:
-            assert logits is not None
-            return torch.cat([self.static[: self.equivariant], logits.to(self.dtype).sigmoid()])
-        assert self._allowance is not None
-        t = self._allowance(cast("Budget", self.policy), *parts())
-        return torch.where(self._symmetric, self.static, t.to(self.static) * self.static)
+        return torch.cat([self.static[: self.equivariant], logits.to(self.dtype).sigmoid()])
 
     def first_logits(self, dtype: torch.dtype) -> Tensor:
         """What the parameters of a learned policy begin with."""
@@ -115,14 +161,57 @@ class Dial:
         """Number of a learned policy's parameters."""
         return len(self.graded.levels) - self.equivariant
 
+    def bound(self, move: Callable[[Level], float]) -> float:
+        """Largest e(g) / ||W|| that the policy allows, the rounding of the weight's dtype included.
+
+        Args:
+            move: how far the element, or any element, moves a unit vector of a level: ||psi(g) - I||.
+
+        Returns:
+            The bound, known before any weight is.
+        """
+        levels = [level for level in self.graded.levels if level.dim and not level.symmetric]
+        moves = [move(level) for level in levels]
+        eps, most = torch.finfo(self._weight_dtype).eps, max(moves, default=0.0)
+        allowed = 0.0 if self.closed else self.policy.error_bound(levels, moves)
+        return min(allowed * (1 + MARGIN * eps) + FLOOR * eps * most, most)
+
     # ------------------------------------------------------------------ what passes
 
-    def filtered(self, weight: Tensor, logits: Tensor | None) -> Tensor:
+    def factor(self, coefficients: Tensor, own: Callable[[], Tensor]) -> Tensor | None:
+        """The factor t of what breaks the symmetry in a weight that is given by coefficients.
+
+        Args:
+            coefficients: of the directions outside the equivariant level.  # shape: (dim,)
+            own: the equivariant part of the weight, or its coefficients, with the norm of what else in the layer
+                breaks nothing; asked for if it matters.
+
+        Returns:
+            t, differentiably; None for a policy that has none.  # shape: ()
+        """
+        if not self.limited:
+            return None
+        if self._balance is None:
+            assert self._allowance is not None
+            pieces = cast("GradedWeight", self.here).transform.soft.pieces(coefficients)
+            return self._allowance(cast("Budget", self.policy), pieces, own())
+        assert isinstance(self._balance, CoefficientBalance)
+        return self._balance(coefficients, own())
+
+    def limited_coefficients(self, coefficients: Tensor, t: Tensor | None) -> Tensor:
+        """Coefficients with those that break the symmetry multiplied by t."""
+        if t is None:
+            return coefficients
+        t = t.to(coefficients.dtype)
+        return coefficients * (t if self._breaking is None else torch.where(self._breaking, t, 1.0))
+
+    def filtered(self, weight: Tensor, logits: Tensor | None, beside: Tensor | None = None) -> Tensor:
         """F(W), differentiably in the weight and the parameters; the weight itself where the dial is open.
 
         Args:
             weight: the unfiltered weight.
             logits: parameters of a learned policy.  # shape: (levels outside the equivariant one,)
+            beside: norm of what else in the layer breaks nothing.  # shape: ()
 
         Returns:
             The filtered one, in the same shape and dtype.
@@ -130,20 +219,30 @@ class Dial:
         if self.open:
             return weight
         work = weight.to(self.dtype)
-        return self.here.filtered(work, self.weight_gains(work, logits)).to(weight.dtype)
+        t = self.weight_factor(work, beside)
+        if t is None:
+            return self.here.filtered(work, self.gains(None, logits)).to(weight.dtype)
+        still = self.here.filtered(work, self._still)
+        if self._moving is None:
+            return torch.lerp(still, work, t.to(work)).to(weight.dtype)
+        return (still + t.to(work) * self.here.filtered(work, self._moving)).to(weight.dtype)
 
-    def weight_gains(self, weight: Tensor, logits: Tensor | None) -> Tensor:
-        """The gains, given the unfiltered weight itself."""
-        return self.gains(lambda: self._parts(weight.to(self.dtype)), logits)
+    def weight_factor(self, weight: Tensor, beside: Tensor | None = None) -> Tensor | None:
+        """The factor t of what breaks the symmetry in a dense weight; None for a policy that has none."""
+        if not self.limited:
+            return None
+        weight = weight.to(self.dtype)
+        if self._balance is None:
+            assert self._allowance is not None
+            blocks = cast("SpectralGrading", self.here).block_coefficients(weight)
+            return self._allowance(cast("Budget", self.policy), *self._allowance.parts(blocks))
+        assert isinstance(self._balance, WeightBalance)
+        return self._balance(weight, beside)
 
     def strict(self, weight: Tensor) -> Tensor:
         """The equivariant part of a weight, at any softness."""
         gains = (torch.arange(len(self.static), device=self.device) < self.equivariant).to(self.static)
         return self.here.filtered(weight.to(self.dtype), gains).to(weight.dtype)
-
-    def _parts(self, weight: Tensor) -> Parts:
-        assert self._allowance is not None
-        return self._allowance.parts(cast("SpectralGraded", self.here).block_coefficients(weight))
 
     # ------------------------------------------------------------------ what it is made of
 
@@ -165,7 +264,7 @@ class Dial:
         )
 
 
-def check_bounded(graded: Graded, policy: Policy) -> None:
+def check_bounded(graded: Grading, policy: Policy) -> None:
     """Refuse a policy that needs a bound of the error where there is none.
 
     Args:
@@ -175,6 +274,6 @@ def check_bounded(graded: Graded, policy: Policy) -> None:
     Raises:
         SoftnessError: if no irreps grade the weight.
     """
-    if policy.bounded and not isinstance(graded, SpectralGraded):
+    if policy.bounded and not isinstance(graded, SpectralGrading):
         remedy = "Use a float, Cutoff or Learned."
         raise SoftnessError("softness", policy, "a softness that needs no bound of the error here", remedy)

@@ -12,11 +12,12 @@ from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft.dial.dial import Dial
+from escnn_soft.dial.held import Held
 from escnn_soft.dial.kept import Kept, may_keep
-from escnn_soft.dial.policies.exponential import Exponential
+from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.dial.soft_module import DialHolder
-from escnn_soft.grading import Graded, WeightSpectrum
+from escnn_soft.grading import Grading, WeightSpectrum
 
 __all__ = ["FieldTypes", "SoftFilter", "weight_filter"]
 
@@ -46,9 +47,9 @@ class SoftFilter(DialHolder):
 
         parametrize.register_parametrization(conv, "weight", SoftFilter(graded, 0.5, conv.weight))
 
-    Where a policy's gains are 0 or 1, and with a ``Budget``, filtering twice is filtering once. An ``Exponential``
-    multiplies levels by other factors, so there it is not; but nothing is ever written back, so that a weight is
-    filtered exactly once however often it is used.
+    With a float, a ``Budget``, and where a policy's gains are 0 or 1, filtering twice is filtering once. An
+    ``Exponential`` multiplies levels by other factors, so there it is not; but nothing is ever written back, so that a
+    weight is filtered exactly once however often it is used.
 
     In evaluation mode the filtered weight is kept while no gradient with respect to the weight is asked for, until the
     weight is written or replaced, or the softness, dtype or device changes. A write through ``weight.data`` cannot be
@@ -84,7 +85,7 @@ class SoftFilter(DialHolder):
 
     def __init__(
         self,
-        graded: Graded,
+        graded: Grading,
         softness: float | Policy,
         like: Tensor,
         *,
@@ -95,11 +96,16 @@ class SoftFilter(DialHolder):
         self.types, self.what = types, what
         self._like = like.detach().new_empty(0)
         self._kept = Kept[Tensor]()
-        self._hold(Dial(graded, Exponential(0.0), *self._place()))
+        self._hold(Dial(graded, Graded(0.0), *self._place(), held=Held.GIVEN))
         self.softness = softness
 
     @property
-    def graded(self) -> Graded:
+    def dial(self) -> Dial:
+        """Its one dial."""
+        return self._dials[0]
+
+    @property
+    def graded(self) -> Grading:
         """The levels, in float64."""
         return self._dials[0].graded
 
@@ -120,7 +126,8 @@ class SoftFilter(DialHolder):
         Returns:
             One factor a level, differentiably.  # shape: (levels,)
         """
-        return self._dials[0].weight_gains(weight, self.level_logits)
+        dial = self._dials[0]
+        return dial.gains(dial.weight_factor(weight), self.level_logits)
 
     # ------------------------------------------------------------------ the parametrization
 
@@ -214,7 +221,7 @@ class SoftFilter(DialHolder):
 
     def extra_repr(self) -> str:
         """The softness and the number of levels."""
-        return f"softness={self.softness}, levels={len(self.graded.levels)}"
+        return f"softness={self.softness}{self._closed_words()}, levels={len(self.graded.levels)}"
 
 
 def weight_filter(module: Module) -> SoftFilter | None:

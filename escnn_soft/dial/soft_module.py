@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch.nn import Module, Parameter
 
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.dial.dial import Dial, check_bounded
+from escnn_soft.dial.motion import largest_error
 from escnn_soft.dial.policies import as_policy, as_softness
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.errors import ArgumentError
-from escnn_soft.grading import SubgroupId, WeightSpectrum
+from escnn_soft.grading import SubgroupChain, SubgroupId, WeightSpectrum
 
 __all__ = ["DialHolder", "SoftModule"]
 
@@ -49,6 +50,15 @@ class DialHolder(Module):
             dial.turn(policy)
         self._start_logits()
         self._forget()
+
+    @property
+    def closed(self) -> bool:
+        """Whether a softness above 0 opens nothing, because the weights have no part that breaks nothing."""
+        dial = self._dials[0]
+        return dial.closed and not dial.anchored and dial.policy.balanced and self.softness != 0
+
+    def _closed_words(self) -> str:
+        return " (closed: nothing in it is equivariant)" if self.closed else ""
 
     def accepted(self, softness: float | Policy) -> Policy:
         """The policy that a softness stands for.
@@ -108,6 +118,30 @@ class SoftModule(DialHolder):
     def kind(self) -> str:
         """Name of its class."""
         return type(self).__name__
+
+    def bound(self, element: Any = None) -> float:
+        r"""Largest relative error e(g) / ||W|| that the softness allows, whatever the weights are.
+
+            e(g) <= bound(g) ||W||,        for the bias    e(g) <= bound(g) sqrt(||W||^2 + ||b||^2)
+
+        It is known before training, and no certificate exceeds it: see :class:`escnn_soft.Graded`. A ``Budget`` bounds
+        the kernel and the bias each by itself. It includes the rounding of the layer's dtype.
+
+        Args:
+            element: an element of the group; an angle in radians, for all rotations by at most that; None for all
+                elements.
+
+        Returns:
+            The bound, of the kernel's error and the bias's.
+
+        Raises:
+            ArgumentError: if it is none of these.
+        """
+        return max(largest_error(dial, element, self._subgroups()) for dial in self._dials)
+
+    def _subgroups(self) -> SubgroupChain | None:
+        """The chain by which the dials are graded."""
+        return None
 
     def named(self, module: str) -> str:
         """What the dial is called, given the name of its module: the same."""

@@ -3,12 +3,12 @@
 A transform takes a weight to its coefficients, level by level, and back.
 """
 
-from escnn_soft.grading.chain import Chain, SubgroupId, restricted_type, subgroup_chain
+from escnn_soft.grading.chain import Chain, SubgroupChain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.grading.continuous import RingFunctions, continuous_transform, ring_functions
 from escnn_soft.grading.fibre import fibre_transform
 from escnn_soft.grading.field import Field
 from escnn_soft.grading.frame import ChannelFrame
-from escnn_soft.grading.graded import Graded, GradedPixels, GradedWeight, SpectralGraded, without_band_limit
+from escnn_soft.grading.graded import GradedPixels, GradedWeight, Grading, SpectralGrading, without_band_limit
 from escnn_soft.grading.gram import IrrepGrams
 from escnn_soft.grading.kernel import SpatialFunction, kernel_transform
 from escnn_soft.grading.kernel_space import KernelSpace
@@ -25,12 +25,12 @@ __all__ = [
     "Chain",
     "ChannelFrame",
     "Field",
-    "Graded",
     "GradedPermutation",
     "GradedPixels",
     "GradedRings",
     "GradedShifts",
     "GradedWeight",
+    "Grading",
     "IrrepGrams",
     "KernelSpace",
     "Level",
@@ -40,7 +40,8 @@ __all__ = [
     "RotaryTable",
     "SignedPermutations",
     "SpatialFunction",
-    "SpectralGraded",
+    "SpectralGrading",
+    "SubgroupChain",
     "SubgroupId",
     "TokenShifts",
     "TokenTable",

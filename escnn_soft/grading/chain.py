@@ -70,6 +70,10 @@ class SubgroupChain:
             None if sub.continuous else tuple(lift(h) for h in sub.elements) for sub, lift, _ in self._subgroups
         )
 
+    def keeps(self, stage: int, element: GroupElement) -> bool:
+        """Whether an element of the group lies in the subgroup of a stage; the last is followed by none."""
+        return stage < len(self._subgroups) and self._subgroups[stage][2](element) is not None
+
     def _kept(self, irrep: IrrepId) -> tuple[NDArray[np.float64], ...]:
         """Orthonormal vectors of an irrep by the first subgroup that fixes them, one (d, count) a subgroup."""
         psi, accepted, stages = self.group.irrep(irrep), list[NDArray[np.float64]](), list[NDArray[np.float64]]()

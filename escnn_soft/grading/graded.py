@@ -14,11 +14,11 @@ from torch import Tensor
 from escnn_soft.grading.levels import Level
 from escnn_soft.grading.transform import WeightTransform
 
-__all__ = ["Graded", "GradedPixels", "GradedWeight", "SpectralGraded", "without_band_limit"]
+__all__ = ["GradedPixels", "GradedWeight", "Grading", "SpectralGrading", "without_band_limit"]
 
 
 @runtime_checkable
-class Graded(Protocol):
+class Grading(Protocol):
     """A splitting of all weights of a shape into levels: W = sum over levels of the part of W in the level.
 
     Immutable: :meth:`to` gives another one, and copies of a module share it.
@@ -46,12 +46,12 @@ class Graded(Protocol):
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight in each level, (levels,)."""
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Graded:
+    def to(self, device: torch.device, dtype: torch.dtype) -> Grading:
         """The splitting on a device in a dtype, cast from float64."""
 
 
 @runtime_checkable
-class SpectralGraded(Graded, Protocol):
+class SpectralGrading(Grading, Protocol):
     """A splitting that comes from the irreps of a group, so that a ``Budget`` can bound the error of a weight."""
 
     @property
@@ -59,7 +59,7 @@ class SpectralGraded(Graded, Protocol):
         """The spectrum that grades the weights."""
 
     @property
-    def whole(self) -> SpectralGraded:
+    def whole(self) -> SpectralGrading:
         """The splitting of all weights; itself, unless it stops at a subgroup."""
 
     def block_coefficients(self, weight: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Graded bases between pairs of irreps: Clebsch-Gordan coefficients times spatial functions."""
+"""Grading bases between pairs of irreps: Clebsch-Gordan coefficients times spatial functions."""
 
 from __future__ import annotations
 

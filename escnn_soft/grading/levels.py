@@ -25,6 +25,7 @@ class Level:
         dial: place on the dial, in units of sigma: ``sigma`` itself for harmonics; ``1 + top + sigma`` for a remainder
             level, with ``top`` the largest violation of a harmonic level, so that the remainder always comes last.
         dim: number of directions.
+        start: where its stage begins on the dial.
         stage: which subgroup of the chain is the first to keep the directions, counted from 0; 0 without a chain.
             A stage begins on the dial 1 after the last level of the stage before.
         keeps: name of this subgroup, None without a chain.
@@ -36,6 +37,7 @@ class Level:
     remainder: bool
     dial: float
     dim: int
+    start: float = field(default=0.0, kw_only=True)
     stage: int = field(default=0, kw_only=True)
     keeps: str | None = field(default=None, kw_only=True)
 
@@ -53,6 +55,22 @@ class Level:
         irrep = "lawless" if self.irrep_id is None else "irrep_" + ",".join(str(part) for part in self.irrep_id)
         subgroup = f"{self.keeps}: " if self.keeps is not None and self.sigma > 0 else ""
         return f"{subgroup}{irrep} remainder" if self.remainder else f"{subgroup}{irrep}"
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether its directions break nothing: the trivial irrep, within the band limit or beyond."""
+        return self.irrep_id is not None and self.sigma == 0.0
+
+    @property
+    def exponent(self) -> float:
+        """Power of a softness s that limits it, see :class:`escnn_soft.Graded`: 0 if it breaks nothing.
+
+        Its own violation, counted from the beginning of its stage, also beyond the band limit; its place on the dial
+        where the group has no law on it.
+        """
+        if self.symmetric:
+            return 0.0
+        return self.dial if self.irrep_id is None else self.start + self.sigma
 
     @property
     def equivariant(self) -> bool:

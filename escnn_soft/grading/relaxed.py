@@ -1,4 +1,4 @@
-"""Graded bases of the directions that subgroups keep."""
+"""Grading bases of the directions that subgroups keep."""
 
 from __future__ import annotations
 

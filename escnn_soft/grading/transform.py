@@ -231,6 +231,18 @@ class WeightTransform:
         """The gain of each row of each block, from one gain a level."""
         return gains[self.row_levels].split([block.shape[1] for block in self.blocks])
 
+    def spread(self, values: Tensor) -> Tensor:
+        """One value a coefficient, from one a level.
+
+        Args:
+            values: one a level.  # shape: (levels,)
+
+        Returns:
+            In the order of :meth:`analysis`.  # shape: (dim,)
+        """
+        rows = zip(self.row_gains(values), self.blocks, strict=True)
+        return torch.cat([row.expand(block.shape).reshape(-1) for row, block in rows])
+
     def multipliers(self, gains: Tensor) -> list[Tensor | None]:
         """What :meth:`multiplied` needs of some gains, and can be kept with them.
 
@@ -362,6 +374,10 @@ def _levels(space: KernelSpace, keys: Sequence[LevelKey], dims: Mapping[LevelKey
             place = 1.0 + top + (0.0 if lawless else sigma) if remainder else sigma
             keeps = space.stages[stage] if space.stages else None
             id_ = None if lawless else irrep
-            level = Level(space.group.group, id_, sigma, remainder, start + place, dims[key], stage=stage, keeps=keeps)
-            levels.append(level)
+            levels.append(
+                Level(
+                    space.group.group, id_, sigma, remainder, start + place, dims[key],
+                    start=start, stage=stage, keeps=keeps,
+                )
+            )  # fmt: skip
     return levels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.nn import Module
@@ -41,6 +41,13 @@ class Dialled(Protocol):
     @property
     def of_layer(self) -> bool:
         """Whether its certificate is that of the whole layer it belongs to."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether a softness above 0 opens nothing, because the weights have no part that breaks nothing."""
+
+    def bound(self, element: Any = None) -> float:
+        """Largest relative error that the softness allows, known before any weight is."""
 
     def named(self, module: str) -> str:
         """What the dial is called, given the name of its module."""

@@ -12,9 +12,9 @@ from torch.nn import Conv2d, Module
 from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft.bounds import Certificate
-from escnn_soft.dial import Policy, SoftFilter
+from escnn_soft.dial import Policy, SoftFilter, largest_error
 from escnn_soft.errors import ArgumentError
-from escnn_soft.grading import SpectralGraded, WeightSpectrum
+from escnn_soft.grading import SpectralGrading, WeightSpectrum
 from escnn_soft.layers.plain_certificate import plain_certificate
 from escnn_soft.layers.type_words import between, words
 
@@ -105,8 +105,17 @@ class FilteredTensor:
             certificate = plain_certificate(self.owner, types.in_type, types.out_type).bias
             assert certificate is not None
             return certificate
-        graded = cast("SpectralGraded", self.filter.graded)
+        graded = cast("SpectralGrading", self.filter.graded)
         return plain_certificate(self.owner, types.in_type, types.out_type, graded)
+
+    def bound(self, element: Any = None) -> float:
+        """Largest relative error e(g) / ||W|| that the softness allows; arguments as for a soft layer's ``bound``."""
+        return largest_error(self.filter.dial, element)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a softness above 0 opens nothing, because the tensor has no part that breaks nothing."""
+        return self.filter.closed
 
     @property
     def kind(self) -> str:

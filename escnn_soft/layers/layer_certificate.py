@@ -11,7 +11,7 @@ from escnn.gspaces import GSpace
 from torch import Tensor
 
 from escnn_soft.bounds import Certificate, Term
-from escnn_soft.grading import GradedWeight, IrrepGrams, SpectralGraded, WeightTransform, fibre_transform
+from escnn_soft.grading import GradedWeight, IrrepGrams, SpectralGrading, WeightTransform, fibre_transform
 from escnn_soft.groups import fibre_group
 from escnn_soft.layers.geometry import Movement
 from escnn_soft.layers.layer_execution import ConvolutionExecution, MatrixExecution
@@ -41,7 +41,7 @@ def matrix_certificate(
 
 
 def convolution_certificate(
-    graded: SpectralGraded,
+    graded: SpectralGrading,
     in_fields: Fields,
     out_fields: Fields,
     kernel: Tensor,
@@ -86,7 +86,7 @@ def convolution_certificate(
     )  # fmt: skip
 
 
-def irrep_terms(graded: SpectralGraded, weight: Tensor) -> tuple[Term, ...]:
+def irrep_terms(graded: SpectralGrading, weight: Tensor) -> tuple[Term, ...]:
     """What each irrep contributes to a weight (out, in, S), in float64."""
     graded = graded.whole  # whatever the weight may be
     grams = IrrepGrams(graded.transform)

@@ -12,7 +12,7 @@ from escnn_soft.bounds import Certificate
 from escnn_soft.errors import ArgumentError, FieldTypeError
 from escnn_soft.escnn import kept_harmonics
 from escnn_soft.functions import grid_exact
-from escnn_soft.grading import GradedWeight, SpectralGraded, fibre_transform, kernel_transform
+from escnn_soft.grading import GradedWeight, SpectralGrading, fibre_transform, kernel_transform
 from escnn_soft.layers.arguments import check_groups, check_types, dense_geometry
 from escnn_soft.layers.geometry import Geometry, Movement, TransposedGeometry, per_axis
 from escnn_soft.layers.grid.graded_kernel import graded_kernel
@@ -30,7 +30,7 @@ _SPACES = {
 
 
 def plain_certificate(
-    layer: Module, in_type: FieldType | None, out_type: FieldType | None, graded: SpectralGraded | None = None
+    layer: Module, in_type: FieldType | None, out_type: FieldType | None, graded: SpectralGrading | None = None
 ) -> Certificate:
     """The equivariance error of a plain layer's weights, as it uses them, for every element of the group.
 
@@ -72,7 +72,7 @@ def _of_convolution(
     out_type: FieldType,
     kernel: Tensor,
     bias: Tensor | None,
-    graded: SpectralGraded | None,
+    graded: SpectralGrading | None,
 ) -> Certificate:
     size, padding, dilation = dense_geometry(conv, in_type, out_type)
     dims, (first_in, first_out) = kernel.dim() - 2, check_groups(in_type, out_type, conv.groups)

@@ -30,11 +30,13 @@ from escnn_soft.escnn.sampled_basis import (
 from escnn_soft.grading import (
     Chain,
     GradedWeight,
+    SubgroupChain,
     SubgroupId,
     WeightSpectrum,
     WeightTransform,
     fibre_transform,
     restricted_type,
+    subgroup_chain,
 )
 from escnn_soft.layers.expansion import Dense, ExpandedLayer, filled
 from escnn_soft.layers.type_words import between
@@ -101,7 +103,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
         like = self.weights.device, self.weights.dtype
-        self._hold(*(Dial(GradedWeight(graded), policy, *like) for graded in transforms))
+        dials = [Dial(GradedWeight(transform), policy, *like)]
+        dials += [Dial(GradedWeight(t), policy, *like, anchored=dials[0].anchored) for t in transforms[1:]]
+        self._hold(*dials)
         self._set_constants()
 
     @property
@@ -178,6 +182,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
         return self._chain
 
+    def _subgroups(self) -> SubgroupChain | None:
+        return None if self._chain is None else subgroup_chain(self.in_type.gspace, self._chain)
+
     @property
     def fields(self) -> str:
         """Its types in words."""
@@ -192,7 +199,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
             continuous kernel.
         """
         with torch.no_grad():
-            kernel, bias, gains = self._expand()
+            kernel, bias, factors = self._expand()
+        parts = zip(self._dials, factors, self._logits(), strict=True)
+        gains = [dial.gains(t, logits) for dial, t, logits in parts]
         levels = self._dials[0].spectrum(self._as_graded(kernel), gains[0])
         if bias is None or len(self._dials) == 1:
             return WeightSpectrum(levels)
@@ -234,45 +243,43 @@ class SoftLayer(ExpandedLayer, SoftModule):
         kernel, bias, _ = self._expand()
         return kernel, bias
 
-    def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        """Kernel and bias, and the gains of each dial's levels."""
+    def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
+        """Kernel and bias, and the factor t of each dial, None where it has none."""
         with torch.autocast(self.weights.device.type, enabled=False):
-            kernel, bias = self._expand_strict()
-            logits = [None, None] if self.level_logits is None else self._logits()
-            gains, strict, column = [self._dials[0].static], kernel, bias
+            strict, own = self._expand_strict()
+            kernel, bias, logits = strict, own, self._logits()
+            factors: list[Tensor | None] = [None] * len(self._dials)
             if not self._dials[0].closed:
-                gains[0] = self._gains(0, lambda: self._as_graded(strict), self.soft_weights, logits[0])
-                soft = self._soft(0).synthesis(self.soft_weights, gains[0][self._dials[0].equivariant :])
+                soft, factors[0] = self._soft_part(0, self.soft_weights, lambda: self._own(strict), logits[0])
                 kernel = strict + self._as_kernel(soft, strict.shape)
-            if len(self._dials) > 1:
-                gains.append(self._dials[1].static)
             if self.soft_bias is not None and not self._dials[1].closed:
-                gains[1] = self._gains(1, lambda: self._column(column), self.soft_bias, logits[1])
-                soft = self._soft(1).synthesis(self.soft_bias, gains[1][self._dials[1].equivariant :]).flatten()
-                bias = soft if column is None else column + soft
-        return kernel, bias, gains
+                soft, factors[1] = self._soft_part(1, self.soft_bias, lambda: self._own_bias(own, strict), logits[1])
+                bias = soft.flatten() if own is None else own + soft.flatten()
+        return kernel, bias, factors
 
-    def _gains(self, dial: int, strict: Callable[[], Tensor], soft: Tensor, logits: Tensor | None) -> Tensor:
-        """The gains of a dial, from escnn's own part (out, in, S) and the coefficients of the rest."""
-        if self._dials[dial].fixed:
-            return self._dials[dial].static
-        equivariant, others = self._bands[dial]
+    def _soft_part(
+        self, index: int, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the levels outside escnn's basis add, (out, in, S), and the factor t of a dial."""
+        dial = self._dials[index]
+        t = dial.factor(coefficients, own)
+        gains = dial.static if t is not None else dial.gains(None, logits)
+        limited = dial.limited_coefficients(coefficients, t)
+        return self._soft(index).synthesis(limited, gains[dial.equivariant :]), t
 
-        def parts() -> tuple[list[Tensor], Tensor]:
-            # the norm of escnn's part is that of its coefficients where the harmonics are not orthonormal
-            own = strict()
-            return others.pieces(soft), own if equivariant.exact else equivariant.analysis(own)
+    def _own(self, strict: Tensor) -> Tensor:
+        """What has the norm of escnn's own kernel: itself, or its coefficients, where harmonics are not orthonormal."""
+        equivariant, kernel = self._bands[0][0], self._as_graded(strict)
+        return kernel if equivariant.exact else equivariant.analysis(kernel)
 
-        return self._dials[dial].gains(parts, logits)
+    def _own_bias(self, own: Tensor | None, strict: Tensor) -> Tensor:
+        """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""
+        bias = strict.new_zeros(self.out_type.size) if own is None else own
+        return torch.cat([bias, self._own(strict).norm()[None]]) if self._dials[1].policy.balanced else bias
 
     def _soft(self, dial: int) -> WeightTransform:
         """The levels outside escnn's basis, on the weights' device in their dtype."""
         return self._bands[dial][1]
-
-    def _column(self, bias: Tensor | None) -> Tensor:
-        """escnn's own bias as a matrix of one column, (out, 1, 1)."""
-        bias = self.weights.new_zeros(self.out_type.size) if bias is None else bias
-        return bias[:, None, None]
 
     def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
         """escnn's own kernel and bias."""
@@ -475,7 +482,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
         chain = "" if self._chain is None else f", chain={list(self._chain)}"
-        return f"{super().extra_repr()}, softness={self.softness}{chain}"
+        return f"{super().extra_repr()}, softness={self.softness}{self._closed_words()}{chain}"
 
 
 def hard_class(layer: SoftLayer) -> type[EquivariantModule]:

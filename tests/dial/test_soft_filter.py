@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from escnn_soft import Budget, Cutoff, Exponential, Learned, SoftFilter, SoftnessScheduler
 from escnn_soft.dial import weight_filter
 from escnn_soft.errors import SoftnessError
-from escnn_soft.grading import Graded, Level, SpectralGraded
+from escnn_soft.grading import Grading, Level, SpectralGrading
 from escnn_soft.layers import graded_bias, graded_kernel
 from tests.reference import pixel_action
 
@@ -159,8 +159,8 @@ def test_monotone_in_softness_without_a_jump_at_either_end(space, fields) -> Non
 def test_the_levels_add_up_to_the_weight(space, fields) -> None:
     conv = softened(space, 1.0, fields=fields)
     graded, weight = weight_filter(conv).graded, conv.weight.detach()
-    assert isinstance(graded, Graded)
-    assert isinstance(graded, SpectralGraded)
+    assert isinstance(graded, Grading)
+    assert isinstance(graded, SpectralGrading)
     parts = [graded.filtered(weight, row) for row in torch.eye(len(graded.levels)).double()]
     assert (sum(parts) - weight).abs().max() < 1e-12
     energies = graded.energies(weight)

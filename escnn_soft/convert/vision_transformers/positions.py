@@ -16,7 +16,7 @@ from escnn_soft.convert.grid.grid_breaks import GridBreak
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.dial import Policy, SoftFilter
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GridActionError
-from escnn_soft.grading import Graded, RotaryChannels, TokenShifts, TokenTable, token_spectrum
+from escnn_soft.grading import Grading, RotaryChannels, TokenShifts, TokenTable, token_spectrum
 
 __all__ = [
     "Position",
@@ -168,7 +168,7 @@ def _filter(position: Position, symmetry: GSpace2D | TokenShifts, policy: Policy
         expected = f"the name of a tensor of {type(owner).__name__}"
         raise ArgumentError("position.tensor", position.tensor, expected, "Correct the reader of this class.")
     if isinstance(place, TokenTable):
-        graded: Graded = token_spectrum(symmetry, place)
+        graded: Grading = token_spectrum(symmetry, place)
     else:
         graded = place.graded(symmetry, tuple(tensor.shape))
     return SoftFilter(graded, policy, tensor, what=f"{position.kind}, {place}")

@@ -7,6 +7,7 @@ from numbers import Real
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.cutoff import Cutoff
 from escnn_soft.dial.policies.exponential import Exponential
+from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.learned import Learned
 from escnn_soft.dial.policies.policy import DIAL_TOLERANCE, Policy
 from escnn_soft.dial.policies.schedules import CosineSchedule, LinearSchedule, Schedule
@@ -18,6 +19,7 @@ __all__ = [
     "CosineSchedule",
     "Cutoff",
     "Exponential",
+    "Graded",
     "Learned",
     "LinearSchedule",
     "Policy",
@@ -28,7 +30,7 @@ __all__ = [
 
 
 def as_policy(softness: object) -> Policy:
-    """The policy that a softness stands for: a plain number s means ``Exponential(s)``.
+    """The policy that a softness stands for: a plain number s means ``Graded(s)``.
 
     Args:
         softness: a number in [0, 1] or a policy.
@@ -41,19 +43,19 @@ def as_policy(softness: object) -> Policy:
 
     Example:
         >>> as_policy(0.5)
-        Exponential(softness=0.5)
+        Graded(softness=0.5)
     """
     if isinstance(softness, Policy):
         return softness
     if isinstance(softness, Real) and not isinstance(softness, bool):
-        return Exponential(float(softness))
+        return Graded(float(softness))
     raise SoftnessError(
         "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Cutoff(bound), Budget(eta) or Learned()."
     )
 
 
 def as_softness(policy: Policy) -> float | Policy:
-    """What a policy is called where a softness is given: a plain number for ``Exponential``, else the policy itself.
+    """What a policy is called where a softness is given: a plain number for ``Graded``, else the policy itself.
 
     Args:
         policy: the policy.
@@ -61,4 +63,4 @@ def as_softness(policy: Policy) -> float | Policy:
     Returns:
         A softness that :func:`as_policy` turns into the policy.
     """
-    return policy.softness if isinstance(policy, Exponential) else policy
+    return policy.softness if isinstance(policy, Graded) else policy

@@ -11,19 +11,10 @@ from torch import Tensor
 
 from escnn_soft._checks import number
 from escnn_soft.bounds import Orbit, largest_squared_error
-from escnn_soft.dial.policies.policy import Policy
+from escnn_soft.dial.policies.policy import FLOOR, MARGIN, Place, Policy, allowed_share
 from escnn_soft.errors import SoftnessError
 
 __all__ = ["Budget"]
-
-_MARGIN = 32
-"""Fraction of the budget, in units of the layer's eps, left free for the rounding of what breaks the symmetry."""
-
-_FLOOR = 4
-"""Relative error, in units of the layer's eps, that the rounding of the kernel itself makes; subtracted from eta."""
-
-_VANISHING = 1e-30
-"""Squared ratio of allowed to given error below which nothing is allowed: it is about to underflow."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +61,10 @@ class Budget(Policy):
         """1 everywhere; 0 beyond the equivariant level if eta is 0. :meth:`factor` does the rest."""
         return torch.ones_like(dial) if self.eta > 0 else (dial == 0).to(dial.dtype)
 
+    def error_bound(self, levels: Sequence[Place], moves: Sequence[float]) -> float:
+        """eta, or the largest move of any level if that is less."""
+        return min(self.eta, super().error_bound(levels, moves))
+
     def factor(self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit, eps: float) -> Tensor:
         """The factor t of everything that breaks the symmetry, differentiably; at least in single precision.
 
@@ -83,12 +78,11 @@ class Budget(Policy):
         Returns:
             t in [0, 1].  # shape: ()
         """
-        eta = max(self.eta * (1 - _MARGIN * eps) - _FLOOR * eps, 0.0)
+        # room for the rounding of what breaks the symmetry, and of the kernel itself
+        eta = max(self.eta * (1 - MARGIN * eps) - FLOOR * eps, 0.0)
         largest, norm = 4 * lawless, lawless  # S^2, P^2: a remainder moves by at most twice its norm
         if grams:
             largest = largest + largest_squared_error(grams, orbit)
             norm = norm + torch.stack([torch.trace(gram) for gram in grams]).sum()
         allowed = eta**2 * symmetric
-        squared = allowed / torch.maximum(largest - eta**2 * norm, allowed).clamp(min=torch.finfo(allowed.dtype).tiny)
-        some = squared > _VANISHING  # sqrt has no derivative at 0
-        return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)
+        return allowed_share(allowed, largest - eta**2 * norm)

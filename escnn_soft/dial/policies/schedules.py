@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from escnn_soft._checks import integer
-from escnn_soft.dial.policies.exponential import Exponential
+from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import Policy
 
 __all__ = ["CosineSchedule", "LinearSchedule", "Schedule"]
@@ -24,7 +24,8 @@ class LinearSchedule:
         start: at step 0.
         stop: from step ``steps`` on.
         steps: how long it takes.
-        policy: what the values stand for: ``Exponential``, ``Cutoff``, ``Budget`` or any function to a policy.
+        policy: what the values stand for: ``Graded``, ``Exponential``, ``Cutoff``, ``Budget`` or any function to a
+            policy.
 
     Raises:
         SoftnessError: if ``start`` or ``stop`` is not in the policy's domain.
@@ -39,7 +40,7 @@ class LinearSchedule:
     start: float
     stop: float
     steps: int
-    policy: Callable[[float], Policy] = Exponential
+    policy: Callable[[float], Policy] = Graded
 
     def __post_init__(self) -> None:
         """Check both ends and the number of steps."""

@@ -49,7 +49,7 @@ class GridFunctions(ABC):
         """Squared norm of the functions' part in each level, (levels,)."""
 
     def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
-        """As :meth:`Graded.filtered`; the weight's sizes multiply to lead * (before + points + after) * trail."""
+        """As :meth:`Grading.filtered`; the weight's sizes multiply to lead * (before + points + after) * trail."""
         first, grid, last = self._split(weight)
         parts = [(gains[0] - 1) * first, self._change(grid, gains), (gains[0] - 1) * last]
         return weight + torch.cat(parts, dim=1).reshape(weight.shape)

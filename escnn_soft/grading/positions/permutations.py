@@ -102,7 +102,7 @@ class GradedPermutation:
         return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
 
     def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
-        """As :meth:`Graded.filtered`; the weight's sizes multiply to lead * rows * columns."""
+        """As :meth:`Grading.filtered`; the weight's sizes multiply to lead * rows * columns."""
         x = self._view(weight)
         less = (gains - 1) @ self.averages
         return (x + sum(less[g] * self._moved(g, x) for g in range(len(less)))).reshape(weight.shape)

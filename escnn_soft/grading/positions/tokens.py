@@ -15,7 +15,7 @@ from torch import Tensor
 
 from escnn_soft.errors import GridActionError, GSpaceError, ShapeError
 from escnn_soft.functions import Grid, grid_action, grid_exact
-from escnn_soft.grading.graded import Graded
+from escnn_soft.grading.graded import Grading
 from escnn_soft.grading.positions.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.grading.positions.shifts import TokenShifts, graded_shifts
 from escnn_soft.grading.positions.token_rings import graded_rings
@@ -89,7 +89,7 @@ class TokenTable:
         return math.prod(self.shape) // (self.lead * (self.before + self.points + self.after))
 
 
-def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Graded:
+def token_spectrum(symmetry: GSpace2D | TokenShifts, table: TokenTable) -> Grading:
     r"""Grade the functions on a token grid by (g . f)(p) = f(g^-1 p); what belongs to no point is left alone.
 
     * A group that acts on the grid permutes its points: isotypic projections, exact.

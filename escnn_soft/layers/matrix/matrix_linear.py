@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,8 @@ from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
-from escnn_soft.dial import Dial, Exponential, Policy, SoftModule
+from escnn_soft.bounds.matrix_certificate import ROUNDING, stretching
+from escnn_soft.dial import Dial, Graded, Held, Policy, SoftModule
 from escnn_soft.errors import RepresentationError, SoftnessError
 from escnn_soft.escnn.initialization import variance_preserving
 from escnn_soft.grading import GradedWeight, WeightSpectrum, matrix_transform
@@ -81,7 +83,12 @@ class SoftMatrixLinear(Expanded, SoftModule):
         self.weight = Parameter(torch.empty(out_representation.size, in_representation.size))
         self.register_parameter("bias", Parameter(torch.zeros(out_representation.size)) if bias else None)
         like = self.weight.device, self.weight.dtype
-        self._hold(*(Dial(GradedWeight(graded), Exponential(0.0), *like) for graded in transforms))
+        dials = [Dial(GradedWeight(transforms[0]), Graded(0.0), *like, held=Held.TRAINED)]
+        dials += [
+            Dial(GradedWeight(graded), Graded(0.0), *like, held=Held.TRAINED, anchored=dials[0].anchored)
+            for graded in transforms[1:]
+        ]
+        self._hold(*dials)
         self.softness = softness
         self.reset_parameters()
 
@@ -106,25 +113,31 @@ class SoftMatrixLinear(Expanded, SoftModule):
         policy = super().accepted(softness)
         if policy.bounded and not (self.in_representation.orthogonal and self.out_representation.orthogonal):
             group = self.in_representation.group.name
-            remedy = f"The error of {group} has no supremum: use Exponential, Cutoff or Learned."
+            remedy = f"The error of {group} has no supremum: use a float, Exponential, Cutoff or Learned."
             raise SoftnessError("softness", policy, "a policy that needs no supremum", remedy)
         return policy
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
         """Matrix (out, in) and bias (out,) or None, which the parameters stand for, differentiably."""
         with torch.autocast(self.weight.device.type, enabled=False):
-            tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
-            parts = zip(self._dials, tensors, self._logits(), strict=True)
-            filtered = [dial.filtered(tensor, logits) for dial, tensor, logits in parts]
-            return filtered[0], None if self.bias is None else filtered[1]
+            logits = self._logits()
+            matrix = self._dials[0].filtered(self.weight, logits[0])
+            if self.bias is None:
+                return matrix, None
+            return matrix, self._dials[1].filtered(self.bias, logits[1], self._beside())
+
+    def _beside(self) -> Tensor | None:
+        """Norm of what breaks nothing in the matrix, by which a ``Graded`` measures the bias."""
+        return self._dials[0].strict(self.weight).norm() if self._dials[1].limited else None
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels, in the order of the dial."""
         tensors = (self.weight,) if self.bias is None else (self.weight, self.bias)
         with torch.no_grad():
+            besides = None, None if self.bias is None else self._beside()
             levels = [
-                dial.spectrum(dial.filtered(tensor, logits), dial.weight_gains(tensor, logits))
-                for dial, tensor, logits in zip(self._dials, tensors, self._logits(), strict=True)
+                dial.spectrum(dial.filtered(w, logits, beside), dial.gains(dial.weight_factor(w, beside), logits))
+                for dial, w, beside, logits in zip(self._dials, tensors, besides, self._logits(), strict=False)
             ]
         return WeightSpectrum(*levels)
 
@@ -143,6 +156,30 @@ class SoftMatrixLinear(Expanded, SoftModule):
             column, one = bias[:, None], scalar(rho_in.group)
             bias_certificate = MatrixCertificate.of(column, self._breaking(1, column), one, rho_out, None)
         return MatrixCertificate.of(matrix, self._breaking(0, matrix), rho_in, rho_out, bias_certificate)
+
+    def bound(self, element: float | None = None) -> float:
+        r"""Largest relative error e(g) / ||W|| that the softness allows, whatever the weights are.
+
+        The levels of a matrix group are a dial of first order: the error under all generators is at most
+        max sigma s^sigma ||W|| for a float s, and :meth:`escnn_soft.bounds.MatrixCertificate.within` follows from that.
+
+        Args:
+            element: a length, for all g = exp(sum theta_a X_a) with ||theta|| at most that; None for all elements.
+
+        Returns:
+            The bound; infinite for all elements where the representations are not orthogonal.
+
+        Raises:
+            ArgumentError: if the length is negative or not a number.
+        """
+        representations = self.in_representation, self.out_representation
+        orthogonal = all(rho.orthogonal for rho in representations)
+        supremum = super().bound() + ROUNDING if orthogonal else math.inf
+        if element is None:
+            return supremum
+        stretch = stretching(element, *representations)
+        slope = max(dial.bound(lambda level: level.sigma) for dial in self._dials)
+        return min((slope * element + ROUNDING) * stretch, supremum)
 
     def _breaking(self, dial: int, weight: Tensor) -> Tensor:
         """The part of a weight, in float64, that breaks the symmetry."""
@@ -231,4 +268,4 @@ class SoftMatrixLinear(Expanded, SoftModule):
 
     def extra_repr(self) -> str:
         """The representations and the softness."""
-        return f"{self.fields}, softness={self.softness}"
+        return f"{self.fields}, softness={self.softness}{self._closed_words()}"

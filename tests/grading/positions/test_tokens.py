@@ -10,8 +10,8 @@ from escnn import gspaces
 from escnn_soft import Exponential
 from escnn_soft.errors import GridActionError, ShapeError
 from escnn_soft.grading import (
-    Graded,
     GradedPermutation,
+    Grading,
     RotaryChannels,
     RotaryTable,
     TokenShifts,
@@ -31,7 +31,7 @@ def symmetry(name):
     return TokenShifts() if name == "shifts" else planar(name)
 
 
-def strict(graded: Graded, weight: torch.Tensor) -> torch.Tensor:
+def strict(graded: Grading, weight: torch.Tensor) -> torch.Tensor:
     return graded.filtered(weight, (graded.dial == 0).double())
 
 

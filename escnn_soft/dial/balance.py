@@ -1,0 +1,99 @@
+"""The factor that keeps a weight in the set of a :class:`Graded` softness."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from escnn_soft.dial.held import Held
+from escnn_soft.dial.policies.graded import Graded
+from escnn_soft.grading import Grading, WeightTransform
+
+__all__ = ["CoefficientBalance", "WeightBalance"]
+
+
+class WeightBalance:
+    """t of a dense weight, of any grading: t' of a given one, which leaves what is in the set as it is.
+
+    Norms are taken of the weight divided by its largest entry, so that no square underflows: a common factor of all
+    weights changes nothing.
+
+    Args:
+        graded: the levels, on the weight's device in the dtype in which it is filtered.
+        policy: the softness, neither 0 nor 1.
+        device: of the weight.
+        held: how it is held.
+    """
+
+    def __init__(self, graded: Grading, policy: Graded, device: torch.device, held: Held) -> None:
+        self._graded, self._policy, self._held = graded, policy, held
+        self._breaking = torch.tensor([not level.symmetric for level in graded.levels], device=device)
+        exponents = [level.exponent for level in graded.levels if not level.symmetric]
+        self._exponents = torch.tensor(exponents, dtype=torch.float64, device=device)
+        self._slack = policy.slack(self._exponents)
+        gains = [1.0 if level.equivariant or held is Held.GIVEN else policy.opening for level in graded.levels]
+        self._opening = torch.tensor(gains, dtype=torch.float64, device=device).square()
+
+    def __call__(self, weight: Tensor, beside: Tensor | None) -> Tensor:
+        """The factor of all that breaks the symmetry, differentiably.
+
+        Args:
+            weight: unfiltered.
+            beside: norm of what else in the layer breaks nothing.  # shape: ()
+
+        Returns:
+            The factor in [0, 1], in float64.  # shape: ()
+        """
+        scale = _scale(weight, beside)
+        energies = self._graded.energies(weight * scale).double()
+        breaking = energies[self._breaking]
+        free = (self._opening * energies)[~self._breaking].sum()
+        if beside is not None:
+            free = free + (beside.double() * scale.double()).square()
+        if self._held is Held.GIVEN:
+            return self._policy.retraction(free, breaking, self._exponents)
+        return self._policy.share(free, (self._slack * breaking).sum())
+
+
+class CoefficientBalance:
+    """t of a weight that is given by coefficients, before their gains.
+
+    Args:
+        soft: the levels outside the equivariant one.
+        policy: the softness, neither 0 nor 1.
+        breaking: which coefficients break the symmetry; None for all.  # shape: (dim,)
+        dtype: of the coefficients, or wider.
+    """
+
+    def __init__(self, soft: WeightTransform, policy: Graded, breaking: Tensor | None, dtype: torch.dtype) -> None:
+        self._policy, self._dtype = policy, dtype
+        exponents = torch.tensor([level.exponent for level in soft.levels], dtype=torch.float64)
+        # nothing is asked of a level that breaks nothing: its exponent is 0
+        self._slack = soft.spread(policy.slack(exponents).to(soft.row_levels.device, dtype))
+        self._symmetric = None if breaking is None else (~breaking).nonzero()[:, 0]
+
+    def __call__(self, coefficients: Tensor, own: Tensor) -> Tensor:
+        """The factor t of all that breaks the symmetry, differentiably.
+
+        Args:
+            coefficients: of the directions outside the equivariant level, of any scale.  # shape: (dim,)
+            own: the equivariant part of the weight, or its coefficients, and the norm of what else breaks nothing.
+
+        Returns:
+            t in [0, 1].  # shape: ()
+        """
+        coefficients, own = coefficients.to(self._dtype), own.to(self._dtype)
+        scale = _scale(coefficients, own)
+        scaled = coefficients * scale
+        free = (own * scale).square().sum()
+        if self._symmetric is not None:
+            free = free + (self._policy.opening * scaled[self._symmetric]).square().sum()
+        return self._policy.share(free, (scaled.square() * self._slack).sum())
+
+
+def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
+    """1 / the largest entry of a weight and what stands beside it; 1 if all are 0."""
+    largest = torch.linalg.vector_norm(weight.detach(), torch.inf)
+    if beside is not None and beside.numel():
+        largest = torch.maximum(largest, torch.linalg.vector_norm(beside.detach().to(weight), torch.inf))
+    return 1 / torch.where(largest > 0, largest, 1.0)
