@@ -27,7 +27,7 @@ from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.grading import SpectralGrading, TokenTable
 from escnn_soft.groups import lorentz_group, vector
 from escnn_soft.layers import dials
-from tests.workflows.carriers import C8, CARRIERS, filled
+from tests.workflows.carriers import C8, CARRIERS, V, filled
 
 SHAPES = gspaces.rot2dOnR2(4)
 POINTS = SHAPES.type(SHAPES.regular_repr, SHAPES.trivial_repr)
@@ -100,7 +100,7 @@ KINDS: dict[str, Callable[[], Module]] = {
     "SoftR2PointConv": Points,
     "SoftR3PointConv": Volume,
     "SoftMatrixLinear": CARRIERS["MatrixLinear"],
-    "SoftMatrixBilinear": CARRIERS["MatrixBilinear"],
+    "SoftMatrixBilinear": lambda: es.SoftMatrixBilinear(2 * V, V**2, factors=2 * V, softness=0.5),
     "filter, on the pixels": CARRIERS["filter C4"],
     "filter of fields, on the pixels": CARRIERS["filter C4 fields"],
     "filter, off the pixels": CARRIERS["filter C8"],
@@ -132,7 +132,9 @@ REFUSED: dict[tuple[str, str], str] = {
 
 @cache
 def built(kind: str) -> Module:
-    return filled(KINDS[kind]()).eval()
+    model = filled(KINDS[kind]()).eval()
+    es.set_softness(model, 0.5)
+    return model
 
 
 def made(kind: str) -> Module:
@@ -482,6 +484,6 @@ def test_arguments_are_checked_before_anything_changes() -> None:
         es.set_softness(model, es.Budget(0.1))
     with pytest.raises(EscnnSoftError, match="has no supremum"):
         es.SoftnessScheduler(model, lambda step: es.Budget(0.1))
-    assert [dial.softness for dial in dials(model).values()] == [0.5, 0.0]
+    assert [dial.softness for dial in dials(model).values()] == [es.Exponential(0.5), 0.0]
     with pytest.raises(ArgumentError, match="a soft layer, a linear layer"):
         es.certificate(torch.nn.ReLU())

@@ -126,11 +126,11 @@ def test_the_number_of_calls_changes_nothing(policy) -> None:
 
 
 def test_an_exponential_filter_multiplies_and_is_no_projection() -> None:
-    conv = softened(SPACES["C4"], 0.5)
+    conv = softened(SPACES["C4"], Exponential(0.5))
     soft_filter, weight = weight_filter(conv), conv.parametrizations.weight.original
     twice = soft_filter(soft_filter(weight))
     assert (twice - soft_filter(weight)).norm() > 0.1 * weight.norm()
-    soft_filter.softness = 0.25
+    soft_filter.softness = Exponential(0.25)
     assert (twice - soft_filter(weight)).norm() < 1e-12
 
 
@@ -407,7 +407,7 @@ class Halves:
 
 def test_levels_of_ones_own() -> None:
     weight = torch.tensor([1.0, 2.0, 3.0, 6.0])
-    soft_filter = SoftFilter(Halves(), 0.5, weight)
+    soft_filter = SoftFilter(Halves(), Exponential(0.5), weight)
     assert torch.equal(soft_filter(weight), torch.tensor([2.0, 2.5, 3.0, 4.5]))
     soft_filter.softness = Learned(0.25)
     assert torch.allclose(soft_filter(weight), torch.tensor([2.5, 2.75, 3.0, 3.75]))
@@ -422,5 +422,5 @@ def test_levels_of_ones_own() -> None:
 
 def test_words() -> None:
     conv = softened(SPACES["C4"], Exponential(0.5))
-    assert "SoftFilter(softness=0.5, levels=3)" in repr(conv)
+    assert "SoftFilter(softness=Exponential(softness=0.5), levels=3)" in repr(conv)
     assert weight_filter(Conv2d(1, 1, 3)) is None

@@ -17,8 +17,11 @@ from torch.nn import Module
 import escnn_soft as es
 from escnn_soft.groups import orthogonal_group, vector
 
+WEIGHED = es.Exponential(0.5)
+"""What 0.5 meant in version 0.1."""
 
-def _on_the_plane(space: Any, *representations: Any, kind: Any = es.SoftR2Conv, softness: Any = 0.5) -> Module:
+
+def _on_the_plane(space: Any, *representations: Any, kind: Any = es.SoftR2Conv, softness: Any = WEIGHED) -> Module:
     field = space.type(*representations)
     return kind(field, field, 3, softness=softness)
 
@@ -29,20 +32,20 @@ def _regular(space: Any, **arguments: Any) -> Module:
 
 def _in_space(space: Any, kind: Any = es.SoftR3Conv, **arguments: Any) -> Module:
     field = space.type(space.trivial_repr, next(psi for psi in space.fibergroup.irreps() if psi.size == 3))
-    return kind(field, field, 3, softness=0.5, **arguments)
+    return kind(field, field, 3, softness=WEIGHED, **arguments)
 
 
-def _linear(g: Any, *representations: Any, softness: Any = 0.5) -> Module:
+def _linear(g: Any, *representations: Any, softness: Any = WEIGHED) -> Module:
     field = gspaces.no_base_space(g).type(*representations)
     return es.SoftLinear(field, field, softness=softness)
 
 
 def _quadratic(space: Any) -> Module:
     field = space.type(space.regular_repr)
-    return es.SoftTensorProduct(field, field, softness=0.5)
+    return es.SoftTensorProduct(field, field, softness=WEIGHED)
 
 
-def _filtered(space: Any, *, fields: bool, softness: Any = 0.5) -> Module:
+def _filtered(space: Any, *, fields: bool, softness: Any = WEIGHED) -> Module:
     conv = torch.nn.Conv2d(space.fibergroup.order(), space.fibergroup.order(), 3)
     types: dict[str, Any] = {}
     if fields:
@@ -85,8 +88,8 @@ CARRIERS: dict[str, Callable[[], Module]] = {
     "Linear octahedral": lambda: _linear(OCTA, OCTA.irrep(1), OCTA.irrep(2)),
     "TensorProduct C4": lambda: _quadratic(C4),
     "TensorProduct D3": lambda: _quadratic(D3),
-    "MatrixLinear": lambda: es.SoftMatrixLinear(2 * V, V**2 + V, softness=0.5),
-    "MatrixBilinear": lambda: es.SoftMatrixBilinear(2 * V, V, factors=2 * V, softness=0.5),
+    "MatrixLinear": lambda: es.SoftMatrixLinear(2 * V, V**2 + V, softness=WEIGHED),
+    "MatrixBilinear": lambda: es.SoftMatrixBilinear(2 * V, V, factors=2 * V, softness=WEIGHED),
     "filter C4": lambda: _filtered(C4, fields=False),
     "filter C4 fields": lambda: _filtered(C4, fields=True),
     "filter C8": lambda: _filtered(C8, fields=False),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escnn_soft.dial import Cutoff, Exponential, as_policy
+from escnn_soft.dial import Cutoff, Exponential, Graded, as_policy
 
 DIAL = torch.tensor([0.0, 0.5, 1.0, 1.0 + 1e-12, 2.5, 7.0], dtype=torch.float64)
 SOFTNESS = st.floats(0, 1)
@@ -43,8 +43,8 @@ def test_cutoff_does_not_split_levels_that_rounding_separates() -> None:
 
 
 def test_policies_are_values() -> None:
-    assert as_policy(0.5) == Exponential(0.5)
-    assert hash(as_policy(1)) == hash(Exponential(1.0))
+    assert as_policy(0.5) == Graded(0.5)
+    assert hash(as_policy(1)) == hash(Graded(1.0))
     assert Cutoff(1) == Cutoff(1.0) != Cutoff(2.0)
     assert as_policy(Cutoff(1)) == Cutoff(1)
     assert repr(Cutoff(1)) == "Cutoff(bound=1.0)"
