@@ -12,7 +12,7 @@ import torch
 from _harness import print_setting
 from torch import Tensor, nn
 
-from escnn_soft import Budget
+from escnn_soft import Budget, Exponential, Policy
 from escnn_soft.cli.table import aligned
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -85,13 +85,13 @@ def batched(x: Tensor, y: Tensor, size: int = 100) -> list[tuple[Tensor, Tensor]
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
-def dial(stops: Sequence[float | Budget]) -> Iterator[tuple[str, float | Budget]]:
-    """Names and stops of the dial, from strict to unconstrained."""
+def dial(stops: Sequence[float | Budget]) -> Iterator[tuple[str, Policy]]:
+    """Names and stops of the dial, from strict to unconstrained; a number s is ``Exponential(s)``."""
     for stop in stops:
         if isinstance(stop, Budget):
             yield f"budget {stop.eta:g}", stop
         else:
-            yield {0.0: "strict (0)", 1.0: "unconstrained (1)"}.get(stop, f"soft {stop:g}"), stop
+            yield {0.0: "strict (0)", 1.0: "unconstrained (1)"}.get(stop, f"soft {stop:g}"), Exponential(stop)
 
 
 class Table:

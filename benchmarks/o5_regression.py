@@ -26,7 +26,7 @@ import torch
 from _harness import print_setting
 from torch import Tensor, nn
 
-from escnn_soft import MatrixGate, SoftMatrixBilinear, SoftMatrixLinear
+from escnn_soft import Exponential, MatrixGate, Policy, SoftMatrixBilinear, SoftMatrixLinear
 from escnn_soft.groups import orthogonal_group, scalar, vector
 from escnn_soft.plots import Curve, Reference, plot_dial, to_png
 
@@ -50,7 +50,7 @@ def target(x: Tensor, noise: float) -> Tensor:
 class SoftNet(nn.Module):
     """Dot products and their like first, then two hidden layers of gated scalars and vectors, and a read-out."""
 
-    def __init__(self, softness: float, scalars: int = 32, vectors: int = 4, factors: int = 8) -> None:
+    def __init__(self, softness: Policy, scalars: int = 32, vectors: int = 4, factors: int = 8) -> None:
         super().__init__()
         hidden = scalars * ONE + vectors * V
         self.gate = MatrixGate(hidden)
@@ -147,7 +147,7 @@ def run(seed: int, softness: float, epochs: int, noise: float) -> Score:
     data = list(zip(x.split(POINTS), target(x, noise).split(POINTS), strict=True))
     turns = torch.stack([INPUT.matrix(GROUP.sample()) for _ in range(POINTS)]).float()
     moved = torch.einsum("bij,bj->bi", turns, data[2][0])
-    net = PlainNet() if softness == PLAIN else SoftNet(softness)
+    net = PlainNet() if softness == PLAIN else SoftNet(Exponential(softness))
     return measure(train(net, data, epochs), *data[2], moved)
 
 

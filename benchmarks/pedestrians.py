@@ -18,7 +18,7 @@ from escnn.group import so2_group
 from escnn.nn import FieldType
 from torch import Tensor, nn
 
-from escnn_soft import Budget, SoftLinear, metrics
+from escnn_soft import Budget, Policy, SoftLinear, metrics
 
 PEOPLE, PAST, FUTURE = 5, 8, 12
 STEP, INNER = 0.4, 4  # seconds between positions; steps of the simulator in between
@@ -92,7 +92,7 @@ class Gated(nn.Module):
 class Linear(nn.Module):
     """``SoftLinear`` on tokens."""
 
-    def __init__(self, in_type: FieldType, out_type: FieldType, softness: float) -> None:
+    def __init__(self, in_type: FieldType, out_type: FieldType, softness: Policy) -> None:
         super().__init__()
         self.map = SoftLinear(in_type, out_type, softness=softness)
 
@@ -103,7 +103,7 @@ class Linear(nn.Module):
 class Attention(nn.Module):
     """softmax(<q_i, k_j> / sqrt(n)) v_j, one head a copy of the hidden type: scores do not change under rotations."""
 
-    def __init__(self, kind: FieldType, heads: int, softness: float) -> None:
+    def __init__(self, kind: FieldType, heads: int, softness: Policy) -> None:
         super().__init__()
         self.heads, self.size = heads, kind.size
         many = SPACE.type(*[rho for _ in range(heads) for rho in kind.representations])
@@ -121,7 +121,7 @@ class Attention(nn.Module):
 class Forecaster(nn.Module):
     """Tokens of displacements and a position; blocks of attention and gates; future displacements, summed up."""
 
-    def __init__(self, softness: float | Budget, width: int, depth: int) -> None:
+    def __init__(self, softness: Policy, width: int, depth: int) -> None:
         super().__init__()
         first = Gated(2 * width, width, width // 2)
         self.embed = nn.Sequential(Linear(fields(1, PAST), first.in_type, softness), first)

@@ -21,7 +21,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from escnn import gspaces
 from torch import Tensor, nn
 
-from escnn_soft import metrics, set_softness, soften
+from escnn_soft import Exponential, metrics, set_softness, soften
 
 SIDE = 225
 SPACE = gspaces.rot2dOnR2(4)
@@ -45,7 +45,7 @@ def pretrained() -> EfficientNet:
 
 def softened(softness: float) -> nn.Module:
     with contextlib.redirect_stdout(io.StringIO()):
-        return soften(pretrained(), softness, gspace=SPACE)
+        return soften(pretrained(), Exponential(softness), gspace=SPACE)
 
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def main() -> None:
     comparison.add("original", original)
     model = softened(1.0)
     for softness in stops:
-        set_softness(model, softness)
+        set_softness(model, Exponential(softness))
         comparison.add(f"softness {softness:g}", model)
     images = inputs(TRAINED, -(-8 * steps // len(TRAINED)), seed=1)[
         torch.randperm(8 * steps, generator=torch.Generator().manual_seed(2))

@@ -22,7 +22,7 @@ from _saliency import SIDE, model_file, pretrained
 from escnn import gspaces
 from torch import Tensor, nn
 
-from escnn_soft import Position, metrics, register_positions, set_softness, soft_status, soften
+from escnn_soft import Exponential, Position, metrics, register_positions, set_softness, soft_status, soften
 from escnn_soft.grading import TokenTable
 
 SPACE = gspaces.flipRot2dOnR2(4)
@@ -46,7 +46,7 @@ def inputs(names: tuple[str, ...], number: int, seed: int) -> Tensor:
 
 
 def softened(softness: float) -> nn.Module:
-    return soften(pretrained(), softness, gspace=SPACE, on_unsupported="ignore")
+    return soften(pretrained(), Exponential(softness), gspace=SPACE, on_unsupported="ignore")
 
 
 def maps(model: nn.Module, images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from escnn import gspaces
 from escnn.nn import FieldType, InnerBatchNorm, PointwiseAvgPool, ReLU, SequentialModule, tensor_directsum
 from torch import Tensor, nn
 
-from escnn_soft import Budget, SoftR2Conv, metrics
+from escnn_soft import Budget, Policy, SoftR2Conv, metrics
 
 SIDE, CLASSES = 33, 3
 NOISE, FADE = 0.25, 0.2  # of the pixels; how much darker a copy is
@@ -48,7 +48,7 @@ def scenes(images: int, seed: int) -> tuple[Tensor, Tensor]:
 class UNet(nn.Module):
     """Two poolings down and two enlargements up, with a shortcut at each size: 33, 17, 9, 17, 33 pixels."""
 
-    def __init__(self, softness: float | Budget, fields: int) -> None:
+    def __init__(self, softness: Policy, fields: int) -> None:
         super().__init__()
         image, logits = (FieldType(SPACE, [SPACE.trivial_repr] * size) for size in (1, CLASSES))
         small, large = (FieldType(SPACE, [SPACE.regular_repr] * size) for size in (fields, 2 * fields))

@@ -1,5 +1,6 @@
 """Whole models: escnn's layers into soft ones and back, and their softness."""
 
+from escnn_soft.convert.calibrate import CalibratedLayer, Calibration, calibrate
 from escnn_soft.convert.grid.centring import centre_strides
 from escnn_soft.convert.grid.grid_breaks import GridBreak
 from escnn_soft.convert.harden import bake, harden
@@ -12,6 +13,8 @@ from escnn_soft.convert.vision_transformers import rotary_attention as rotary_at
 from escnn_soft.convert.vision_transformers.positions import Position, Unreachable, register_positions
 
 __all__ = [
+    "CalibratedLayer",
+    "Calibration",
     "GridBreak",
     "LayerStatus",
     "Position",
@@ -19,6 +22,7 @@ __all__ = [
     "SoftStatus",
     "Unreachable",
     "bake",
+    "calibrate",
     "centre_strides",
     "harden",
     "project_after_step",

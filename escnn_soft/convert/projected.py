@@ -116,6 +116,12 @@ class ProjectedLayer(SoftModule, EquivariantModule):
             bias = self._dials[1].here.filtered(bias, factors[1])
         return soft._as_kernel(graded, weight.shape), bias
 
+    def _in_use(self) -> list[Tensor]:
+        return []  # nothing changes before the next step
+
+    def _stand_for(self, used: list[Tensor]) -> None:
+        pass
+
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights spread over the levels, in the order of the dial."""
         tensors = [self._soft[0]._as_graded(self.dense.weight), *([] if self.dense.bias is None else [self.dense.bias])]

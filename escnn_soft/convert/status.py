@@ -127,6 +127,7 @@ def set_softness(
     *,
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy] | None = None,
+    keep: bool = False,
 ) -> None:
     """Turn the dial of every soft layer, and of every filter, of a model.
 
@@ -135,6 +136,9 @@ def set_softness(
         softness: a float in [0, 1] or a policy.
         filter_fn: function of a module and its name, whether to set it; all by default.
         per_layer: softness of single layers by name or shell pattern, as in :func:`soften`.
+        keep: whether to keep the function that the model computes, where the new softness allows it, by changing the
+            parameters: the coefficients of a level that is opened further stand for more than they did. An optimiser's
+            state is then that of other parameters.
 
     Raises:
         ArgumentError: if there is no such layer, or a key of ``per_layer`` matches nothing. Nothing is changed then.
@@ -161,7 +165,7 @@ def set_softness(
     for dial, setting in settings.items():
         dial.accepted(setting)
     for dial, setting in settings.items():
-        dial.softness = setting
+        dial.turn(setting, keep=keep)
 
 
 def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:

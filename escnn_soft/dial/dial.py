@@ -20,6 +20,9 @@ from escnn_soft.grading import GradedWeight, Grading, Level, LevelEnergy, Spectr
 
 __all__ = ["Dial", "check_bounded"]
 
+_CLOSED = 1e-15
+"""Gain below which a level counts as closed when the weights are to stand for what they stood for."""
+
 
 class Dial:
     r"""The levels of a weight, the gain that a policy gives to each, and what passes.
@@ -238,6 +241,31 @@ class Dial:
             return self._allowance(cast("Budget", self.policy), *self._allowance.parts(blocks))
         assert isinstance(self._balance, WeightBalance)
         return self._balance(weight, beside)
+
+    # ------------------------------------------------------------------ turning it without a jump
+
+    def coefficients_for(self, used: Tensor, coefficients: Tensor, logits: Tensor | None) -> Tensor:
+        """Coefficients that now stand for what was in use, before the factor t.
+
+        Args:
+            used: coefficients of the weight as it was.  # shape: (dim,)
+            coefficients: those that are trained, kept where a level is closed now.  # shape: (dim,)
+            logits: parameters of a learned policy.
+
+        Returns:
+            used / gain.  # shape: (dim,)
+        """
+        soft = cast("GradedWeight", self.here).transform.soft
+        gains = soft.spread(self.gains(None, logits)[self.equivariant :])
+        some = gains > _CLOSED
+        return torch.where(some, used / torch.where(some, gains, 1.0), coefficients)
+
+    def weight_for(self, used: Tensor, weight: Tensor, logits: Tensor | None) -> Tensor:
+        """Likewise a dense weight, in its shape and dtype."""
+        gains = self.gains(None, logits)
+        some = gains > _CLOSED
+        stretched = self.here.filtered(used.to(self.dtype), torch.where(some, 1 / torch.where(some, gains, 1.0), 0.0))
+        return (stretched + self.here.filtered(weight.to(self.dtype), (~some).to(gains))).to(weight.dtype)
 
     def strict(self, weight: Tensor) -> Tensor:
         """The equivariant part of a weight, at any softness."""

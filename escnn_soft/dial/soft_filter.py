@@ -17,6 +17,7 @@ from escnn_soft.dial.kept import Kept, may_keep
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.dial.soft_module import DialHolder
+from escnn_soft.errors import ArgumentError
 from escnn_soft.grading import Grading, WeightSpectrum
 
 __all__ = ["FieldTypes", "SoftFilter", "weight_filter"]
@@ -202,6 +203,10 @@ class SoftFilter(DialHolder):
         super().train(mode)
         self._forget()
         return self
+
+    def _in_use(self) -> list[Tensor]:
+        expected = "False for a filter, which does not hold the weight"
+        raise ArgumentError("keep", True, expected, "Use set_softness(model, softness, keep=True), or dials(model).")
 
     def _forget(self) -> None:
         self._kept.forget()

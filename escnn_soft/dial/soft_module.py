@@ -38,12 +38,42 @@ class DialHolder(Module):
 
     @property
     def softness(self) -> float | Policy:
-        """The dial: a float s for ``Exponential(s)``, else the policy. Settable at any time, also between steps."""
+        """The dial: a float s for ``Graded(s)``, else the policy. Settable at any time, also between steps."""
         return as_softness(self._dials[0].policy)
 
     @softness.setter
     def softness(self, softness: float | Policy) -> None:
+        self.turn(softness)
+
+    def turn(self, softness: float | Policy, *, keep: bool = False) -> None:
+        """Set the softness.
+
+        Args:
+            softness: a float in [0, 1] or a policy.
+            keep: whether to keep the function that the module computes, where the new softness allows it, by changing
+                what is trained: coefficients V stand for other weights at another gain. What it does not allow is cut
+                down to it; a level that it closes keeps its coefficients.
+
+        Raises:
+            SoftnessError: if it is neither, or needs what the module cannot give.
+        """
         policy = self.accepted(softness)
+        used = self._in_use() if keep else None
+        self._set(policy)
+        if used is not None:
+            with torch.no_grad():
+                self._stand_for(used)
+            self._forget()
+
+    def _in_use(self) -> list[Tensor]:
+        """What the trained tensors under the dials stand for, one a dial."""
+        raise NotImplementedError
+
+    def _stand_for(self, used: list[Tensor]) -> None:
+        """Write the trained tensors so that they stand for this."""
+        raise NotImplementedError
+
+    def _set(self, policy: Policy) -> None:
         if policy != self._dials[0].policy:
             self.level_logits = None  # another learned policy starts anew
         for dial in self._dials:

@@ -52,6 +52,9 @@ class Dialled(Protocol):
     def named(self, module: str) -> str:
         """What the dial is called, given the name of its module."""
 
+    def turn(self, softness: float | Policy, *, keep: bool = False) -> None:
+        """Set the softness; with ``keep`` the function is kept, where the new softness allows it."""
+
     def accepted(self, softness: float | Policy) -> Policy:
         """The policy that a softness stands for; nothing is set. Raises what setting it would raise."""
 

@@ -50,6 +50,24 @@ class FilteredTensor:
     def softness(self, softness: float | Policy) -> None:
         self.filter.softness = softness
 
+    def turn(self, softness: float | Policy, *, keep: bool = False) -> None:
+        """Set the filter's softness; with ``keep`` the tensor as it was in use becomes the one that is filtered.
+
+        Raises:
+            ArgumentError: if something else parametrizes the tensor too, and ``keep`` is True.
+            SoftnessError: if the filter does not take the softness.
+        """
+        self.accepted(softness)
+        if not keep:
+            self.filter.softness = softness
+            return
+        self._check_alone()
+        used = self.value.clone()
+        self.filter.softness = softness
+        with torch.no_grad():
+            weight = self.original
+            weight.copy_(self.filter.dial.weight_for(used, weight, self.filter.level_logits))
+
     def accepted(self, softness: float | Policy) -> Policy:
         """The policy that a softness stands for, as the filter takes it."""
         return self.filter.accepted(softness)

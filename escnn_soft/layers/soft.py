@@ -182,6 +182,26 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
         return self._chain
 
+    def _in_use(self) -> list[Tensor]:
+        with torch.no_grad():
+            _, _, factors = self._expand()
+            used = []
+            for index, (dial, t, logits) in enumerate(zip(self._dials, factors, self._logits(), strict=True)):
+                coefficients = (self.soft_weights, self.soft_bias)[index]
+                gains = dial.gains(t, logits)[dial.equivariant :]
+                used.append(
+                    self.weights.new_zeros(0)
+                    if coefficients is None
+                    else coefficients * self._soft(index).spread(gains)
+                )
+            return used
+
+    def _stand_for(self, used: list[Tensor]) -> None:
+        trained = self.soft_weights, self.soft_bias
+        for dial, tensor, value, logits in zip(self._dials, trained, used, self._logits(), strict=False):
+            if tensor is not None:
+                tensor.copy_(dial.coefficients_for(value, tensor, logits))
+
     def _subgroups(self) -> SubgroupChain | None:
         return None if self._chain is None else subgroup_chain(self.in_type.gspace, self._chain)
 

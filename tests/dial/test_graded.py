@@ -373,3 +373,43 @@ def test_gradients_of_a_filter_are_those_of_finite_differences(types) -> None:
     weight = torch.randn(4, 4, 5, 5, dtype=torch.float64, requires_grad=True)
     torch.manual_seed(0)
     assert torch.autograd.gradcheck(weight_filter, weight, fast_mode=True)
+
+
+# ------------------------------------------------------------------ turning it without a jump
+
+
+@pytest.mark.parametrize("kind", CERTIFIED)
+def test_the_function_is_kept_where_the_new_softness_allows_it(kind) -> None:
+    model = filled(CARRIERS[kind]()).double()
+    es.set_softness(model, 0.3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "soft" in name:
+                parameter.mul_(1e-3)  # inside the set, also of a little less softness
+    before = {name: dial.spectrum() for name, dial in dials(model).items()}
+    for softness in (0.9, 1.0, es.Exponential(0.5), es.Cutoff(torch.inf), 0.3):
+        es.set_softness(model, softness, keep=True)
+        for name, dial in dials(model).items():
+            assert dial.softness == softness
+            for old, new in zip(before[name].levels, dial.spectrum().levels, strict=True):
+                assert new.energy == pytest.approx(old.energy, rel=1e-6, abs=1e-9 * before[name].energy)
+
+
+def test_what_the_new_softness_does_not_allow_is_cut_down_to_it() -> None:
+    layer = copy.deepcopy(layer_of("C4"))
+    disturb(layer, 1.0)
+    layer.softness = 1.0
+    whole = layer.expand_parameters()[0].detach()
+    layer.turn(0.1, keep=True)
+    assert within(layer.certificate().relative.sup, layer.bound())
+    strict = layer._expand_strict()[0].detach()
+    assert 0.01 < ((layer.expand_parameters()[0] - strict).norm() / (whole - strict).norm()) < 0.9
+    layer.turn(0.0, keep=True)
+    layer.turn(0.1)
+    assert layer.certificate().relative.sup > 0.01  # the levels that 0 closes keep their coefficients
+
+
+def test_a_filter_by_itself_cannot_keep_the_function() -> None:
+    conv = filtered(planar("C4"), 0.5, types=False)
+    with pytest.raises(ArgumentError, match=r"keep=True.*set_softness\(model"):
+        conv.parametrizations.weight[0].turn(0.2, keep=True)

@@ -157,6 +157,17 @@ class SoftMatrixLinear(Expanded, SoftModule):
             bias_certificate = MatrixCertificate.of(column, self._breaking(1, column), one, rho_out, None)
         return MatrixCertificate.of(matrix, self._breaking(0, matrix), rho_in, rho_out, bias_certificate)
 
+    def _in_use(self) -> list[Tensor]:
+        with torch.no_grad():
+            return [tensor for tensor in self.expand_parameters() if tensor is not None]
+
+    def _stand_for(self, used: list[Tensor]) -> None:
+        for dial, tensor, value, logits in zip(
+            self._dials, (self.weight, self.bias), used, self._logits(), strict=False
+        ):
+            assert tensor is not None
+            tensor.copy_(dial.weight_for(value, tensor, logits))
+
     def bound(self, element: float | None = None) -> float:
         r"""Largest relative error e(g) / ||W|| that the softness allows, whatever the weights are.
 
