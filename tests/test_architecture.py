@@ -65,7 +65,7 @@ def test_a_new_grading_takes_every_verb_that_needs_no_group(page) -> None:
     register_parametrization(conv, "weight", es.SoftFilter(graded, 0.0, conv.weight))
     x = torch.randn(2, 3, 9)
     assert torch.allclose(conv(x.flip(-1)), conv(x).flip(-1), atol=1e-6)
-    es.set_softness(conv, 0.5)
+    es.set_softness(conv, es.Exponential(0.5))
     assert not torch.allclose(conv(x.flip(-1)), conv(x).flip(-1), atol=1e-3)
     (dial,) = dials(conv).values()
     spectrum = dial.spectrum()

@@ -11,6 +11,9 @@ from escnn_soft.grading import Grading, WeightTransform
 
 __all__ = ["CoefficientBalance", "WeightBalance"]
 
+_NEGLIGIBLE = 1e-15
+"""A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
+
 
 class WeightBalance:
     """t of a dense weight, of any grading: t' of a given one, which leaves what is in the set as it is.
@@ -27,7 +30,7 @@ class WeightBalance:
 
     def __init__(self, graded: Grading, policy: Graded, device: torch.device, held: Held) -> None:
         self._graded, self._policy, self._held = graded, policy, held
-        self._breaking = torch.tensor([not level.symmetric for level in graded.levels], device=device)
+        self._breaking = torch.tensor([not level.symmetric for level in graded.levels], dtype=torch.bool, device=device)
         exponents = [level.exponent for level in graded.levels if not level.symmetric]
         self._exponents = torch.tensor(exponents, dtype=torch.float64, device=device)
         self._slack = policy.slack(self._exponents)
@@ -58,6 +61,9 @@ class WeightBalance:
 class CoefficientBalance:
     """t of a weight that is given by coefficients, before their gains.
 
+    Norms are taken of everything divided by the largest entry of the part that breaks nothing, so that no square
+    under- or overflows that matters: what is far smaller is not limited.
+
     Args:
         soft: the levels outside the equivariant one.
         policy: the softness, neither 0 nor 1.
@@ -68,8 +74,8 @@ class CoefficientBalance:
     def __init__(self, soft: WeightTransform, policy: Graded, breaking: Tensor | None, dtype: torch.dtype) -> None:
         self._policy, self._dtype = policy, dtype
         exponents = torch.tensor([level.exponent for level in soft.levels], dtype=torch.float64)
-        # nothing is asked of a level that breaks nothing: its exponent is 0
-        self._slack = soft.spread(policy.slack(exponents).to(soft.row_levels.device, dtype))
+        # sqrt(1 - s^(2 sigma)); nothing is asked of a level that breaks nothing: its exponent is 0
+        self._roots = soft.spread(policy.slack(exponents).sqrt().to(soft.row_levels.device, dtype))
         self._symmetric = None if breaking is None else (~breaking).nonzero()[:, 0]
 
     def __call__(self, coefficients: Tensor, own: Tensor) -> Tensor:
@@ -83,12 +89,12 @@ class CoefficientBalance:
             t in [0, 1].  # shape: ()
         """
         coefficients, own = coefficients.to(self._dtype), own.to(self._dtype)
-        scale = _scale(coefficients, own)
-        scaled = coefficients * scale
-        free = (own * scale).square().sum()
+        parts = [own.flatten()]
         if self._symmetric is not None:
-            free = free + (self._policy.opening * scaled[self._symmetric]).square().sum()
-        return self._policy.share(free, (scaled.square() * self._slack).sum())
+            parts.append(self._policy.opening * coefficients[self._symmetric])
+        free = torch.cat(parts) if len(parts) > 1 else parts[0]
+        scale = _scale(free, _NEGLIGIBLE * torch.linalg.vector_norm(coefficients.detach(), torch.inf))
+        return self._policy.share((free * scale).square().sum(), (coefficients * (self._roots * scale)).square().sum())
 
 
 def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:

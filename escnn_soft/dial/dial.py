@@ -81,7 +81,9 @@ class Dial:
         self._weight_dtype = dtype if weight_dtype is None else weight_dtype
         self.here = self.graded.to(device, dtype)
         self._allowance: Allowance | None = None
-        self._symmetric = torch.tensor([level.symmetric for level in self.graded.levels], device=device)
+        self._symmetric = torch.tensor(
+            [level.symmetric for level in self.graded.levels], dtype=torch.bool, device=device
+        )
         self.turn(self.policy)
 
     @torch.inference_mode(False)
@@ -110,7 +112,7 @@ class Dial:
             return torch.zeros_like(self._exponents)
         if self.held is Held.GIVEN:
             return torch.full_like(self._exponents, float(policy.softness > 0))
-        symmetric = torch.tensor([level.symmetric for level in self.graded.levels])
+        symmetric = torch.tensor([level.symmetric for level in self.graded.levels], dtype=torch.bool)
         return torch.where(symmetric, policy.opening, policy.gains(self._exponents))
 
     def _prepare(self, everything: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -39,6 +39,20 @@ class KernelSpace:
         self.exact = exact
         self.points = sum(copy.functions.shape[1] for copy in copies)
         self.between = cache(self._between)
+
+    @cached_property
+    def metric(self) -> Tensor | None:
+        """L such that ||K L|| is the norm of the coefficients of a kernel K (..., S) within the band limit, in float64.
+
+        Couplings of irreps are orthonormal, so that only the functions count; None where they are orthonormal too.
+        """
+        # shape: (S, harmonics)
+        if self.exact:
+            return None
+        functions = torch.from_numpy(np.concatenate([copy.functions for copy in self.copies], axis=1))
+        harmonic = torch.tensor([not copy.remainder for copy in self.copies for _ in range(copy.functions.shape[1])])
+        with torch.inference_mode(False):
+            return torch.linalg.inv(functions)[harmonic].T.contiguous()
 
     @staticmethod
     def point(group: IrrepProducts) -> KernelSpace:

@@ -130,6 +130,8 @@ class WeightTransform:
         row_levels: level of every row of every block.  # shape: (rows of all blocks,)
         levels: levels in the order of the dial.
         exact: whether the group acts on the pixels, so that statements hold for the executed layer.
+        metric: L such that ||W L|| is the norm of the coefficients of a weight W within the band limit; None if that is
+            ||W||.  # shape: (S, harmonics)
         source: the transform of all weights, if this is that of the weights that a subgroup keeps.
         shape: of the weights: (out, in, S).
     """
@@ -142,6 +144,7 @@ class WeightTransform:
     row_levels: Tensor
     levels: tuple[Level, ...]
     exact: bool
+    metric: Tensor | None = None
     source: WeightTransform | None = None
     shape: tuple[int, int, int] = field(init=False)
 
@@ -198,6 +201,7 @@ class WeightTransform:
             frame_in=self.frame_in.to(device, dtype),
             blocks=tuple(block.to(device, dtype) for block in self.blocks),
             row_levels=self.row_levels.to(device),
+            metric=None if self.metric is None else self.metric.to(device, dtype),
         )
 
     def synthesis(self, coefficients: Tensor, gains: Tensor | None = None) -> Tensor:
@@ -230,6 +234,10 @@ class WeightTransform:
     def row_gains(self, gains: Tensor) -> tuple[Tensor, ...]:
         """The gain of each row of each block, from one gain a level."""
         return gains[self.row_levels].split([block.shape[1] for block in self.blocks])
+
+    def isometric(self, weight: Tensor) -> Tensor:
+        """What has the norm of the coefficients of a weight (out, in, S) within the band limit."""
+        return weight if self.metric is None else weight @ self.metric
 
     def spread(self, values: Tensor) -> Tensor:
         """One value a coefficient, from one a level.
@@ -357,7 +365,7 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     source = None if space.whole is None else weight_transform(frame_out, frame_in, space.whole)
     return WeightTransform(
         space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels,
-        tuple(_levels(space, keys, dims)), space.exact, source,
+        tuple(_levels(space, keys, dims)), space.exact, space.metric, source,
     )  # fmt: skip
 
 

@@ -288,9 +288,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
         return self._soft(index).synthesis(limited, gains[dial.equivariant :]), t
 
     def _own(self, strict: Tensor) -> Tensor:
-        """What has the norm of escnn's own kernel: itself, or its coefficients, where harmonics are not orthonormal."""
-        equivariant, kernel = self._bands[0][0], self._as_graded(strict)
-        return kernel if equivariant.exact else equivariant.analysis(kernel)
+        """What has the norm of escnn's own kernel, also where harmonics are not orthonormal on the pixels."""
+        return self._bands[0][0].isometric(self._as_graded(strict))
 
     def _own_bias(self, own: Tensor | None, strict: Tensor) -> Tensor:
         """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""

@@ -78,7 +78,7 @@ def test_no_matrix_exceeds_its_certificate(data, dtype) -> None:
 def layer_with(name: str, geometry: dict) -> SoftR2Conv:
     torch.manual_seed(0)
     in_type, out_type = field_types(planar(name))[2]
-    layer = SoftR2Conv(in_type, out_type, 3, bias=False, softness=0.8, **geometry).double()
+    layer = SoftR2Conv(in_type, out_type, 3, bias=False, softness=Exponential(0.8), **geometry).double()
     torch.nn.init.normal_(layer.soft_weights)
     return layer.eval()
 

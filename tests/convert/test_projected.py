@@ -8,7 +8,7 @@ import pytest
 import torch
 from escnn import group, gspaces, nn
 
-from escnn_soft import Budget, Cutoff, Learned, SoftLinear, SoftR2Conv, soften
+from escnn_soft import Budget, Cutoff, Exponential, Learned, SoftLinear, SoftR2Conv, soften
 from escnn_soft.convert import ProjectedLayer, project_after_step, projected
 from escnn_soft.errors import ArgumentError, SoftnessError
 from escnn_soft.layers import SoftR2ConvTransposed
@@ -33,7 +33,7 @@ def layer(name: str, softness) -> SoftR2Conv | SoftLinear | SoftR2ConvTransposed
 NAMES = ["linear", "C4", "C8", "C4 transposed"]
 
 
-@pytest.mark.parametrize("softness", [0.0, Cutoff(1.0), Cutoff(1.5), Cutoff(100.0), 0.5, 1.0], ids=str)
+@pytest.mark.parametrize("softness", [0.0, Cutoff(1.0), Cutoff(1.5), Cutoff(100.0), Exponential(0.5), 1.0], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_image_of_the_projection_is_what_the_soft_layer_reaches(name, softness) -> None:
     soft = layer(name, softness)
@@ -45,10 +45,11 @@ def test_the_image_of_the_projection_is_what_the_soft_layer_reaches(name, softne
     reached = torch.cat([j.flatten(0, -2) for j in reached], dim=1)  # columns span the kernels of the soft layer
     size = plain.dense.weight.shape
     everything = torch.eye(size.numel(), dtype=torch.float64)
-    image = torch.stack([plain.filtered(e.view(size), None)[0].flatten() for e in everything], dim=1)
+    passed = plain.allowed if plain.projecting else plain.weighed
+    image = torch.stack([passed(e.view(size), None)[0].flatten() for e in everything], dim=1)
     ranks = [int(torch.linalg.matrix_rank(m, rtol=1e-8)) for m in (reached, image, torch.cat([reached, image], dim=1))]
     assert ranks[0] == ranks[1] == ranks[2]
-    if softness != 0.5:
+    if plain.projecting:
         assert torch.allclose(image @ image, image, atol=1e-10)
         if name != "C8":  # elsewhere levels are not orthogonal on the pixels
             assert torch.allclose(image, image.T, atol=1e-10)
@@ -65,7 +66,7 @@ class Expanded(torch.nn.Module):
         return self.layer.expand_parameters()[0]
 
 
-@pytest.mark.parametrize("softness", [0.0, Cutoff(1.0), 0.5, 1.0], ids=str)
+@pytest.mark.parametrize("softness", [0.0, Cutoff(1.0), Exponential(0.5), 1.0], ids=str)
 @pytest.mark.parametrize("name", ["linear", "C4", "C4 transposed"])
 def test_a_step_of_sgd_is_that_of_the_soft_layer_outside_escnns_basis(name, softness) -> None:
     soft = layer(name, softness)
@@ -103,13 +104,28 @@ def test_a_network_stays_in_the_open_levels(optimizer) -> None:
         steps.step()
     for module in (model[0], model[3]):
         weight, bias = module.dense.weight, module.dense.bias
-        again = module.filtered(weight, bias)
+        again = module.allowed(weight, bias)
         assert torch.allclose(again[0], weight, atol=1e-5)
         assert torch.allclose(again[1], bias, atol=1e-5)
     assert (model[0].dense.weight - first).abs().max() > 1e-3
     handle.remove()
     steps.step()
-    assert not torch.allclose(model[0].filtered(*[model[0].dense.weight, None])[0], model[0].dense.weight, atol=1e-4)
+    assert not torch.allclose(model[0].allowed(*[model[0].dense.weight, None])[0], model[0].dense.weight, atol=1e-4)
+
+
+def test_a_float_keeps_the_weights_in_its_set_whatever_the_optimiser_does() -> None:
+    model = projected(soften(sequential(), 0.1))
+    steps = torch.optim.Adam(model.parameters(), lr=0.05)
+    project_after_step(model, steps)
+    for _ in range(5):
+        steps.zero_grad()
+        (-output(model).square().mean()).backward()
+        steps.step()
+    for module in (model[0], model[3]):
+        certificate = module.certificate()
+        assert 0.01 < certificate.relative.sup <= module.bound()
+        whole = (certificate.norm**2 + certificate.bias.norm**2) ** 0.5
+        assert certificate.bias.sup <= module.bound() * whole
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -125,7 +141,7 @@ def test_the_rest_of_a_model_is_kept(inplace) -> None:
     assert model.head.weight is soft.head.weight
     assert {n.rpartition(".")[2] for n in dict(model.named_parameters())} == {"weight", "bias"}
     twin = copy.deepcopy(model).double()
-    assert twin.stem.filtered(twin.stem.dense.weight, None)[0].dtype == torch.float64
+    assert twin.stem.allowed(twin.stem.dense.weight, None)[0].dtype == torch.float64
     assert twin.stem.evaluate_output_shape((1, IMAGE.size, 7, 7)) == (1, 24, 7, 7)
     assert isinstance(twin.stem.export(), torch.nn.Conv2d)
 

@@ -413,3 +413,11 @@ def test_a_filter_by_itself_cannot_keep_the_function() -> None:
     conv = filtered(planar("C4"), 0.5, types=False)
     with pytest.raises(ArgumentError, match=r"keep=True.*set_softness\(model"):
         conv.parametrizations.weight[0].turn(0.2, keep=True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CARRIERS if kind.startswith("R")])
+def test_the_norm_that_counts_is_that_of_the_coefficients(kind) -> None:
+    layer = carrier(kind)
+    strict = layer._expand_strict()[0].detach()
+    coefficients = layer._bands[0][0].analysis(layer._as_graded(strict))
+    assert layer._own(strict).norm().item() == pytest.approx(coefficients.norm().item(), rel=1e-10)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import Conv2d
 
-from escnn_soft import Cutoff, SoftFilter
+from escnn_soft import Cutoff, Exponential, SoftFilter
 from escnn_soft.grading import RotaryChannels, TokenShifts, TokenTable, token_maps, token_spectrum
 from escnn_soft.layers import graded_kernel
 from tests.cases import planar
@@ -80,10 +80,13 @@ def test_projections_project_and_unit_gains_change_nothing(name, seed) -> None:
 def test_what_breaks_the_symmetry_grows_with_the_softness_and_without_a_jump_at_one(name, seed, stops) -> None:
     graded, weight, _ = drawn(name, seed)
     weight = weight - SoftFilter(graded, 0.0, weight)(weight)  # nothing equivariant is left
-    sizes = [[float(e) for e in graded.energies(SoftFilter(graded, s, weight)(weight))] for s in (0.0, *stops, 1.0)]
+    sizes = [
+        [float(e) for e in graded.energies(SoftFilter(graded, Exponential(s), weight)(weight))]
+        for s in (0.0, *stops, 1.0)
+    ]
     for before, after in pairwise(sizes):
         assert all(b <= a + 1e-12 for b, a in zip(before, after, strict=True))
-    near = SoftFilter(graded, 1 - 1e-9, weight)(weight)
+    near = SoftFilter(graded, Exponential(1 - 1e-9), weight)(weight)
     assert (near - weight).abs().max() < 1e-6 * weight.abs().max() + 1e-12
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from escnn_soft import soften
+from escnn_soft import Exponential, soften
 from tests.convert.models import IMAGE, PICTURES, Classifier, output, sequential
 from tests.disturbance import disturb
 
@@ -61,7 +61,7 @@ def test_stochastic_weight_averaging_with_statistics() -> None:
 
 
 def test_mean_of_kernels_is_the_kernel_of_the_mean() -> None:
-    first, second = (disturb(soften(sequential(), 0.5), scale)[0] for scale in (0.1, 0.5))
+    first, second = (disturb(soften(sequential(), Exponential(0.5)), scale)[0] for scale in (0.1, 0.5))
     mean = copy.deepcopy(first)
     mean.load_state_dict({k: (v + second.state_dict()[k]) / 2 for k, v in first.state_dict().items()})
     kernels = [layer.expand_parameters()[0] for layer in (first, second, mean)]

@@ -60,7 +60,7 @@ def check(model: torch.nn.Module, kind: str) -> None:
         assert model.stem.softness == pytest.approx(0.2)
     if kind == "projected":
         weight, bias = model.stem.dense.weight, model.stem.dense.bias
-        assert (model.stem.filtered(weight, bias)[0] - weight).abs().max() < 1e-6
+        assert (model.stem.allowed(weight, bias)[0] - weight).abs().max() < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore")  # lightning's, about its own surroundings

@@ -92,8 +92,8 @@ def test_gates_multiply_each_summand_by_its_own_scalar() -> None:
 
 @pytest.mark.parametrize("softness", [0.0, 0.3, 1.0, es.Cutoff(2.0)])
 def test_the_matrix_is_the_sum_of_gains_times_levels(softness) -> None:
-    layer = trained(softness)
     policy = es.Exponential(softness) if isinstance(softness, float) else softness
+    layer = trained(policy)
     transform = matrix_transform(IN, OUT)
     expected = torch.zeros_like(layer.weight)
     for i, gain in enumerate(policy.gains(transform.dial)):
@@ -113,7 +113,7 @@ def test_the_error_grows_with_the_softness_without_a_jump() -> None:
     layer, rms = trained(0.0), []
     stops = [i / 50 for i in range(51)]
     for s in stops:
-        layer.softness = s
+        layer.softness = es.Exponential(s)
         rms.append(layer.certificate().rms)
     steps = torch.tensor(rms).diff()
     assert rms[0] < 1e-10
