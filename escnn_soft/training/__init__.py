@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from escnn_soft._moved import MOVED, forwarded
+from escnn_soft.training.damped_muon import DampedMuon
 from escnn_soft.training.layer_parameters import LayerParameters, layer_group
 from escnn_soft.training.layerwise_adam import LayerwiseAdam
 
-__all__ = ["LayerParameters", "LayerwiseAdam", "layer_group"]
+__all__ = ["DampedMuon", "LayerParameters", "LayerwiseAdam", "layer_group"]
 
 
 def __getattr__(name: str) -> Any:

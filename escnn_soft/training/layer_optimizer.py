@@ -60,7 +60,7 @@ class LayerOptimizer(Optimizer):
         super().add_param_group({**group, "params": params})
         self._layers.append(layers)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient.
 
         Args:

@@ -138,7 +138,7 @@ def _is_bias(key: str) -> bool:
 def _joined(layers: Iterable[LayerParameters]) -> LayerParameters:
     first, *others = layers
     for other in others:
-        parts = {
+        parts: dict[str, Any] = {
             part: _unique((*getattr(first, part), *getattr(other, part)))
             for part in ("weights", "biases", "strict", "matrices", "layers")
         }
