@@ -21,7 +21,7 @@ from escnn_soft.testing.samples import exact_elements
 
 __all__ = ["MovedLayer", "moved_layer"]
 
-_ELEMENTS = 8
+_ELEMENTS = 6
 
 
 class MovedLayer(ABC):
@@ -79,9 +79,11 @@ class _Steerable(MovedLayer):
         return exact_elements(gspace)[1 : _ELEMENTS + 1]
 
     def parts(self) -> list[Tensor]:
-        kernel, bias = self.layer.expand_parameters()
-        graded = self.layer._as_graded(kernel)
-        return [graded] if bias is None else [graded, bias]
+        layer = self.layer
+        kernel, bias = layer.expand_parameters()
+        if bias is None and layer._bias_transform is not None:  # at softness 0, without an equivariant one
+            bias = kernel.new_zeros(layer.out_type.size)
+        return [layer._as_graded(kernel), *([] if bias is None else [bias])]
 
     def moved(self, element: Any, parts: Sequence[Tensor]) -> list[Tensor]:
         layer, space = self.layer, self.layer.out_type.gspace
