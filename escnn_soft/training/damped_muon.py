@@ -13,7 +13,7 @@ from escnn_soft._checks import number
 from escnn_soft.errors import ArgumentError
 from escnn_soft.training.elementwise import elementwise_step
 from escnn_soft.training.kernel_map import CoefficientMap, DenseMap, KernelMap
-from escnn_soft.training.layer_optimizer import LayerOptimizer
+from escnn_soft.training.layer_optimizer import LayerOptimizer, is_share
 from escnn_soft.training.layer_parameters import LayerParameters
 from escnn_soft.training.local_tensors import sharded, wide, wide_like, write_back
 from escnn_soft.training.orthogonal import damped_orthogonal, largest_squared
@@ -88,11 +88,17 @@ class DampedMuon(LayerOptimizer):
         *,
         layer_rate: float = 2.0,
     ) -> None:
-        remedy = "It is relative to the largest singular value; 0.1 is a good one."
-        number("damping", damping, minimum=1e-4, maximum=1e4, error=ArgumentError, remedy=remedy)
         options = {"lr": lr, "momentum": momentum, "damping": damping, "betas": betas, "eps": eps}
         self._maps: dict[object, list[KernelMap]] = {}
         super().__init__(model, {**options, "weight_decay": weight_decay, "layer_rate": layer_rate})
+
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        remedy = "It is relative to the largest singular value; 0.1 is a good one."
+        number("damping", options["damping"], minimum=1e-4, maximum=1e4, error=ArgumentError, remedy=remedy)
+        if not is_share(options["momentum"]):
+            remedy = "It is the share of the past in a running mean."
+            raise ArgumentError("momentum", options["momentum"], "a number in [0, 1)", remedy)
 
     def _update(self, index: int, group: dict[str, Any], layers: Sequence[LayerParameters]) -> None:
         maps = [m for layer in layers for m in self._kernels(layer)]

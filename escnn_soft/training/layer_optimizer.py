@@ -17,9 +17,10 @@ from escnn_soft.errors import ArgumentError
 from escnn_soft.training.layer_moments import LayerPlan, layerwise_step
 from escnn_soft.training.layer_parameters import LayerParameters, layer_group
 
-__all__ = ["LayerOptimizer", "check_options"]
+__all__ = ["LayerOptimizer", "is_share"]
 
 _REMEDY = "Pass the model, or groups from layer_group(part, lr=...); layers=() for parameters that belong to none."
+_LARGEST = 1e300
 
 
 class LayerOptimizer(Optimizer):
@@ -47,7 +48,7 @@ class LayerOptimizer(Optimizer):
         if not isinstance(param_group, dict) or "layers" not in param_group:
             got = sorted(param_group) if isinstance(param_group, dict) else type(param_group).__name__
             raise ArgumentError("param_group", got, "a parameter group with its layers", _REMEDY)
-        check_options({**self.defaults, **param_group})
+        self._check({**self.defaults, **param_group})
         layers = tuple(param_group["layers"])
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
@@ -78,6 +79,10 @@ class LayerOptimizer(Optimizer):
                 _check_gradients(group["params"])
                 self._update(index, group, layers)
         return loss
+
+    def _check(self, options: dict[str, Any]) -> None:
+        """Refuse options of a group outside their domain."""
+        check_options(options)
 
     @abstractmethod
     def _update(self, index: int, group: dict[str, Any], layers: Sequence[LayerParameters]) -> None:
@@ -131,6 +136,8 @@ def _groups(groups: object) -> list[dict[str, Any]]:
     if not isinstance(groups, Iterable) or isinstance(groups, Tensor):
         raise ArgumentError("model", type(groups).__name__, "a model or parameter groups", _REMEDY)
     found = list(groups)
+    if not found:
+        raise ArgumentError("model", found, "at least one parameter group", _REMEDY)
     for group in found:
         if not isinstance(group, dict):
             raise ArgumentError(
@@ -140,18 +147,21 @@ def _groups(groups: object) -> list[dict[str, Any]]:
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuse options outside their domain."""
+    """Refuse options of a group outside their domain; a learning rate may be a tensor."""
     for name in ("lr", "eps", "weight_decay", "layer_rate"):
-        value = options.get(name, 0.0)
-        if not isinstance(value, Tensor):
+        if not isinstance(options[name], Tensor):
             remedy = f"Pass {name} as a finite number, 0 or more."
-            number(name, value, minimum=0.0, maximum=float.fromhex("0x1p1000"), error=ArgumentError, remedy=remedy)
-    for name in ("betas", "momentum"):
-        values = options.get(name, ())
-        for value in values if isinstance(values, tuple | list) else (values,):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                remedy = "It is the share of the past in a running mean."
-                raise ArgumentError(name, values, "a number in [0, 1)", remedy)
+            number(name, options[name], minimum=0.0, maximum=_LARGEST, error=ArgumentError, remedy=remedy)
+    betas = options["betas"]
+    if not isinstance(betas, tuple | list) or len(betas) != 2 or not all(map(is_share, betas)):
+        raise ArgumentError(
+            "betas", betas, "two numbers in [0, 1)", "They are the shares of the past in running means."
+        )
+
+
+def is_share(value: object) -> bool:
+    """Whether a value is a number in [0, 1)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
 
 
 def _check_gradients(parameters: Sequence[Parameter]) -> None:
