@@ -51,7 +51,9 @@ class LayerPlan:
             if p.grad is not None
         ]
         leaders = tuple(layer.all[0] for layer in layers)
-        dtype = torch.promote_types(max((p.dtype for _, p in owners), key=lambda d: d.itemsize), torch.float32)
+        dtype = torch.float32
+        for _, p in owners:
+            dtype = torch.promote_types(dtype, p.dtype)
         counts = [sum(p.numel() for slot, p in owners if slot == i) for i in range(2 * len(layers))]
         averages = [[float(slot == i) / max(counts[i], 1) for slot, _ in owners] for i in range(2 * len(layers))]
         moved = [(slot, p) for slot, p in owners if moves(p)]

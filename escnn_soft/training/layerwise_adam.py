@@ -33,7 +33,7 @@ class LayerwiseAdam(LayerOptimizer):
     Weight decay is decoupled, as in AdamW: every parameter shrinks by lr * weight_decay a step.
 
     Where escnn's weights are frozen and soft ones are not, only the latter set the scale: on symmetric data that is
-    rounding, so freeze both. Sharded parameters (FSDP2) cost one all-reduce of two numbers a layer.
+    rounding, so freeze both. Sharded parameters (FSDP2) cost one all-reduce of a number each.
 
     Source: second moments a layer are NovoGrad's (Ginsburg et al., arXiv 1905.11286), those of a block Adam-mini's
     (Zhang et al., arXiv 2406.16793); VectorAdam (Ling et al., arXiv 2205.13599) keeps a step equivariant by one moment

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from escnn_soft.errors import ArgumentError
 
 __all__ = ["local", "sharded", "summed_over_shards", "wide", "wide_like", "write_back"]
 
 
-def local(tensors: Iterable[Tensor]) -> list[Tensor]:
+def local(tensors: Iterable[Any]) -> list[Tensor]:
     """This process's parts of sharded tensors (FSDP2), views; other tensors as they are."""
-    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+    return [t.to_local() if sharded(t) else t for t in tensors]
 
 
 def sharded(tensor: Tensor) -> bool:
     """Whether a tensor is spread over processes."""
-    return isinstance(tensor, DTensor)
+    return hasattr(tensor, "to_local")
 
 
 def wide(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -42,7 +42,7 @@ def write_back(tensors: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
         torch._foreach_copy_(list(targets), list(sources))
 
 
-def summed_over_shards(sums: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def summed_over_shards(sums: Tensor, parameters: Sequence[Any]) -> Tensor:
     """Sums over each process's parts of some tensors, as sums over the whole: one all-reduce for all of them.
 
     Args:
@@ -55,15 +55,15 @@ def summed_over_shards(sums: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     Raises:
         ArgumentError: if they are sharded in different ways.
     """
-    if not any(sharded(p) for p in parameters):
+    spread = [p for p in parameters if sharded(p)]
+    if not spread:
         return sums
-    first = next(p for p in parameters if isinstance(p, DTensor))
-    for p in parameters:
-        alike = isinstance(p, DTensor) and p.device_mesh == first.device_mesh and p.placements == first.placements
-        if not alike or not all(isinstance(place, Shard | Replicate) for place in first.placements):
-            remedy = "Apply fully_shard to the whole model, with one mesh."
-            raise ArgumentError("parameters", getattr(p, "placements", None), "layers that are sharded alike", remedy)
-    for axis, place in enumerate(first.placements):
-        if isinstance(place, Shard):
-            dist.all_reduce(sums, group=first.device_mesh.get_group(axis))
+    mesh, places = spread[0].device_mesh, spread[0].placements
+    alike = all(p.device_mesh == mesh and p.placements == places for p in spread) and len(spread) == len(parameters)
+    if not alike or any(place.is_partial() for place in places):
+        remedy = "Apply fully_shard to the whole model, with one mesh."
+        raise ArgumentError("placements", places, "parameters that are sharded alike", remedy)
+    for axis, place in enumerate(places):
+        if place.is_shard():
+            dist.all_reduce(sums, group=mesh.get_group(axis))
     return sums
