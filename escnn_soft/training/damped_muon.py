@@ -12,7 +12,7 @@ from torch.nn import Module, Parameter
 from escnn_soft._checks import number
 from escnn_soft.errors import ArgumentError
 from escnn_soft.training.elementwise import elementwise_step
-from escnn_soft.training.kernel_map import CoefficientMap, DenseMap, KernelMap
+from escnn_soft.training.kernel_map import CoefficientMap, DenseMap, KernelMap, bases
 from escnn_soft.training.layer_optimizer import LayerOptimizer, is_share
 from escnn_soft.training.layer_parameters import LayerParameters
 from escnn_soft.training.local_tensors import sharded, wide, wide_like, write_back
@@ -89,7 +89,7 @@ class DampedMuon(LayerOptimizer):
         layer_rate: float = 2.0,
     ) -> None:
         options = {"lr": lr, "momentum": momentum, "damping": damping, "betas": betas, "eps": eps}
-        self._maps: dict[object, list[KernelMap]] = {}
+        self._maps: dict[int, tuple[tuple[Tensor, ...], list[KernelMap]]] = {}
         super().__init__(model, {**options, "weight_decay": weight_decay, "layer_rate": layer_rate})
 
     def _check(self, options: dict[str, Any]) -> None:
@@ -135,24 +135,26 @@ class DampedMuon(LayerOptimizer):
         copies = wide(parameters)
         if group["weight_decay"] != 0:
             torch._foreach_mul_(copies, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(copies, steps, alpha=-group["lr"] * _RMS * max(kernel.shape) ** 0.5)
+        torch._foreach_sub_(copies, torch._foreach_mul(steps, group["lr"] * (_RMS * max(kernel.shape) ** 0.5)))
         write_back(parameters, copies)
 
     def _kernels(self, layer: LayerParameters) -> list[KernelMap]:
-        """The kernels of a layer of which something has a gradient; kept until that changes."""
-        key = id(layer), *(p.grad is None for p in layer.weights), *_places(layer)
-        if key not in self._maps:
-            self._maps = {k: maps for k, maps in self._maps.items() if k[0] != id(layer)}  # type: ignore[index]
-            self._maps[key] = list(_kernel_maps(layer))
-        return self._maps[key]
+        """The kernels of a layer of which something has a gradient; kept until that, or its basis, changes."""
+        free = tuple(p for p in layer.weights if p.grad is not None)
+        watched = (*free, *(basis for soft in layer.layers for basis in bases(soft)))
+        before, maps = self._maps.get(id(layer), ((), []))
+        if len(before) != len(watched) or any(a is not b for a, b in zip(before, watched, strict=True)):
+            maps = list(_kernel_maps(layer, list(free)))
+            self._maps[id(layer)] = watched, maps
+        return maps
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold."""
         return {**super().__getstate__(), "_maps": {}}
 
 
-def _kernel_maps(layer: LayerParameters) -> Iterator[KernelMap]:
-    free = [p for p in layer.weights if p.grad is not None]
+def _kernel_maps(layer: LayerParameters, free: list[Parameter]) -> Iterator[KernelMap]:
+    """The kernels that some of a layer's weights make up."""
     if any(sharded(p) for p in free):
         remedy = "Use LayerwiseAdam with FSDP2, or DistributedDataParallel."
         raise ArgumentError("parameters", "sharded", "whole kernels", remedy)
@@ -169,10 +171,3 @@ def _pop(free: list[Parameter], wanted: Sequence[Any]) -> tuple[Parameter, ...]:
     found = tuple(p for p in wanted if any(p is other for other in free))
     free[:] = [p for p in free if not any(p is other for other in found)]
     return found
-
-
-def _places(layer: LayerParameters) -> Iterator[object]:
-    """What else a layer's kernel depends on: its basis, which loading a checkpoint can replace, and its dtype."""
-    for soft in layer.layers:
-        yield id(soft._bands)
-        yield soft.weights.dtype, soft.weights.device

@@ -14,7 +14,7 @@ from escnn_soft.escnn.sampled_basis import channel_slots, pair_blocks
 from escnn_soft.grading import WeightTransform
 from escnn_soft.layers import SoftLayer
 
-__all__ = ["CoefficientMap", "DenseMap", "KernelMap"]
+__all__ = ["CoefficientMap", "DenseMap", "KernelMap", "bases"]
 
 
 class KernelMap(Protocol):
@@ -155,6 +155,11 @@ class _DualBlock:
         """The kernel between these fields, (out fields, out, in fields, in, S)."""
         block = weights.view(-1, len(self.dual)) @ self.dual.flatten(1)
         return block.view(len(self.place[0]), len(self.place[1]), *self.dual.shape[1:]).transpose(1, 2)
+
+
+def bases(layer: SoftLayer) -> tuple[Tensor, ...]:
+    """escnn's basis of a layer, pair by pair of representations; other objects once it is cast or taken over."""
+    return tuple(block.sampled_basis for _, block in pair_blocks(layer._basisexpansion))
 
 
 def _dual_blocks(layer: SoftLayer, device: torch.device, dtype: torch.dtype) -> list[_DualBlock]:

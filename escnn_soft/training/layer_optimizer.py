@@ -33,7 +33,7 @@ class LayerOptimizer(Optimizer):
 
     def __init__(self, model: Module | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
         self._layers: list[tuple[LayerParameters, ...]] = []
-        self._plans: dict[object, list[LayerPlan]] = {}
+        self._plans: dict[tuple[Any, ...], list[LayerPlan]] = {}
         super().__init__([layer_group(model)] if isinstance(model, Module) else _groups(model), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ class LayerOptimizer(Optimizer):
         """Count all of the layers' gradients in their second moments, and move the parameters for which it says so."""
         key = index, tuple(p.grad is None for layer in layers for p in layer.all)
         if key not in self._plans:
-            self._plans = {k: plan for k, plan in self._plans.items() if k[0] != index}  # type: ignore[index]
+            self._plans = {k: plan for k, plan in self._plans.items() if k[0] != index}
             places: defaultdict[object, list[LayerParameters]] = defaultdict(list)
             for layer in layers:
                 if any(p.grad is not None for p in layer.all):

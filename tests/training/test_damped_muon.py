@@ -121,8 +121,19 @@ def test_a_dial_that_opens_is_followed() -> None:
     es.set_softness(model, 1.0)
     descend(model, optimizer)
     assert model.first.soft_weights.any()
-    model.double()
-    descend(model, DampedMuon(model, lr=0.01))
+
+
+def test_a_basis_that_is_cast_is_followed() -> None:
+    model = network(0.0, torch.bfloat16)
+    optimizer = DampedMuon(model, lr=0.01)
+    descend(model, optimizer)
+    descend(model.float(), optimizer)
+    other = copy.deepcopy(model)
+    fresh = DampedMuon(other, lr=0.01)
+    fresh.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    descend(model, optimizer)
+    descend(other, fresh)
+    assert equal(model, other)
 
 
 def test_frozen_parameters_stay() -> None:
