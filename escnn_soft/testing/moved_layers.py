@@ -21,7 +21,7 @@ from escnn_soft.testing.samples import exact_elements
 
 __all__ = ["MovedLayer", "moved_layer"]
 
-_ELEMENTS = 6
+_ELEMENTS = 5
 
 
 class MovedLayer(ABC):

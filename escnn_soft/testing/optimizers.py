@@ -148,8 +148,8 @@ def _eighth_turns() -> SoftLinear:
 
 
 def _opened(layer: Module, softness: float = 1.0) -> Module:
-    """A copy at another softness."""
-    layer = copy.deepcopy(layer)
+    """A copy at another softness, on the CPU."""
+    layer = copy.deepcopy(layer).cpu()
     for dial in dials(layer).values():
         dial.softness = softness
     return layer.train()

@@ -110,19 +110,18 @@ class LayerOptimizer(Optimizer):
     # ------------------------------------------------------------------ state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state, in the precision that it was kept in.
+        """Take over a state, in single precision at least, whatever the parameters are in.
 
         Args:
             state_dict: from ``state_dict()``.
         """
-        super().load_state_dict(state_dict)
+        super().load_state_dict(state_dict)  # which rounds every state to the dtype of its parameter
         saved = [key for group in state_dict["param_groups"] for key in group["params"]]
         parameters = [p for group in self.param_groups for p in group["params"]]
         for key, p in zip(saved, parameters, strict=True):
-            for name, value in state_dict["state"].get(key, {}).items():
-                if isinstance(value, Tensor) and self.state[p][name].dtype != value.dtype:
-                    # torch casts every state to the dtype of its parameter
-                    self.state[p][name] = value.to(self.state[p][name].device, copy=True)
+            dtype, state = torch.promote_types(p.dtype, torch.float32), self.state.get(p, {})
+            for name in [name for name, value in state.items() if name != "step" and value.dtype != dtype]:
+                state[name] = state_dict["state"][key][name].to(p.device, dtype, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold: torch's part, and the layers."""

@@ -48,7 +48,8 @@ class LayerwiseAdam(LayerOptimizer):
         layer_rate: layers move at layer_rate * lr. A mean of squares is larger than most of them, so at 1 layers are
             slower than under Adam; at 2, strict networks reach the same loss.
         strict: ``"layer"``, or ``"adam"`` for ordinary moments of escnn's own weights and biases at ``lr``: strict
-            networks train as under Adam, bit by bit, and those with soft parts hold a symmetry 5 to 30 times worse.
+            networks then train as under Adam, bit by bit. Soft parts are less stable: in 600 steps rounding grew 10 to
+            10^5 times more, the more the larger lr; a ``layer_rate`` of 0.3 held it.
 
     Raises:
         ArgumentError: if an option is outside its domain, or the parameters come without their layers.

@@ -154,6 +154,17 @@ def test_training_goes_on_from_a_checkpoint(dtype) -> None:
     assert equal(model, other)
 
 
+def test_a_checkpoint_of_another_precision() -> None:
+    model = network()
+    optimizer = LayerwiseAdam(model, lr=0.01)
+    descend(model, optimizer)
+    other = network(dtype=torch.float64)
+    continued = LayerwiseAdam(other)
+    continued.load_state_dict(optimizer.state_dict())
+    descend(other, continued)
+    assert all(v.dtype == torch.float64 for s in continued.state.values() for k, v in s.items() if k != "step")
+
+
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_copies_train_on(copier) -> None:
     model = torch.nn.Sequential(
@@ -200,6 +211,21 @@ def test_schedulers_and_closures() -> None:
     between = copy.deepcopy(model)
     assert optimizer.step(closure) < first
     assert equal(model, between)
+
+
+def test_a_step_compiles_to_one_graph() -> None:
+    model = network()
+    other = copy.deepcopy(model)
+    eager, compiled = LayerwiseAdam(model, lr=0.01), LayerwiseAdam(other, lr=0.01)
+    step = torch.compile(compiled.step, backend="eager", fullgraph=True)
+    for m, take in ((model, eager.step), (other, step)):
+        for seed in (0, 1):
+            m.zero_grad()
+            x = torch.randn(2, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+            (m(x) - 1).square().mean().backward()
+            take()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_half_precision_parameters_have_single_precision_state() -> None:
