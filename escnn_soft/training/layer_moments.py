@@ -17,7 +17,7 @@ from escnn_soft.training.local_tensors import local, summed_over_shards, wide, w
 __all__ = ["LayerPlan", "layerwise_step"]
 
 _KEY = "layer"
-"""State of a layer's first parameter: steps, second moment of the weights, second moment of the biases."""
+"""State of a layer's first parameter: steps and second moments, of its weights and of its biases.  # shape: (2, 2)"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +87,11 @@ def layerwise_step(plan: LayerPlan, state: dict[Tensor, dict[str, Any]], group: 
         group: options ``lr``, ``betas``, ``eps``, ``weight_decay`` and ``layer_rate``.
     """
     beta1, beta2 = group["betas"]
-    totals = torch.stack(_states(plan, state))  # shape: (layers, 3)
-    steps, moments = totals[:, :1] + 1, totals[:, 1:]
+    steps, moments = torch.stack(_states(plan, state)).unbind(1)  # each: (layers, 2)
     means = (plan.averages * _squares(plan)).sum(1).view(-1, 2)
+    steps = steps + plan.seen  # weights that were frozen so far begin as others did
     moments = torch.where(plan.seen, torch.lerp(moments, means, 1 - beta2), moments)
-    torch._foreach_copy_(_states(plan, state), list(torch.cat([steps, moments], 1).unbind()))
+    torch._foreach_copy_(_states(plan, state), list(torch.stack([steps, moments], 1).unbind()))
 
     own = moments / _correction(steps, beta2)
     scales = torch.stack([own[:, 0], own.sum(1)], 1).sqrt() + group["eps"]
@@ -112,7 +112,7 @@ def _states(plan: LayerPlan, state: dict[Tensor, dict[str, Any]]) -> list[Tensor
     """Steps and moments of each layer."""
     for leader in plan.leaders:
         if _KEY not in state[leader]:
-            state[leader][_KEY] = plan.averages.new_zeros(3)
+            state[leader][_KEY] = plan.averages.new_zeros(2, 2)
     return [state[leader][_KEY] for leader in plan.leaders]
 
 
@@ -135,5 +135,5 @@ def _gradients(parameters: Sequence[Parameter]) -> list[Tensor]:
 
 
 def _correction(steps: Tensor, beta: float) -> Tensor:
-    """1 - beta^steps, accurate for beta near 1."""
-    return -torch.expm1(steps * (math.log(beta) if beta > 0 else -math.inf))
+    """1 - beta^steps, accurate for beta near 1; 1 before the first step."""
+    return torch.where(steps > 0, -torch.expm1(steps * (math.log(beta) if beta > 0 else -math.inf)), 1.0)
