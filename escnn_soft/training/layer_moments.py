@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ __all__ = ["LayerPlan", "layerwise_step"]
 
 _KEY = "layer"
 """State of a layer's first parameter: steps and second moments, of its weights and of its biases.  # shape: (2, 2)"""
+_CACHED = 2**18
+"""Entries after which a CPU's cache has forgotten the first ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class LayerPlan:
         seen: which of these are means of something.  # shape: (layers, 2)
         moved: those of the counted that the step changes.
         slots: for each of them, 2 * (its layer) + (1 for a bias).
+        parts: of the moved, that are worked on together: on a CPU as many as its cache holds, else all.
     """
 
     leaders: tuple[Parameter, ...]
@@ -39,6 +42,7 @@ class LayerPlan:
     seen: Tensor
     moved: tuple[Parameter, ...]
     slots: tuple[int, ...]
+    parts: tuple[slice, ...]
 
     @staticmethod
     def of(layers: Sequence[LayerParameters], moves: Callable[[Parameter], bool]) -> LayerPlan:
@@ -65,6 +69,7 @@ class LayerPlan:
             torch.tensor(counts, device=device).view(-1, 2) > 0,
             tuple(p for _, p in moved),
             tuple(slot for slot, _ in moved),
+            tuple(_parts([p.numel() for _, p in moved], _CACHED if device.type == "cpu" else math.inf)),
         )
 
 
@@ -97,15 +102,38 @@ def layerwise_step(plan: LayerPlan, state: dict[Tensor, dict[str, Any]], group: 
     scales = torch.stack([own[:, 0], own.sum(1)], 1).sqrt() + group["eps"]
     factors = (group["lr"] * group["layer_rate"] / (_correction(steps, beta1) * scales)).flatten().unbind()
 
-    if plan.moved:
-        averages = _first_moments(plan.moved, state)
-        torch._foreach_lerp_(averages, wide(local(_gradients(plan.moved))), 1 - beta1)
-        targets = local(plan.moved)
-        copies = wide(targets)
-        if group["weight_decay"] != 0:
-            torch._foreach_mul_(copies, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcmul_(copies, averages, [factors[slot] for slot in plan.slots], value=-1)
-        write_back(targets, copies)
+    averages, gradients = _first_moments(plan.moved, state), local(_gradients(plan.moved))
+    targets, scaled = local(plan.moved), [factors[slot] for slot in plan.slots]
+    for part in plan.parts:
+        _move(targets[part], averages[part], gradients[part], scaled[part], group)
+
+
+def _move(
+    targets: list[Tensor],
+    averages: list[Tensor],
+    gradients: list[Tensor],
+    factors: list[Tensor],
+    group: dict[str, Any],
+) -> None:
+    """m <- beta_1 m + (1 - beta_1) g,     w <- (1 - lr * weight_decay) w - factor m."""
+    torch._foreach_lerp_(averages, wide(gradients), 1 - group["betas"][0])
+    copies = wide(targets)
+    if group["weight_decay"] != 0:
+        torch._foreach_mul_(copies, 1 - group["lr"] * group["weight_decay"])
+    torch._foreach_addcmul_(copies, averages, factors, value=-1)
+    write_back(targets, copies)
+
+
+def _parts(sizes: Sequence[int], most: float) -> Iterator[slice]:
+    """Slices of tensors that hold at most so many entries together, or are one large tensor."""
+    start, total = 0, 0
+    for i, size in enumerate(sizes):
+        if i > start and total + size > most:
+            yield slice(start, i)
+            start, total = i, 0
+        total += size
+    if sizes:
+        yield slice(start, len(sizes))
 
 
 def _states(plan: LayerPlan, state: dict[Tensor, dict[str, Any]]) -> list[Tensor]:
