@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import escnn_soft as es
-from escnn_soft.training import LayerwiseAdam, layer_group
+from escnn_soft.training import LayerwiseAdam, layer_group, layer_moments
 from tests.training.models import HIDDEN, descend, equal, network
 
 
@@ -47,8 +47,9 @@ class Slow:
             p.sub_((self.rate if inside else 1.0) * self.lr * self.m[name] / (1 - b1**self.t) / scale)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_it_is_its_formula(decay) -> None:
+@pytest.mark.parametrize(("decay", "cached"), [(0.0, 2**18), (0.1, 2**18), (0.1, 10)])
+def test_it_is_its_formula(decay, cached, monkeypatch) -> None:
+    monkeypatch.setattr(layer_moments, "_CACHED", cached)  # parameters that are moved together
     fast = network(dtype=torch.float64)
     slow = copy.deepcopy(fast)
     descend(fast, LayerwiseAdam(fast, lr=0.01, weight_decay=decay), steps=5)
