@@ -36,6 +36,8 @@ from escnn_soft.groups import (
     orthogonal_group,
     vector,
 )
+from escnn_soft.testing import assert_covariant_step
+from escnn_soft.training import DampedMuon, LayerwiseAdam, layer_group
 
 PLANE = gspaces.rot2dOnR2(4)
 OTHER = gspaces.rot2dOnR2(8)
@@ -367,6 +369,31 @@ BAD = {
     "rotation by a word": (lambda: es.metrics.point_rotations(["right"]), ArgumentError, "angles='right'"),
     "rotation of points in space": (lambda: es.metrics.point_rotations([90])[0].on_input(torch.zeros(4, 3)), ShapeError, r"coordinates \(..., 2\)"),
     "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), FieldTypeError, "3 and 4 channels"),
+    # optimisers
+    "optimiser of bare parameters": (
+        lambda: LayerwiseAdam(conv().parameters()), ArgumentError, "a model or parameter groups but got model='an iterable of Parameter'.*Pass the model",
+    ),
+    "optimiser of a number": (lambda: DampedMuon(3), ArgumentError, "a model or parameter groups but got model='int'"),
+    "optimiser of no parameter": (lambda: LayerwiseAdam([]), ArgumentError, "at least one parameter group but got model="),
+    "group without layers": (
+        lambda: LayerwiseAdam([{"params": list(conv().parameters())}]), ArgumentError, r"a parameter group with its layers but got param_group=\['params'\].*layer_group",
+    ),
+    "group added without layers": (
+        lambda: LayerwiseAdam(conv()).add_param_group({"params": [torch.zeros(1)]}), ArgumentError, "a parameter group with its layers",
+    ),
+    "group of a list": (lambda: layer_group([conv()]), ArgumentError, "a Module but got model="),
+    "negative learning rate": (lambda: LayerwiseAdam(conv(), lr=-1.0), ArgumentError, "lr=-1.0"),
+    "learning rate of a group": (lambda: LayerwiseAdam([layer_group(conv(), lr="fast")]), ArgumentError, "lr='fast'"),
+    "betas of 1": (lambda: LayerwiseAdam(conv(), betas=(0.9, 1.0)), ArgumentError, r"two numbers in \[0, 1\) but got betas=\(0.9, 1.0\)"),
+    "a single beta": (lambda: LayerwiseAdam(conv(), betas=0.9), ArgumentError, "betas=0.9"),
+    "momentum of 1": (lambda: DampedMuon(conv(), momentum=1.0), ArgumentError, r"a number in \[0, 1\) but got momentum=1.0"),
+    "no damping": (lambda: DampedMuon(conv(), damping=0.0), ArgumentError, "damping=0.0"),
+    "damping of a group": (lambda: DampedMuon([layer_group(conv(), damping=0.0)]), ArgumentError, "damping=0.0"),
+    "decay of nothing": (lambda: DampedMuon(conv(), weight_decay=math.nan), ArgumentError, "weight_decay=nan"),
+    "strict by a word": (lambda: LayerwiseAdam(conv(), strict="sgd"), ArgumentError, "'layer' or 'adam' but got strict='sgd'"),
+    "covariance of no layer": (
+        lambda: assert_covariant_step(LayerwiseAdam, torch.nn.Linear(2, 2)), ArgumentError, "a layer with a softness between fields but got layer='Linear'",
+    ),
     # matrix groups
     "matrix group without generators": (lambda: MatrixGroup.of("none"), ShapeError, r"one size but got sizes of the generators=\[\]"),
     "matrix group of vectors": (lambda: MatrixGroup.of("g", algebra=torch.ones(3, 3)), ShapeError, r"algebra.shape=\(3, 3\).*stacks of square"),

@@ -14,6 +14,7 @@ from escnn_soft.testing.layer_strategies import (
     soft_r2convs,
     softnesses,
 )
+from escnn_soft.testing.optimizers import KEPT, assert_covariant_step, assert_keeps_symmetry
 from escnn_soft.testing.profiles import PROFILES, register_profiles
 from escnn_soft.testing.samples import exact_elements
 from escnn_soft.testing.type_strategies import (
@@ -26,14 +27,17 @@ from escnn_soft.testing.type_strategies import (
 
 __all__ = [
     "GROUP_KINDS",
+    "KEPT",
     "PROFILES",
     "REPRESENTATION_KINDS",
     "SOFTNESS_KINDS",
     "TOLERANCE",
     "CertificateReport",
     "assert_certificate_holds",
+    "assert_covariant_step",
     "assert_equivariant",
     "assert_error_within",
+    "assert_keeps_symmetry",
     "elements",
     "exact_elements",
     "field_types",

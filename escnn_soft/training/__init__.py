@@ -1,10 +1,15 @@
-"""Moved: every name of this package lives in another room now, and is forwarded for one release."""
+"""Optimisers that keep a symmetry; and names of version 0.1, which live in ``convert`` now."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from escnn_soft._moved import MOVED, forwarded
+from escnn_soft.training.damped_muon import DampedMuon
+from escnn_soft.training.layer_parameters import LayerParameters, layer_group
+from escnn_soft.training.layerwise_adam import LayerwiseAdam
+
+__all__ = ["DampedMuon", "LayerParameters", "LayerwiseAdam", "layer_group"]
 
 
 def __getattr__(name: str) -> Any:

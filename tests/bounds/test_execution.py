@@ -9,7 +9,7 @@ from escnn.nn import R2Conv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from escnn_soft import SoftR2Conv, certificate
+from escnn_soft import Exponential, SoftR2Conv, certificate
 from escnn_soft.functions import act, pixel_elements
 from escnn_soft.testing import assert_certificate_holds, geometric_tensors, soft_linears, soft_r2convs
 from escnn_soft.testing import gspaces as drawn_gspaces
