@@ -93,7 +93,7 @@ class Dial:
         gains = self._static()
         self.closed = not bool(gains[self.equivariant :].any())
         depends = policy.bounded or (policy.balanced and cast("Graded", policy).softness < 1)
-        self.open = not (policy.learned or depends) and bool((gains == 1).all())
+        self.open = self._whole and not (policy.learned or depends) and bool((gains == 1).all())
         self.limited = depends and not self.closed
         self.fixed = self.closed or not (policy.learned or depends)
         self.static = gains.to(self.device, self.dtype)

@@ -282,6 +282,10 @@ class SoftLayer(ExpandedLayer, SoftModule):
     ) -> tuple[Tensor, Tensor | None]:
         """What the levels outside escnn's basis add, (out, in, S), and the factor t of a dial."""
         dial = self._dials[index]
+        if not dial.fixed:
+            # backward passes ask for them again, and FSDP, which does not see through GeometricTensors, has taken the
+            # memory of parameters back by then
+            coefficients = coefficients.clone()
         t = dial.factor(coefficients, own)
         gains = dial.static if t is not None else dial.gains(None, logits)
         limited = dial.limited_coefficients(coefficients, t)
