@@ -47,7 +47,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         It computes the same function. In Python: escnn_soft.soften(model, softness).""",
     )
     add_model(soft, softness=False)
-    value = "a number in [0, 1], cutoff:SIGMA or budget:ETA"
+    value = "a number in [0, 1], exponential:S, cutoff:SIGMA or budget:ETA"
     soft.add_argument("--softness", dest="dial", type=parse_softness, required=True, metavar="S", help=value)
     layer = "softness of one layer, or of those that match a shell pattern; may be repeated"
     soft.add_argument("--per-layer", type=parse_setting, action="append", default=[], metavar="LAYER=S", help=layer)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.convert import soften
-from escnn_soft.dial import Budget, Cutoff, Policy, as_policy
+from escnn_soft.dial import Budget, Cutoff, Exponential, Policy, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.layers import SoftLayer
 
@@ -48,7 +48,7 @@ def add_model(parser: argparse.ArgumentParser, *, softness: bool = True) -> None
     checkpoint = "parameters to load: .safetensors, or a torch file that holds tensors only"
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=checkpoint)
     if softness:
-        soft = "soften the network before loading: a number in [0, 1], cutoff:SIGMA or budget:ETA"
+        soft = "soften the network before loading: a number in [0, 1], exponential:S, cutoff:SIGMA or budget:ETA"
         parser.add_argument("--softness", type=parse_softness, metavar="S", help=soft)
 
 
@@ -62,12 +62,17 @@ def parse_factory(text: str) -> tuple[str, str]:
 
 def parse_softness(text: str) -> Policy:
     """An argparse type: a softness."""
-    kinds: dict[str, Callable[[float], Policy]] = {"": as_policy, "cutoff": Cutoff, "budget": Budget}
+    kinds: dict[str, Callable[[float], Policy]] = {
+        "": as_policy,
+        "exponential": Exponential,
+        "cutoff": Cutoff,
+        "budget": Budget,
+    }
     kind, _, value = text.rpartition(":")
     try:
         return kinds[kind](float(value))
     except (KeyError, ValueError, EscnnSoftError):
-        expected = "a number in [0, 1], cutoff:SIGMA or budget:ETA"
+        expected = "a number in [0, 1], exponential:S, cutoff:SIGMA or budget:ETA"
         raise argparse.ArgumentTypeError(f"expected {expected} but got {text!r}") from None
 
 

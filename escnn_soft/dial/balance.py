@@ -67,16 +67,15 @@ class CoefficientBalance:
     Args:
         soft: the levels outside the equivariant one.
         policy: the softness, neither 0 nor 1.
-        breaking: which coefficients break the symmetry; None for all.  # shape: (dim,)
+        symmetric: where coefficients break nothing; None for nowhere.  # shape: (some,)
         dtype: of the coefficients, or wider.
     """
 
-    def __init__(self, soft: WeightTransform, policy: Graded, breaking: Tensor | None, dtype: torch.dtype) -> None:
-        self._policy, self._dtype = policy, dtype
+    def __init__(self, soft: WeightTransform, policy: Graded, symmetric: Tensor | None, dtype: torch.dtype) -> None:
+        self._soft, self._policy, self._symmetric, self._dtype = soft, policy, symmetric, dtype
         exponents = torch.tensor([level.exponent for level in soft.levels], dtype=torch.float64)
-        # sqrt(1 - s^(2 sigma)); nothing is asked of a level that breaks nothing: its exponent is 0
-        self._roots = soft.spread(policy.slack(exponents).sqrt().to(soft.row_levels.device, dtype))
-        self._symmetric = None if breaking is None else (~breaking).nonzero()[:, 0]
+        # nothing is asked of a level that breaks nothing: its exponent is 0
+        self._slack = policy.slack(exponents).to(soft.row_levels.device, dtype)[soft.row_levels]
 
     def __call__(self, coefficients: Tensor, own: Tensor) -> Tensor:
         """The factor t of all that breaks the symmetry, differentiably.
@@ -94,7 +93,9 @@ class CoefficientBalance:
             parts.append(self._policy.opening * coefficients[self._symmetric])
         free = torch.cat(parts) if len(parts) > 1 else parts[0]
         scale = _scale(free, _NEGLIGIBLE * torch.linalg.vector_norm(coefficients.detach(), torch.inf))
-        return self._policy.share((free * scale).square().sum(), (coefficients * (self._roots * scale)).square().sum())
+        squares = self._soft.pieces((coefficients * scale).square())
+        energies = torch.cat([piece.sum(0) for piece in squares])  # of the rows of all blocks
+        return self._policy.share((free * scale).square().sum(), (energies * self._slack).sum())
 
 
 def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:

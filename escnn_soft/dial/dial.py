@@ -53,6 +53,8 @@ class Dial:
         limited: whether a factor t depends on the weights.
         closed: whether nothing but the equivariant levels passes, whatever the parameters.
         open: whether everything passes as it is, whatever the parameters.
+        breaking: of a limited weight that is held as coefficients, those outside the equivariant level that the factor
+            multiplies; None for all.  # shape: (dim,)
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Dial:
         self._weight_dtype = dtype if weight_dtype is None else weight_dtype
         self.here = self.graded.to(device, dtype)
         self._allowance: Allowance | None = None
+        self.breaking: Tensor | None = None
+        self._symmetric_places: Tensor | None = None
         self._symmetric = torch.tensor(
             [level.symmetric for level in self.graded.levels], dtype=torch.bool, device=device
         )
@@ -118,13 +122,14 @@ class Dial:
     def _prepare(self, everything: bool) -> None:
         """What the factor t is computed of, and multiplies."""
         self._balance: CoefficientBalance | WeightBalance | None = None
-        self._breaking: Tensor | None = None
         if not self.limited:
             return
         if self.held is Held.COEFFICIENTS:
             soft = cast("GradedWeight", self.here).transform.soft
-            breaking = ~self._symmetric[self.equivariant :]
-            self._breaking = None if bool(breaking.all()) else soft.spread(breaking)
+            symmetric = self._symmetric[self.equivariant :]
+            if self.breaking is None and bool(symmetric.any()):
+                self.breaking = soft.spread(~symmetric)
+                self._symmetric_places = soft.spread(symmetric).nonzero()[:, 0]
         else:
             self._still = torch.where(self._symmetric, self.static, 0.0)
             # what is left of a weight in which every gain is 1
@@ -135,7 +140,7 @@ class Dial:
                 self._allowance = Allowance(transform, self.device, self._weight_dtype)
         elif self.held is Held.COEFFICIENTS:
             work = torch.promote_types(self._weight_dtype, torch.float32)
-            self._balance = CoefficientBalance(soft, cast("Graded", self.policy), self._breaking, work)
+            self._balance = CoefficientBalance(soft, cast("Graded", self.policy), self._symmetric_places, work)
         else:
             self._balance = WeightBalance(self.here, cast("Graded", self.policy), self.device, self.held)
 
@@ -202,13 +207,6 @@ class Dial:
             return self._allowance(cast("Budget", self.policy), pieces, own())
         assert isinstance(self._balance, CoefficientBalance)
         return self._balance(coefficients, own())
-
-    def limited_coefficients(self, coefficients: Tensor, t: Tensor | None) -> Tensor:
-        """Coefficients with those that break the symmetry multiplied by t."""
-        if t is None:
-            return coefficients
-        t = t.to(coefficients.dtype)
-        return coefficients * (t if self._breaking is None else torch.where(self._breaking, t, 1.0))
 
     def filtered(self, weight: Tensor, logits: Tensor | None, beside: Tensor | None = None) -> Tensor:
         """F(W), differentiably in the weight and the parameters; the weight itself where the dial is open.

@@ -44,7 +44,7 @@ class Grading(Protocol):
         """
 
     def energies(self, weight: Tensor) -> Tensor:
-        """Squared norm of a weight in each level, (levels,)."""
+        """Squared norm of a weight in each level, differentiably, (levels,)."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Grading:
         """The splitting on a device in a dtype, cast from float64."""

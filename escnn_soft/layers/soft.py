@@ -281,15 +281,18 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self, index: int, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """What the levels outside escnn's basis add, (out, in, S), and the factor t of a dial."""
-        dial = self._dials[index]
-        if not dial.fixed:
-            # backward passes ask for them again, and FSDP, which does not see through GeometricTensors, has taken the
-            # memory of parameters back by then
-            coefficients = coefficients.clone()
+        dial, synthesis = self._dials[index], self._soft(index).synthesis
+        if dial.fixed:
+            return synthesis(coefficients, dial.static[dial.equivariant :]), None
         t = dial.factor(coefficients, own)
-        gains = dial.static if t is not None else dial.gains(None, logits)
-        limited = dial.limited_coefficients(coefficients, t)
-        return self._soft(index).synthesis(limited, gains[dial.equivariant :]), t
+        if t is not None and dial.breaking is None:
+            return t.to(coefficients.dtype) * synthesis(coefficients, dial.static[dial.equivariant :]), t
+        # backward passes ask for the coefficients again, and FSDP, which does not see through GeometricTensors, has
+        # taken the memory of parameters back by then
+        coefficients, gains = coefficients.clone(), dial.gains(None, logits)
+        if t is not None:
+            coefficients = coefficients * torch.where(dial.breaking, t.to(coefficients.dtype), 1.0)
+        return synthesis(coefficients, gains[dial.equivariant :]), t
 
     def _own(self, strict: Tensor) -> Tensor:
         """What has the norm of escnn's own kernel, also where harmonics are not orthonormal on the pixels."""

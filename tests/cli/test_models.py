@@ -78,7 +78,10 @@ def test_certify_has_exit_codes(tmp_path, capsys) -> None:
         (["certify", NET, "--shape", "1,x"], "expected positive whole numbers such as 1,3,33,33 but got '1,x'"),
         (["certify", NET, "--shape", "1,4,9,9"], "inputs have 3 channels: --shape N,3,..."),
         (["certify", NET, "--at-most", "nan"], "expected a number >= 0"),
-        (["spectrum", NET, "--softness", "1.5"], "expected a number in [0, 1], cutoff:SIGMA or budget:ETA"),
+        (
+            ["spectrum", NET, "--softness", "1.5"],
+            "expected a number in [0, 1], exponential:S, cutoff:SIGMA or budget:ETA",
+        ),
         (["spectrum", NET, "--softness", "learned:1"], "but got 'learned:1'"),
         (["spectrum", NET, "--layer", "head"], "has no soft layer 'head'"),
         (["soften", NET, "--output", "x.pt"], "required: --softness"),

@@ -35,7 +35,8 @@ class SoftMatrixLinear(Expanded, SoftModule):
 
     Between orthogonal representations (of compact groups) levels are stable under the group and the certificate has
     a supremum. For others, as of the Lorentz group, softness 0 is exactly equivariant all the same, and the other
-    levels are a dial of first order: ||drho_out(X) W - W drho_in(X)|| <= sigma ||W||.
+    levels are a dial of first order: ||drho_out(X) W - W drho_in(X)|| <= sigma ||W||. :meth:`bound` has what a softness
+    guarantees in either case.
 
     Source: Rahman et al., "Tunable Soft Equivariance with Guarantees" (arXiv 2603.26657), for the dial; Finzi et al.,
     arXiv 2104.09459, for the constraint of any matrix group.
