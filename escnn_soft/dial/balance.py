@@ -92,15 +92,21 @@ class CoefficientBalance:
         if self._symmetric is not None:
             parts.append(self._policy.opening * coefficients[self._symmetric])
         free = torch.cat(parts) if len(parts) > 1 else parts[0]
-        scale = _scale(free, _NEGLIGIBLE * torch.linalg.vector_norm(coefficients.detach(), torch.inf))
+        scale = _scale(free, _NEGLIGIBLE * _largest(coefficients))
         squares = self._soft.pieces((coefficients * scale).square())
         energies = torch.cat([piece.sum(0) for piece in squares])  # of the rows of all blocks
         return self._policy.share((free * scale).square().sum(), (energies * self._slack).sum())
 
 
 def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
-    """1 / the largest entry of a weight and what stands beside it; 1 if all are 0."""
-    largest = torch.linalg.vector_norm(weight.detach(), torch.inf)
-    if beside is not None and beside.numel():
-        largest = torch.maximum(largest, torch.linalg.vector_norm(beside.detach().to(weight), torch.inf))
+    """1 / the largest entry of a weight and the norm of what stands beside it; 1 if all are 0."""
+    largest = _largest(weight)
+    if beside is not None:
+        largest = torch.maximum(largest, beside.detach().to(weight))
     return 1 / torch.where(largest > 0, largest, 1.0)
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The largest absolute value; aminmax takes a tenth of the time of the norm."""
+    smallest, largest = values.detach().aminmax()
+    return torch.maximum(-smallest, largest)
