@@ -64,10 +64,10 @@ def fairness(settings: Settings) -> tuple[str, ...]:
         f"{settings.rate:g}, {settings.epochs} epochs in batches of {settings.batch}, no weight decay, no "
         "augmentation), and, seed by seed, split, turned images, order of batches and first weights. The soft part "
         "starts at zero, so at one seed all stops start as the same function. Differences are therefore paired.",
-        "Every stop above 0 can move in all directions, as far as its softness allows; the strict network with the same "
-        "channels moves in a ninth of them. " + wide,
-        "Softness bounds the relative error of each layer before training; how the errors of the layers add up is up to "
-        "the network.",
+        "Every stop above 0 can move in all directions, as far as its softness allows; the strict network with the "
+        "same channels moves in a ninth of them. " + wide,
+        "Softness bounds the relative error of each layer before training; how the errors of the layers add up is "
+        "up to the network.",
         "In the unconstrained network, batch norm still treats the four channels of a field alike, and its first "
         "weights are those of the strict one. The row of plain torch is a check on that: the same shape, but torch's "
         "own layers and first weights.",
