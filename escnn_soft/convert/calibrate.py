@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class Calibration:
 
     Attributes:
         layers: one entry a dial.
-        distance: of the outputs from those at softness 1.
+        distance: of the outputs from those before.
     """
 
     layers: tuple[CalibratedLayer, ...]
@@ -65,13 +66,13 @@ def calibrate(
     """Make a model as equivariant as its outputs bear: the smallest softness of each dial, one after the other.
 
     The i-th of n dials may use i / n of the tolerance, together with those before it. For each, softness 0 is tried,
-    and then an interval between a softness that is too small and one that will do is halved. Every setting that is
-    kept was run, so that the outputs on ``x`` are within the tolerance at the end.
+    and then an interval between a softness that is too small and one that will do, at first the one it has, is halved.
+    Every setting that is kept was run, so that the outputs on ``x`` are within the tolerance at the end.
 
     Args:
-        model: a model with dials, as from :func:`soften`; its softness is set in place.
+        model: a model with dials at plain numbers, as from ``soften(model, 1.0)``; they are turned in place.
         x: what the model is called with.
-        tolerance: largest distance of the outputs from those at softness 1.
+        tolerance: largest distance of the outputs from those before.
         distance: function of two outputs; by default the norm of the difference, relative to that of the second.
         steps: how often an interval is halved; ``steps + 1`` runs a dial.
 
@@ -79,8 +80,9 @@ def calibrate(
         The softness of each dial, and the bound that it bought.
 
     Raises:
-        ArgumentError: if the model has no dials, the outputs are no tensor and no distance is given, the tolerance is
-            negative, or ``steps`` is not a positive integer.
+        ArgumentError: if the model has no dials, or one whose softness is no number, the outputs are no tensor and no
+            distance is given, a distance is not a number, the tolerance is negative, or ``steps`` is not a positive
+            integer. Nothing is changed then.
 
     Example:
         >>> from escnn import gspaces
@@ -98,37 +100,49 @@ def calibrate(
     every = dials(model)
     if not every:
         raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Use soften first.")
-    for dial in every.values():
-        dial.accepted(1.0)
+    before = {name: _number(name, dial) for name, dial in every.items()}
     measure = relative_distance if distance is None else distance
-    before = [dial.softness for dial in every.values()]
     try:
         with evaluated(model):
             return _calibrated(model, x, tolerance, measure, steps, every)
     except BaseException:
-        for dial, softness in zip(every.values(), before, strict=True):
-            dial.softness = softness
+        for name, softness in before.items():
+            every[name].softness = softness
         raise
+
+
+def _number(name: str, dial: Dialled) -> float:
+    if not isinstance(dial.softness, float):
+        remedy = "Set a float first, as 1.0 with set_softness(model, 1.0, keep=True)."
+        raise ArgumentError("softness", f"{dial.softness} of {name!r}", "a plain number for every dial", remedy)
+    return dial.softness
 
 
 def _calibrated(
     model: Module, x: Any, tolerance: float, distance: Distance, steps: int, every: dict[str, Dialled]
 ) -> Calibration:
-    for dial in every.values():
-        dial.softness = 1.0
     reference, farthest, layers = model(x), 0.0, list[CalibratedLayer]()
     for i, (name, dial) in enumerate(every.items(), start=1):
         allowed = tolerance * i / len(every)
-        softness, farthest = _smallest(dial, steps, allowed, lambda: distance(model(x), reference), farthest)
+        softness, farthest = _smallest(
+            dial, _number(name, dial), steps, allowed, lambda: _finite(distance(model(x), reference)), farthest
+        )
         layers.append(CalibratedLayer(name, softness, dial.bound()))
     return Calibration(tuple(layers), farthest)
 
 
+def _finite(distance: float) -> float:
+    if not math.isfinite(distance):
+        remedy = "Check the model's outputs on x, and what distance makes of them."
+        raise ArgumentError("distance", distance, "a finite number", remedy)
+    return distance
+
+
 def _smallest(
-    dial: Dialled, steps: int, allowed: float, measure: Callable[[], float], farthest: float
+    dial: Dialled, high: float, steps: int, allowed: float, measure: Callable[[], float], farthest: float
 ) -> tuple[float, float]:
-    """Set a dial to the smallest softness that is allowed; returns it, and the distance there: ``farthest`` at 1."""
-    low, high = 0.0, 1.0
+    """Set a dial to the smallest softness that is allowed; returns it, and the distance: ``farthest`` where it is."""
+    low = 0.0
     for step in range(steps + 1):
         dial.softness = tried = low if step == 0 else (low + high) / 2
         found = measure()

@@ -116,6 +116,10 @@ class ProjectedLayer(SoftModule, EquivariantModule):
             bias = self._dials[1].here.filtered(bias, factors[1])
         return soft._as_kernel(graded, weight.shape), bias
 
+    def bound(self, element: Any = None) -> float:
+        """As of a soft layer, for the weights after the next step: they follow a dial that is turned only then."""
+        return super().bound(element)
+
     def _in_use(self) -> list[Tensor]:
         return []  # nothing changes before the next step
 

@@ -21,7 +21,7 @@ from escnn_soft.dial import Policy, SoftFilter, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.escnn import Options
 from escnn_soft.grading import Chain, TokenShifts, subgroup_chain
-from escnn_soft.layers import SoftLayer, dial_name, own_dials, soft_twin, twin_of
+from escnn_soft.layers import SoftLayer, dial_name, filtered_tensors, own_dials, soft_twin, twin_of
 
 __all__ = ["soften"]
 
@@ -163,6 +163,15 @@ def soften(
     for layer, by_tensor in filters.items():
         for tensor, soft_filter in by_tensor.items():
             attach(layer, tensor, soft_filter)
+    closed = [
+        f"{layers[layer][0]}.{each.tensor}" for layer in filters for each in filtered_tensors(layer) if each.closed
+    ]
+    if closed:
+        warnings.warn(
+            f"Nothing in {', '.join(closed)} is equivariant, so nothing passes below softness 1. Give such tensors "
+            "softness 1 or Exponential(s) with per_layer.",
+            stacklevel=2,
+        )
     return model
 
 

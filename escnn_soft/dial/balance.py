@@ -9,7 +9,7 @@ from escnn_soft.dial.held import Held
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
 
-__all__ = ["CoefficientBalance", "WeightBalance"]
+__all__ = ["CoefficientBalance", "WeightBalance", "largest"]
 
 _NEGLIGIBLE = 1e-15
 """A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
@@ -31,30 +31,28 @@ class WeightBalance:
     def __init__(self, graded: Grading, policy: Graded, device: torch.device, held: Held) -> None:
         self._graded, self._policy, self._held = graded, policy, held
         self._breaking = torch.tensor([not level.symmetric for level in graded.levels], dtype=torch.bool, device=device)
-        exponents = [level.exponent for level in graded.levels if not level.symmetric]
-        self._exponents = torch.tensor(exponents, dtype=torch.float64, device=device)
-        self._slack = policy.slack(self._exponents)
-        gains = [1.0 if level.equivariant or held is Held.GIVEN else policy.opening for level in graded.levels]
-        self._opening = torch.tensor(gains, dtype=torch.float64, device=device).square()
+        breaking = [level.exponent for level in graded.levels if not level.symmetric]
+        exponents = torch.tensor(breaking, dtype=torch.float64, device=device)
+        self._slack, self._stretch = policy.slack(exponents), policy.stretch(exponents)
 
-    def __call__(self, weight: Tensor, beside: Tensor | None) -> Tensor:
+    def __call__(self, weight: Tensor, own: Tensor, beside: Tensor | None) -> Tensor:
         """The factor of all that breaks the symmetry, differentiably.
 
         Args:
             weight: unfiltered.
+            own: what has the norm of the part that breaks nothing, after the gains.
             beside: norm of what else in the layer breaks nothing.  # shape: ()
 
         Returns:
             The factor in [0, 1], in float64.  # shape: ()
         """
         scale = _scale(weight, beside)
-        energies = self._graded.energies(weight * scale).double()
-        breaking = energies[self._breaking]
-        free = (self._opening * energies)[~self._breaking].sum()
+        breaking = self._graded.energies(weight * scale).double()[self._breaking]
+        free = (own * scale).double().square().sum()
         if beside is not None:
             free = free + (beside.double() * scale.double()).square()
         if self._held is Held.GIVEN:
-            return self._policy.retraction(free, breaking, self._exponents)
+            return self._policy.retraction(free, breaking, self._stretch, self._slack)
         return self._policy.share(free, (self._slack * breaking).sum())
 
 
@@ -92,7 +90,7 @@ class CoefficientBalance:
         if self._symmetric is not None:
             parts.append(self._policy.opening * coefficients[self._symmetric])
         free = torch.cat(parts) if len(parts) > 1 else parts[0]
-        scale = _scale(free, _NEGLIGIBLE * _largest(coefficients))
+        scale = _scale(free, _NEGLIGIBLE * largest(coefficients))
         squares = self._soft.pieces((coefficients * scale).square())
         energies = torch.cat([piece.sum(0) for piece in squares])  # of the rows of all blocks
         return self._policy.share((free * scale).square().sum(), (energies * self._slack).sum())
@@ -100,13 +98,13 @@ class CoefficientBalance:
 
 def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
     """1 / the largest entry of a weight and the norm of what stands beside it; 1 if all are 0."""
-    largest = _largest(weight)
+    most = largest(weight)
     if beside is not None:
-        largest = torch.maximum(largest, beside.detach().to(weight))
-    return 1 / torch.where(largest > 0, largest, 1.0)
+        most = torch.maximum(most, beside.detach().to(weight))
+    return 1 / torch.where(most > 0, most, 1.0)
 
 
-def _largest(values: Tensor) -> Tensor:
+def largest(values: Tensor) -> Tensor:
     """The largest absolute value; aminmax takes a tenth of the time of the norm."""
-    smallest, largest = values.detach().aminmax()
-    return torch.maximum(-smallest, largest)
+    low, high = values.detach().aminmax()
+    return torch.maximum(-low, high)

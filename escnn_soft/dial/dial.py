@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.allowance import Allowance
-from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
+from escnn_soft.dial.balance import CoefficientBalance, WeightBalance, largest
 from escnn_soft.dial.held import Held
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import FLOOR, MARGIN, Policy
 from escnn_soft.errors import SoftnessError
-from escnn_soft.grading import GradedWeight, Grading, Level, LevelEnergy, SpectralGrading
+from escnn_soft.grading import GradedPixels, GradedWeight, Grading, Level, LevelEnergy, SpectralGrading
 
 __all__ = ["Dial", "check_bounded"]
 
@@ -85,6 +85,8 @@ class Dial:
         self._allowance: Allowance | None = None
         self.breaking: Tensor | None = None
         self._symmetric_places: Tensor | None = None
+        places = torch.arange(len(self.graded.levels), device=device)
+        self._strict_gains = (places < self.equivariant).to(dtype)
         self._symmetric = torch.tensor(
             [level.symmetric for level in self.graded.levels], dtype=torch.bool, device=device
         )
@@ -132,6 +134,8 @@ class Dial:
                 self._symmetric_places = soft.spread(symmetric).nonzero()[:, 0]
         else:
             self._still = torch.where(self._symmetric, self.static, 0.0)
+            mask = (self._still > 0).to(self._still)
+            self._still_mask = self._still if bool((self._still == mask).all()) else mask
             # what is left of a weight in which every gain is 1
             self._moving = None if self._whole and everything else torch.where(self._symmetric, 0.0, self.static)
         if self.policy.bounded:
@@ -184,7 +188,8 @@ class Dial:
         moves = [move(level) for level in levels]
         eps, most = torch.finfo(self._weight_dtype).eps, max(moves, default=0.0)
         allowed = 0.0 if self.closed else self.policy.error_bound(levels, moves)
-        return min(allowed * (1 + MARGIN * eps) + FLOOR * eps * most, most)
+        # the rounding of a kernel lies in every direction, those that no level has included
+        return min(allowed * (1 + MARGIN * eps), most) + FLOOR * eps * max(most, 2.0)
 
     # ------------------------------------------------------------------ what passes
 
@@ -221,44 +226,74 @@ class Dial:
         """
         if self.open:
             return weight
+        if self.closed:
+            return self.strict(weight)
         work = weight.to(self.dtype)
-        t = self.weight_factor(work, beside)
-        if t is None:
+        if not self.limited:
             return self.here.filtered(work, self.gains(None, logits)).to(weight.dtype)
-        still = self.here.filtered(work, self._still)
+        still = self._unbroken(work, self._still, self._still_mask)
+        t = self._factor_of(work, still, beside).to(work)
         if self._moving is None:
-            return torch.lerp(still, work, t.to(work)).to(weight.dtype)
-        return (still + t.to(work) * self.here.filtered(work, self._moving)).to(weight.dtype)
+            return torch.lerp(still, work, t).to(weight.dtype)
+        return (still + t * self.here.filtered(work, self._moving)).to(weight.dtype)
 
     def weight_factor(self, weight: Tensor, beside: Tensor | None = None) -> Tensor | None:
         """The factor t of what breaks the symmetry in a dense weight; None for a policy that has none."""
         if not self.limited:
             return None
-        weight = weight.to(self.dtype)
+        work = weight.to(self.dtype)
+        return self._factor_of(work, self._unbroken(work, self._still, self._still_mask), beside)
+
+    def _factor_of(self, weight: Tensor, still: Tensor, beside: Tensor | None) -> Tensor:
+        """The factor t, from the weight and what of it breaks nothing, after the gains."""
+        own = self._isometric(still)
         if self._balance is None:
             assert self._allowance is not None
-            blocks = cast("SpectralGrading", self.here).block_coefficients(weight)
-            return self._allowance(cast("Budget", self.policy), *self._allowance.parts(blocks))
+            pieces, _ = self._allowance.parts(cast("SpectralGrading", self.here).block_coefficients(weight))
+            return self._allowance(cast("Budget", self.policy), pieces, own)
         assert isinstance(self._balance, WeightBalance)
-        return self._balance(weight, beside)
+        return self._balance(weight, own, beside)
+
+    def _isometric(self, still: Tensor) -> Tensor:
+        """What has the norm that counts of a weight that breaks nothing."""
+        if isinstance(self.here, GradedWeight | GradedPixels):
+            return self.here.isometric(still)
+        return self.here.energies(still)[self._symmetric].sum().sqrt()
+
+    def _unbroken(self, weight: Tensor, gains: Tensor, mask: Tensor) -> Tensor:
+        """The levels of a weight that break nothing, by their gains; 0 where they are no more than rounding."""
+        # the rounding that the first filter leaves is of the size of the whole weight, not of this part of it
+        still = self.here.filtered(self.here.filtered(weight, gains), mask)
+        return still * (largest(still) > FLOOR * torch.finfo(self.dtype).eps * largest(weight))
+
+    def strict(self, weight: Tensor) -> Tensor:
+        """The equivariant part of a weight, at any softness."""
+        return self._unbroken(weight.to(self.dtype), self._strict_gains, self._strict_gains).to(weight.dtype)
 
     # ------------------------------------------------------------------ turning it without a jump
 
-    def coefficients_for(self, used: Tensor, coefficients: Tensor, logits: Tensor | None) -> Tensor:
-        """Coefficients that now stand for what was in use, before the factor t.
+    def coefficients_for(
+        self, used: Tensor, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None
+    ) -> Tensor:
+        """Coefficients that now stand for what was in use, as far as the policy allows it.
 
         Args:
             used: coefficients of the weight as it was.  # shape: (dim,)
             coefficients: those that are trained, kept where a level is closed now.  # shape: (dim,)
+            own: as for :meth:`factor`.
             logits: parameters of a learned policy.
 
         Returns:
-            used / gain.  # shape: (dim,)
+            t used / gain, of which the policy's factor is 1.  # shape: (dim,)
         """
         soft = cast("GradedWeight", self.here).transform.soft
-        gains = soft.spread(self.gains(None, logits)[self.equivariant :])
+        gains = soft.spread(self.gains(None, logits)[self.equivariant :]).double()
         some = gains > _CLOSED
-        return torch.where(some, used / torch.where(some, gains, 1.0), coefficients)
+        found = torch.where(some, used.double() / torch.where(some, gains, 1.0), coefficients.double())
+        t = self.factor(found, own)
+        if t is not None:
+            found = found * (t.double() if self.breaking is None else torch.where(self.breaking, t.double(), 1.0))
+        return found.to(coefficients.dtype)
 
     def weight_for(self, used: Tensor, weight: Tensor, logits: Tensor | None) -> Tensor:
         """Likewise a dense weight, in its shape and dtype."""
@@ -266,11 +301,6 @@ class Dial:
         some = gains > _CLOSED
         stretched = self.here.filtered(used.to(self.dtype), torch.where(some, 1 / torch.where(some, gains, 1.0), 0.0))
         return (stretched + self.here.filtered(weight.to(self.dtype), (~some).to(gains))).to(weight.dtype)
-
-    def strict(self, weight: Tensor) -> Tensor:
-        """The equivariant part of a weight, at any softness."""
-        gains = (torch.arange(len(self.static), device=self.device) < self.equivariant).to(self.static)
-        return self.here.filtered(weight.to(self.dtype), gains).to(weight.dtype)
 
     # ------------------------------------------------------------------ what it is made of
 

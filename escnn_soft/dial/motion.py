@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ def largest_error(dial: Dial, element: Any, chain: SubgroupChain | None = None) 
     if not isinstance(group, FibreGroup):
         remedy = "Ask for the bound over all elements: bound()."
         raise ArgumentError("element", element, "None, for levels that no group of escnn grades", remedy)
-    if isinstance(element, int | float):
-        return _within(dial, group, element, dial.bound(farthest))
+    if isinstance(element, Real):
+        return _within(dial, group, float(element), dial.bound(farthest))
     group.check(element)
     if group.is_identity(element):
         return 0.0

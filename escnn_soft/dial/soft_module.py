@@ -15,7 +15,7 @@ from escnn_soft.dial.motion import largest_error
 from escnn_soft.dial.policies import as_policy, as_softness
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.errors import ArgumentError
-from escnn_soft.grading import SubgroupChain, SubgroupId, WeightSpectrum
+from escnn_soft.grading import Level, SubgroupChain, SubgroupId, WeightSpectrum
 
 __all__ = ["DialHolder", "SoftModule"]
 
@@ -65,6 +65,13 @@ class DialHolder(Module):
                 self._stand_for(used)
             self._forget()
 
+    def _check_own(self, *names: str) -> None:
+        """Refuse to write parameters that something else computes."""
+        derived = [name for name in names if name not in self._parameters]
+        if derived:
+            remedy = "Remove the pruning or parametrization first, or turn without keep."
+            raise ArgumentError("keep", True, f"a layer whose {' and '.join(derived)} nothing else computes", remedy)
+
     def _in_use(self) -> list[Tensor]:
         """What the trained tensors under the dials stand for, one a dial."""
         raise NotImplementedError
@@ -80,6 +87,11 @@ class DialHolder(Module):
             dial.turn(policy)
         self._start_logits()
         self._forget()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of everything under its dials, one dial after the other."""
+        return tuple(level for dial in self._dials for level in dial.graded.levels)
 
     @property
     def closed(self) -> bool:
@@ -154,8 +166,10 @@ class SoftModule(DialHolder):
 
             e(g) <= bound(g) ||W||,        for the bias    e(g) <= bound(g) sqrt(||W||^2 + ||b||^2)
 
-        It is known before training, and no certificate exceeds it: see :class:`escnn_soft.Graded`. A ``Budget`` bounds
-        the kernel and the bias each by itself. It includes the rounding of the layer's dtype.
+        It is known before training, and no certificate exceeds it: see :class:`escnn_soft.Graded`. As in certificates,
+        where the group does not act on the pixels the norms are those of the continuous kernel, not of its samples;
+        the bias is measured by the whole layer. A ``Budget`` bounds the kernel and the bias each by itself. It includes
+        the rounding of the layer's dtype.
 
         Args:
             element: an element of the group; an angle in radians, for all rotations by at most that; None for all

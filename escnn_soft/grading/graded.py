@@ -77,7 +77,7 @@ class GradedWeight:
 
     transform: WeightTransform
     _kept: list[tuple[weakref.ref[Tensor], int, list[Tensor | None] | None]] = field(default_factory=list, repr=False)
-    """The multipliers of the gains that came last: a dial that is not turned hands in the same tensor again."""
+    """The multipliers of the gains that came last: a dial that is not turned hands in the same tensors again."""
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -106,6 +106,10 @@ class GradedWeight:
         shaped = weight.reshape(self.transform.shape)
         return self.transform.multiplied(shaped, gains, multipliers).reshape(weight.shape)
 
+    def isometric(self, weight: Tensor) -> Tensor:
+        """What has the norm of the coefficients of a weight within the band limit."""
+        return self.transform.isometric(weight.reshape(self.transform.shape))
+
     @cached_property
     def _complete(self) -> bool:
         """Whether the levels hold every weight."""
@@ -116,14 +120,16 @@ class GradedWeight:
         traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0  # nothing may be kept then
         if traced or gains.requires_grad or gains.is_inference():
             return self.transform.multipliers(gains)
-        kept = self._kept[0] if self._kept else None  # one tuple, whatever other threads do meanwhile
-        if kept is None or kept[0]() is not gains or kept[1] != gains._version:
-            with torch.inference_mode(False):
-                unchanged = self._complete and bool((gains == 1).all())
-                multipliers = None if unchanged else self.transform.multipliers(gains)
-            kept = weakref.ref(gains), gains._version, multipliers
-            self._kept[:] = [kept]
-        return kept[2]
+        others = list(self._kept)  # whatever other threads do meanwhile
+        for reference, version, multipliers in others:
+            if reference() is gains and version == gains._version:
+                return multipliers
+        with torch.inference_mode(False):
+            unchanged = self._complete and bool((gains == 1).all())
+            multipliers = None if unchanged else self.transform.multipliers(gains)
+        # a limited dial asks for two kinds of gains in turn
+        self._kept[:] = [(weakref.ref(gains), gains._version, multipliers), *others[:1]]
+        return multipliers
 
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's coefficients in each level, (levels,)."""
@@ -189,6 +195,10 @@ class GradedPixels:
         )
         return (weight.reshape(-1, len(less)) @ matrix).reshape(weight.shape)
 
+    def isometric(self, weight: Tensor) -> Tensor:
+        """What has the norm of the coefficients of a weight within the band limit."""
+        return self.transform.isometric(weight.reshape(-1, len(self.analysis)))
+
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's coefficients in each level, (levels,)."""
         rows = self.block_coefficients(weight)[0].square().sum(0)
@@ -196,7 +206,9 @@ class GradedPixels:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GradedPixels:
         """The splitting on a device in a dtype."""
-        transform = replace(self.transform, row_levels=self.transform.row_levels.to(device))
+        metric = self.transform.metric
+        metric = None if metric is None else metric.to(device, dtype)
+        transform = replace(self.transform, row_levels=self.transform.row_levels.to(device), metric=metric)
         return GradedPixels(transform, self.analysis.to(device, dtype), self.synthesis.to(device, dtype))
 
     def __deepcopy__(self, memo: dict[int, object]) -> GradedPixels:

@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.dial import Policy, SoftModule
-from escnn_soft.grading import SubgroupId, WeightSpectrum
+from escnn_soft.grading import Level, SubgroupId, WeightSpectrum
 from escnn_soft.layers.filtered_tensor import filtered_tensors
 
 __all__ = ["Dialled", "dials", "own_dials"]
@@ -41,6 +41,10 @@ class Dialled(Protocol):
     @property
     def of_layer(self) -> bool:
         """Whether its certificate is that of the whole layer it belongs to."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of everything under the dial, kernel and bias alike."""
 
     @property
     def closed(self) -> bool:

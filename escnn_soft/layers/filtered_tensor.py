@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, SoftFilter, largest_error
 from escnn_soft.errors import ArgumentError
-from escnn_soft.grading import SpectralGrading, WeightSpectrum
+from escnn_soft.grading import Level, SpectralGrading, WeightSpectrum
 from escnn_soft.layers.plain_certificate import plain_certificate
 from escnn_soft.layers.type_words import between, words
 
@@ -131,9 +131,16 @@ class FilteredTensor:
         return largest_error(self.filter.dial, element)
 
     @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of the tensor."""
+        return self.filter.levels
+
+    @property
     def closed(self) -> bool:
-        """Whether a softness above 0 opens nothing, because the tensor has no part that breaks nothing."""
-        return self.filter.closed
+        """Whether a softness above 0 lets nothing pass, because the tensor has no part that breaks nothing."""
+        if self.filter.closed or not self.filter.dial.policy.balanced or self.softness == 0:
+            return self.filter.closed
+        return not bool(self.value.any()) and bool(self.original.any())
 
     @property
     def kind(self) -> str:

@@ -183,6 +183,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         return self._chain
 
     def _in_use(self) -> list[Tensor]:
+        self._check_own("soft_weights", "soft_bias")
         with torch.no_grad():
             _, _, factors = self._expand()
             used = []
@@ -197,10 +198,12 @@ class SoftLayer(ExpandedLayer, SoftModule):
             return used
 
     def _stand_for(self, used: list[Tensor]) -> None:
+        strict, bias = self._expand_strict()
+        parts = [lambda: self._own(strict), lambda: self._own_bias(bias, strict)]
         trained = self.soft_weights, self.soft_bias
-        for dial, tensor, value, logits in zip(self._dials, trained, used, self._logits(), strict=False):
+        for dial, tensor, value, part, logits in zip(self._dials, trained, used, parts, self._logits(), strict=False):
             if tensor is not None:
-                tensor.copy_(dial.coefficients_for(value, tensor, logits))
+                tensor.copy_(dial.coefficients_for(value, tensor, part, logits))
 
     def _subgroups(self) -> SubgroupChain | None:
         return None if self._chain is None else subgroup_chain(self.in_type.gspace, self._chain)

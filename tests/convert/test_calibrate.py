@@ -34,7 +34,7 @@ def change(model, reference) -> float:
 @pytest.mark.parametrize("tolerance", [0.0, 0.02, 0.3, 10.0])
 def test_outputs_stay_within_the_tolerance(tolerance) -> None:
     net = plain()
-    model = es.soften(net, 0.2, gspace=SPACE).train()
+    model = es.soften(net, 1.0, gspace=SPACE).train()
     found = calibrate(model, X, tolerance)
     assert model.training
     assert change(model.eval(), net(X).detach()) <= tolerance + 1e-6
@@ -54,9 +54,20 @@ def test_what_costs_nothing_is_made_strict_and_the_rest_as_soft_as_it_has_to_be(
     assert calibrate(model, X, 10.0).layers[1].softness == 0.0
 
 
+def test_the_function_that_is_kept_is_the_one_in_use() -> None:
+    field = SPACE.type(SPACE.regular_repr)
+    layer = disturb(es.SoftR2Conv(field, field, 3, softness=0.3), 1.0)
+    x = field(torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0)))
+    before = layer(x).tensor.detach()
+    found = calibrate(layer, x, 0.05)
+    assert found.layers[0].softness <= 0.3
+    assert (layer(x).tensor - before).norm() <= 0.05 * before.norm() * (1 + 1e-5)
+
+
 def test_steerable_networks_and_distances_of_ones_own() -> None:
     field = SPACE.type(*[SPACE.regular_repr] * 2)
-    model = disturb(nn.SequentialModule(es.SoftR2Conv(field, field, 3), nn.ReLU(field), es.SoftR2Conv(field, field, 3)))
+    layers = [es.SoftR2Conv(field, field, 3, softness=0.5) for _ in range(2)]
+    model = disturb(nn.SequentialModule(layers[0], nn.ReLU(field), layers[1]))
     x = field(torch.randn(2, 8, 9, 9, generator=torch.Generator().manual_seed(0)))
     assert calibrate(model, x, 0.2).distance <= 0.2
     largest = calibrate(model, x, 0.1, distance=lambda y, z: float((y.tensor - z.tensor).abs().max()), steps=3)
@@ -72,9 +83,15 @@ def test_what_cannot_be_calibrated_is_said_and_nothing_changes() -> None:
         calibrate(model, X, -1)
     with pytest.raises(ArgumentError, match="steps=0"):
         calibrate(model, X, 0.1, steps=0)
+    with pytest.raises(ArgumentError, match=r"a finite number but got distance=nan"):
+        calibrate(model, X * torch.nan, 0.1)
     with pytest.raises(RuntimeError, match="channels"):
         calibrate(model, torch.zeros(1, 2, 9, 9), 0.1)
     assert {dial.softness for dial in dials(model).values()} == {0.2}
+
+    learned = es.soften(plain(), es.Learned(), gspace=SPACE)
+    with pytest.raises(ArgumentError, match=r"a plain number for every dial but got softness=.Learned.*keep=True"):
+        calibrate(learned, X, 0.1)
 
     class Pair(torch.nn.Module):
         def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from functools import cache
 
 import pytest
@@ -11,12 +12,13 @@ from escnn import group, gspaces
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.utils import prune
 from torch.nn.utils.parametrize import register_parametrization
 
 import escnn_soft as es
 from escnn_soft.dial import Graded
 from escnn_soft.errors import ArgumentError, SoftnessError
-from escnn_soft.groups import orthogonal_group, vector
+from escnn_soft.groups import lorentz_group, orthogonal_group, vector
 from escnn_soft.layers import dials, graded_kernel
 from tests.cases import field_types, planar, point
 from tests.disturbance import disturb
@@ -169,7 +171,7 @@ def test_an_element_of_a_kept_subgroup_moves_nothing() -> None:
     layer = es.SoftR2Conv(field, field, 3, softness=0.5, chain=[(None, 4)]).double()
     disturb(layer, 10.0)
     quarter, flip = space.fibergroup.element((0, 1)), space.fibergroup.element((1, 0))
-    assert layer.bound(quarter) < 1e-14 < 0.1 < layer.bound(flip)
+    assert 0 < layer.bound(quarter) < 1e-14 < 0.1 < layer.bound(flip)
     assert layer.certificate().relative.at(quarter) < 1e-12
     assert within(layer.certificate().relative.at(flip), layer.bound(flip))
 
@@ -177,7 +179,7 @@ def test_an_element_of_a_kept_subgroup_moves_nothing() -> None:
 @pytest.mark.parametrize("eta", [0.01, 0.3, 1.5])
 def test_of_bound_inverts_the_bound(eta) -> None:
     layer = layer_of("C8")
-    layer.softness = Graded.of_bound(eta, layer.spectrum().levels)
+    layer.softness = Graded.of_bound(eta, layer)
     assert layer.bound() == pytest.approx(eta, rel=1e-9)
 
 
@@ -188,7 +190,7 @@ def test_what_is_no_element_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"angle=7"):
         layer.bound(7)
     with pytest.raises(SoftnessError, match=r"eta=3"):
-        Graded.of_bound(3, layer.spectrum().levels)
+        Graded.of_bound(3, layer)
 
 
 # ------------------------------------------------------------------ the sets
@@ -421,3 +423,83 @@ def test_the_norm_that_counts_is_that_of_the_coefficients(kind) -> None:
     strict = layer._expand_strict()[0].detach()
     coefficients = layer._bands[0][0].analysis(layer._as_graded(strict))
     assert layer._own(strict).norm().item() == pytest.approx(coefficients.norm().item(), rel=1e-10)
+
+
+# ------------------------------------------------------------------ what an attack found
+
+SOBEL = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("softness", [0.0, 0.1, 0.99, es.Budget(0.1)])
+def test_rounding_is_not_taken_for_an_equivariant_part(dtype, softness) -> None:
+    conv = torch.nn.Conv2d(1, 2, 3, bias=False).to(dtype)
+    conv.weight.data = torch.stack([SOBEL, SOBEL.T])[:, None].to(dtype) * 0.3173
+    closed = softness in (0.1, 0.99)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = es.soften(torch.nn.Sequential(conv), softness, gspace=planar("C4"))
+    assert any("Nothing in 0.weight is equivariant" in str(warning.message) for warning in caught) == closed
+    assert not model[0].weight.any()
+    (dial,) = dials(model).values()
+    assert dial.closed == closed
+    assert ("closed" in str(es.soft_status(model))) == dial.closed
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-5, 1e-6])
+@pytest.mark.parametrize("softness", [0.01, 0.3])
+def test_a_small_equivariant_part_is_told_from_rounding(softness, share) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(8, 8, 3, bias=False)
+    model = es.soften(torch.nn.Sequential(conv), softness, gspace=planar("C4"))
+    (dial,) = dials(model).values()
+    weight = dial.original.detach()
+    strict = dial.filter.strict(weight)
+    with torch.no_grad():
+        dial.original.copy_(weight - strict + share * strict)
+    assert dial.certificate().relative.sup <= dial.bound()
+    o3 = vector(orthogonal_group(3))
+    layer = es.SoftMatrixLinear(o3**2, o3**2, softness=softness, bias=False)
+    with torch.no_grad():
+        strict = layer._dials[0].strict(layer.weight)
+        layer.weight.copy_(layer.weight - strict + share * strict)
+    assert layer.certificate().relative.sup <= layer.bound()
+
+
+def test_of_bound_thinks_of_the_bias() -> None:
+    c8 = group.cyclic_group(8)
+    field = gspaces.no_base_space(c8).type(c8.irrep(1))
+    layer = es.SoftLinear(field, field)
+    layer.softness = Graded.of_bound(0.1, layer)
+    assert layer.bound() == pytest.approx(0.1, rel=1e-4)
+    lorentz = vector(lorentz_group())
+    with pytest.raises(SoftnessError, match="a supremum"):
+        Graded.of_bound(0.1, es.SoftMatrixLinear(lorentz, lorentz))
+
+
+def test_kept_coefficients_are_no_larger_than_the_set_allows() -> None:
+    layer = es.SoftR2Conv(*field_types(planar("C4"))[2], 3, softness=1.0)
+    disturb(layer, 1.0)
+    layer.half().turn(1e-3, keep=True)
+    assert layer.soft_weights.isfinite().all()
+    assert layer.expand_parameters()[0].isfinite().all()
+    layer = es.SoftR2Conv(*field_types(planar("C4"))[2], 3, softness=1.0).double()
+    disturb(layer, 1.0)
+    layer.turn(0.1, keep=True)
+    assert float(layer._expand()[2][0]) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_keep_refuses_parameters_that_something_else_computes() -> None:
+    layer = es.SoftR2Conv(*field_types(planar("C4"))[2], 3, softness=0.5)
+    prune.l1_unstructured(layer, "soft_weights", 0.5)
+    with pytest.raises(ArgumentError, match=r"soft_weights nothing else computes but got keep=True"):
+        layer.turn(0.8, keep=True)
+    assert layer.softness == 0.5
+
+
+def test_a_compiled_filter_takes_every_softness() -> None:
+    model = es.soften(torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3)), 0.5, gspace=planar("C4"))
+    compiled, x = torch.compile(model, fullgraph=True, backend="eager"), torch.randn(1, 4, 5, 5)
+    for i in range(12):
+        es.set_softness(model, 0.5 - i / 30)
+        assert torch.allclose(compiled(x), model(x), atol=1e-6)

@@ -50,7 +50,10 @@ def as_policy(softness: object) -> Policy:
     if isinstance(softness, Real) and not isinstance(softness, bool):
         return Graded(float(softness))
     raise SoftnessError(
-        "softness", softness, "a number in [0, 1] or a policy", "Pass a float, Cutoff(bound), Budget(eta) or Learned()."
+        "softness",
+        softness,
+        "a number in [0, 1] or a policy",
+        "Pass a float, Graded(s), Exponential(s), Cutoff(bound), Budget(eta) or Learned().",
     )
 
 

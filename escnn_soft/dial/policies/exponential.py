@@ -1,4 +1,4 @@
-"""Gains that decay exponentially with the violation: what a plain float means."""
+"""Gains that decay exponentially with the violation."""
 
 from __future__ import annotations
 

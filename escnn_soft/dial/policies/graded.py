@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -84,31 +84,35 @@ class Graded(Policy):
         object.__setattr__(self, "softness", value)
 
     @classmethod
-    def of_bound(cls, eta: float, levels: Sequence[Place]) -> Graded:
-        """The softness at which the relative error of a layer is at most eta, for every element.
+    def of_bound(cls, eta: float, layer: Any) -> Graded:
+        """The softness at which the relative error of a layer is at most eta, for every element, rounding aside.
 
         Args:
             eta: in [0, 2].
-            levels: of the layer: ``layer.spectrum().levels``.
+            layer: what has a softness: a soft layer, or one of ``dials(model).values()``.
 
         Returns:
-            s = (eta / 2)^(1 / sigma), with the smallest violation sigma of a breaking level.
+            s = (eta / 2)^(1 / sigma), with the smallest violation sigma of a breaking level of kernel and bias.
 
         Raises:
-            SoftnessError: if eta is not a number in [0, 2].
+            SoftnessError: if eta is not a number in [0, 2], or the layer's error has no supremum.
 
         Example:
             >>> from escnn import gspaces
             >>> from escnn_soft import SoftR2Conv
             >>> field = gspaces.rot2dOnR2(8).type(gspaces.rot2dOnR2(8).regular_repr)
             >>> layer = SoftR2Conv(field, field, kernel_size=3)
-            >>> layer.softness = Graded.of_bound(0.1, layer.spectrum().levels)
+            >>> layer.softness = Graded.of_bound(0.1, layer)
             >>> round(layer.softness, 4), round(layer.bound(), 4)
             (0.0462, 0.1)
         """
         remedy = "Pass the largest relative error the layer may make, e.g. 0.1."
         eta = number("eta", eta, minimum=0.0, maximum=2.0, error=SoftnessError, remedy=remedy)
-        smallest = min((level.exponent for level in levels if not level.symmetric), default=1.0)
+        if math.isinf(layer.bound()):
+            expected = "a layer whose error has a supremum: orthogonal representations"
+            raise SoftnessError("layer", type(layer).__name__, expected, "Use layer.bound(length) and choose s by it.")
+        breaking = (level.exponent for level in layer.levels if level.dim and not level.symmetric)
+        smallest = min(breaking, default=1.0)
         return cls((eta / 2) ** (1 / smallest))
 
     def gains(self, dial: Tensor) -> Tensor:
@@ -137,25 +141,30 @@ class Graded(Policy):
         """t, from E^2 and the sum over breaking levels of (1 - s^(2 sigma_l)) ||V_l||^2, both of any scale."""
         return allowed_share(free, slack)
 
-    def retraction(self, free: Tensor, energies: Tensor, exponents: Tensor) -> Tensor:
+    def stretch(self, exponents: Tensor) -> Tensor:
+        """Logarithm of s^(-2 sigma) of each breaking level, which itself may overflow; in float64, for s above 0."""
+        return -2 * math.log(self.softness) * exponents
+
+    @staticmethod
+    def retraction(free: Tensor, energies: Tensor, stretch: Tensor, slack: Tensor) -> Tensor:
         """t', without overflow.
 
         Args:
             free: E^2, of any scale.  # shape: ()
             energies: ||W_l||^2 of the breaking levels, in the same scale.  # shape: (levels,)
-            exponents: sigma_l, in float64.  # shape: (levels,)
+            stretch: of these levels, from :meth:`stretch`.  # shape: (levels,)
+            slack: likewise from :meth:`slack`.  # shape: (levels,)
 
         Returns:
             The factor in [0, 1].  # shape: ()
         """
         free, energies = free.double(), energies.double()
-        stretch = -2 * math.log(self.softness) * exponents  # of s^(-2 sigma), which may overflow
         some = energies > 0
         # everything is divided by the largest term
         terms = torch.where(some, stretch + torch.where(some, energies, 1.0).log(), -math.inf)
         largest = terms.detach().max() if len(terms) else free.new_zeros(())
         largest = torch.where(largest.isfinite(), largest, 0.0).clamp(min=_SMALLEST_LOG)
-        weights = (stretch - largest).clamp(max=_LARGEST_EXPONENT).exp() * self.slack(exponents)
+        weights = (stretch - largest).clamp(max=_LARGEST_EXPONENT).exp() * slack
         given = (weights * torch.where(some, energies, 0.0)).sum()
         # E^2 e^-largest may underflow where next to nothing is allowed
         return allowed_share(free * (-largest).exp(), given)

@@ -49,7 +49,7 @@ class Policy(ABC):
     Attributes:
         learned: whether the gains outside the equivariant level are parameters, which begin as :meth:`gains` says.
         bounded: whether one more factor depends on the weights' own certified error: see :meth:`Budget.factor`.
-        balanced: whether one more factor depends on the norms of the weights in the levels: see :class:`Graded`.
+        balanced: whether one more factor depends on the norms of the weights in the levels: of :class:`Graded` alone.
     """
 
     learned: ClassVar[bool] = False

@@ -159,6 +159,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         return MatrixCertificate.of(matrix, self._breaking(0, matrix), rho_in, rho_out, bias_certificate)
 
     def _in_use(self) -> list[Tensor]:
+        self._check_own("weight", "bias")
         with torch.no_grad():
             return [tensor for tensor in self.expand_parameters() if tensor is not None]
 
@@ -192,6 +193,14 @@ class SoftMatrixLinear(Expanded, SoftModule):
         stretch = stretching(element, *representations)
         slope = max(dial.bound(lambda level: level.sigma) for dial in self._dials)
         return min((slope * element + ROUNDING) * stretch, supremum)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a softness above 0 lets nothing pass, because the weight has no part that breaks nothing."""
+        if super().closed or not self._dials[0].limited or self._dials[0].policy.bounded:
+            return super().closed
+        with torch.no_grad():
+            return not bool(self.expand_parameters()[0].any()) and bool(self.weight.any())
 
     def _breaking(self, dial: int, weight: Tensor) -> Tensor:
         """The part of a weight, in float64, that breaks the symmetry."""
