@@ -64,15 +64,21 @@ class CoefficientBalance:
 
     Args:
         soft: the levels outside the equivariant one.
+        exponents: of these levels, 0 for those that break nothing, in float64.  # shape: (levels,)
         policy: the softness, neither 0 nor 1.
         symmetric: where coefficients break nothing; None for nowhere.  # shape: (some,)
         dtype: of the coefficients, or wider.
     """
 
-    def __init__(self, soft: WeightTransform, policy: Graded, symmetric: Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        soft: WeightTransform,
+        exponents: Tensor,
+        policy: Graded,
+        symmetric: Tensor | None,
+        dtype: torch.dtype,
+    ) -> None:
         self._soft, self._policy, self._symmetric, self._dtype = soft, policy, symmetric, dtype
-        exponents = torch.tensor([level.exponent for level in soft.levels], dtype=torch.float64)
-        # nothing is asked of a level that breaks nothing: its exponent is 0
         self._slack = policy.slack(exponents).to(soft.row_levels.device, dtype)[soft.row_levels]
 
     def __call__(self, coefficients: Tensor, own: Tensor) -> Tensor:

@@ -73,6 +73,7 @@ class Dial:
         self.anchored = anchored or any(level.symmetric and level.dim for level in graded.levels)
         self._places = graded.dial
         self._exponents = torch.tensor([level.exponent for level in graded.levels], dtype=torch.float64)
+        self._breaks_nothing = torch.tensor([level.symmetric for level in graded.levels], dtype=torch.bool)
         self._whole = not isinstance(graded, SpectralGrading) or graded.whole is graded
         self.to(device, dtype, weight_dtype)
 
@@ -87,9 +88,7 @@ class Dial:
         self._symmetric_places: Tensor | None = None
         places = torch.arange(len(self.graded.levels), device=device)
         self._strict_gains = (places < self.equivariant).to(dtype)
-        self._symmetric = torch.tensor(
-            [level.symmetric for level in self.graded.levels], dtype=torch.bool, device=device
-        )
+        self._symmetric = self._breaks_nothing.to(device)
         self.turn(self.policy)
 
     @torch.inference_mode(False)
@@ -118,8 +117,7 @@ class Dial:
             return torch.zeros_like(self._exponents)
         if self.held is Held.GIVEN:
             return torch.full_like(self._exponents, float(policy.softness > 0))
-        symmetric = torch.tensor([level.symmetric for level in self.graded.levels], dtype=torch.bool)
-        return torch.where(symmetric, policy.opening, policy.gains(self._exponents))
+        return torch.where(self._breaks_nothing, policy.opening, policy.gains(self._exponents))
 
     def _prepare(self, everything: bool) -> None:
         """What the factor t is computed of, and multiplies."""
@@ -144,7 +142,9 @@ class Dial:
                 self._allowance = Allowance(transform, self.device, self._weight_dtype)
         elif self.held is Held.COEFFICIENTS:
             work = torch.promote_types(self._weight_dtype, torch.float32)
-            self._balance = CoefficientBalance(soft, cast("Graded", self.policy), self._symmetric_places, work)
+            self._balance = CoefficientBalance(
+                soft, self._exponents[self.equivariant :], cast("Graded", self.policy), self._symmetric_places, work
+            )
         else:
             self._balance = WeightBalance(self.here, cast("Graded", self.policy), self.device, self.held)
 
