@@ -104,8 +104,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         soft, dial = self._soft[0], self._dials[0]
         graded = soft._as_graded(weight)
         if bias is not None and len(self._dials) > 1:
-            beside = dial.strict(graded).norm() if self._dials[1].limited else None
-            bias = self._dials[1].filtered(bias, None, beside)
+            bias = self._dials[1].filtered(bias, None, self._dials[1].beside(dial, graded))
         return soft._as_kernel(dial.filtered(graded, None), weight.shape), bias
 
     def weighed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -41,17 +41,9 @@ class Allowance:
         orbit = whole.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
         self._orbit = orbit.to(device, self.work)
 
-    def parts(self, coefficients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """The coefficients of a whole weight, as :meth:`__call__` wants them.
-
-        Args:
-            coefficients: block by block.  # each: (pairs of copies, directions)
-
-        Returns:
-            Those outside the equivariant level, block by block, and the others.
-        """
-        split = [(c[:, :n], c[:, n:]) for c, n in zip(coefficients, self._strict, strict=True)]
-        return [soft for _, soft in split], torch.cat([strict.flatten() for strict, _ in split])
+    def soft(self, coefficients: Sequence[Tensor]) -> list[Tensor]:
+        """Those of a whole weight's coefficients that lie outside the equivariant level, block by block."""
+        return [c[:, n:] for c, n in zip(coefficients, self._strict, strict=True)]
 
     def __call__(self, budget: Budget, coefficients: Sequence[Tensor], equivariant: Tensor) -> Tensor:
         """The factor t of all that breaks the symmetry, differentiably.

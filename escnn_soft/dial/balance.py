@@ -23,16 +23,16 @@ class WeightBalance:
 
     Args:
         graded: the levels, on the weight's device in the dtype in which it is filtered.
+        exponents: of the levels, in float64.  # shape: (levels,)
+        symmetric: which levels break nothing, on the weight's device.  # shape: (levels,)
         policy: the softness, neither 0 nor 1.
-        device: of the weight.
-        held: how it is held.
+        held: how the weight is held.
     """
 
-    def __init__(self, graded: Grading, policy: Graded, device: torch.device, held: Held) -> None:
+    def __init__(self, graded: Grading, exponents: Tensor, symmetric: Tensor, policy: Graded, held: Held) -> None:
         self._graded, self._policy, self._held = graded, policy, held
-        self._breaking = torch.tensor([not level.symmetric for level in graded.levels], dtype=torch.bool, device=device)
-        breaking = [level.exponent for level in graded.levels if not level.symmetric]
-        exponents = torch.tensor(breaking, dtype=torch.float64, device=device)
+        self._breaking = ~symmetric
+        exponents = exponents.to(symmetric.device)[self._breaking]
         self._slack, self._stretch = policy.slack(exponents), policy.stretch(exponents)
 
     def __call__(self, weight: Tensor, own: Tensor, beside: Tensor | None) -> Tensor:

@@ -98,11 +98,12 @@ class Dial:
         gains = self._static()
         self.closed = not bool(gains[self.equivariant :].any())
         depends = policy.bounded or (policy.balanced and cast("Graded", policy).softness < 1)
-        self.open = self._whole and not (policy.learned or depends) and bool((gains == 1).all())
+        everything = self._whole and bool((gains == 1).all())
+        self.open = everything and not (policy.learned or depends)
         self.limited = depends and not self.closed
         self.fixed = self.closed or not (policy.learned or depends)
         self.static = gains.to(self.device, self.dtype)
-        self._prepare(bool((gains == 1).all()))
+        self._prepare(everything)
 
     def _static(self) -> Tensor:
         """The gains as the policy alone has them, in float64."""
@@ -135,7 +136,7 @@ class Dial:
             mask = (self._still > 0).to(self._still)
             self._still_mask = self._still if bool((self._still == mask).all()) else mask
             # what is left of a weight in which every gain is 1
-            self._moving = None if self._whole and everything else torch.where(self._symmetric, 0.0, self.static)
+            self._moving = None if everything else torch.where(self._symmetric, 0.0, self.static)
         if self.policy.bounded:
             if self._allowance is None:
                 transform = cast("SpectralGrading", self.graded).transform
@@ -146,7 +147,9 @@ class Dial:
                 soft, self._exponents[self.equivariant :], cast("Graded", self.policy), self._symmetric_places, work
             )
         else:
-            self._balance = WeightBalance(self.here, cast("Graded", self.policy), self.device, self.held)
+            self._balance = WeightBalance(
+                self.here, self._exponents, self._symmetric, cast("Graded", self.policy), self.held
+            )
 
     # ------------------------------------------------------------------ gains
 
@@ -213,6 +216,15 @@ class Dial:
         assert isinstance(self._balance, CoefficientBalance)
         return self._balance(coefficients, own())
 
+    def limited_coefficients(self, coefficients: Tensor, t: Tensor) -> Tensor:
+        """Coefficients outside the equivariant level, those that break the symmetry multiplied by t."""
+        t = t.to(coefficients.dtype)
+        return coefficients * (t if self.breaking is None else torch.where(self.breaking, t, 1.0))
+
+    def beside(self, kernel: Dial, weight: Tensor) -> Tensor | None:
+        """Norm of what breaks nothing in the kernel of this dial's layer, by which a ``Graded`` measures a bias."""
+        return kernel.strict(weight).norm() if self.limited and self.policy.balanced else None
+
     def filtered(self, weight: Tensor, logits: Tensor | None, beside: Tensor | None = None) -> Tensor:
         """F(W), differentiably in the weight and the parameters; the weight itself where the dial is open.
 
@@ -249,7 +261,7 @@ class Dial:
         own = self._isometric(still)
         if self._balance is None:
             assert self._allowance is not None
-            pieces, _ = self._allowance.parts(cast("SpectralGrading", self.here).block_coefficients(weight))
+            pieces = self._allowance.soft(cast("SpectralGrading", self.here).block_coefficients(weight))
             return self._allowance(cast("Budget", self.policy), pieces, own)
         assert isinstance(self._balance, WeightBalance)
         return self._balance(weight, own, beside)
@@ -291,9 +303,7 @@ class Dial:
         some = gains > _CLOSED
         found = torch.where(some, used.double() / torch.where(some, gains, 1.0), coefficients.double())
         t = self.factor(found, own)
-        if t is not None:
-            found = found * (t.double() if self.breaking is None else torch.where(self.breaking, t.double(), 1.0))
-        return found.to(coefficients.dtype)
+        return (found if t is None else self.limited_coefficients(found, t)).to(coefficients.dtype)
 
     def weight_for(self, used: Tensor, weight: Tensor, logits: Tensor | None) -> Tensor:
         """Likewise a dense weight, in its shape and dtype."""

@@ -287,14 +287,14 @@ class SoftLayer(ExpandedLayer, SoftModule):
         dial, synthesis = self._dials[index], self._soft(index).synthesis
         if dial.fixed:
             return synthesis(coefficients, dial.static[dial.equivariant :]), None
-        t, breaking = dial.factor(coefficients, own), dial.breaking
-        if t is not None and breaking is None:
+        t = dial.factor(coefficients, own)
+        if t is not None and dial.breaking is None:
             return t.to(coefficients.dtype) * synthesis(coefficients, dial.static[dial.equivariant :]), t
         # backward passes ask for the coefficients again, and FSDP, which does not see through GeometricTensors, has
         # taken the memory of parameters back by then
         coefficients, gains = coefficients.clone(), dial.gains(None, logits)
-        if t is not None and breaking is not None:
-            coefficients = coefficients * torch.where(breaking, t.to(coefficients.dtype), 1.0)
+        if t is not None:
+            coefficients = dial.limited_coefficients(coefficients, t)
         return synthesis(coefficients, gains[dial.equivariant :]), t
 
     def _own(self, strict: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
 
     def _beside(self) -> Tensor | None:
         """Norm of what breaks nothing in the matrix, by which a ``Graded`` measures the bias."""
-        return self._dials[0].strict(self.weight).norm() if self._dials[1].limited else None
+        return self._dials[1].beside(self._dials[0], self.weight)
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels, in the order of the dial."""
