@@ -163,16 +163,20 @@ def soften(
     for layer, by_tensor in filters.items():
         for tensor, soft_filter in by_tensor.items():
             attach(layer, tensor, soft_filter)
-    closed = [
-        f"{layers[layer][0]}.{each.tensor}" for layer in filters for each in filtered_tensors(layer) if each.closed
-    ]
+    _warn_of_closed({layer: layers[layer][0] for layer in filters})
+    return model
+
+
+def _warn_of_closed(names: Mapping[Module, str]) -> None:
+    """Name the filtered tensors of which nothing passes."""
+    tensors = [(name, each) for layer, name in names.items() for each in filtered_tensors(layer)]
+    closed = [f"{name}.{each.tensor}" for name, each in tensors if each.closed]
     if closed:
         warnings.warn(
             f"Nothing in {', '.join(closed)} is equivariant, so nothing passes below softness 1. Give such tensors "
             "softness 1 or Exponential(s) with per_layer.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return model
 
 
 def _dials(layers: Mapping[Module, list[str]], filters: Mapping[Module, Any]) -> dict[Module, list[str]]:
