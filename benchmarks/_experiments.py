@@ -12,10 +12,18 @@ import torch
 from _harness import print_setting
 from torch import Tensor, nn
 
-from escnn_soft import Budget, Exponential, Policy
+from escnn_soft import Budget, Graded, Policy, dials
 from escnn_soft.cli.table import aligned
+from escnn_soft.cli.training import MakeOptimizer, adam
+from escnn_soft.training import DampedMuon, LayerwiseAdam
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+OPTIMIZERS: dict[str, MakeOptimizer] = {
+    "Adam": adam,
+    "LayerwiseAdam": lambda model, rate: LayerwiseAdam(model, lr=rate),
+    "DampedMuon": lambda model, rate: DampedMuon(model, lr=rate),
+}
 
 
 @dataclass(frozen=True)
@@ -52,23 +60,31 @@ def options(title: str, description: str, *, seeds: int) -> Options:
 
 
 def train(
-    model: nn.Module, x: Tensor, y: Tensor, loss: Loss, *, epochs: int, batch: int, rate: float, seed: int
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    *,
+    epochs: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    optimizer: MakeOptimizer = adam,
 ) -> float:
-    """Adam with one learning-rate cycle, no weight decay; returns the mean loss of the last epoch."""
+    """One learning-rate cycle, no weight decay; returns the mean loss of the last epoch."""
     generator = torch.Generator().manual_seed(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=rate)
+    training = optimizer(model, rate)
     batches = max(len(x) // batch, 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(training, rate, total_steps=epochs * batches)
     model.train()
     losses: list[float] = []
     for _ in range(epochs):
         losses.clear()
         for index in torch.randperm(len(x), generator=generator).tensor_split(batches):
             value = loss(model, x[index], y[index])
-            optimizer.zero_grad()
+            training.zero_grad()
             value.backward()
-            optimizer.step()
+            training.step()
             schedule.step()
             losses.append(value.item())
     model.eval()
@@ -85,13 +101,83 @@ def batched(x: Tensor, y: Tensor, size: int = 100) -> list[tuple[Tensor, Tensor]
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
-def dial(stops: Sequence[float | Budget]) -> Iterator[tuple[str, Policy]]:
-    """Names and stops of the dial, from strict to unconstrained; a number s is ``Exponential(s)``."""
-    for stop in stops:
-        if isinstance(stop, Budget):
-            yield f"budget {stop.eta:g}", stop
+@dataclass(frozen=True)
+class Contender:
+    """A network of an experiment, before it is built.
+
+    Attributes:
+        softness: of its layers.
+        optimizer: which of ``OPTIMIZERS`` trains it.
+        wide: whether it is made wider, to have as many parameters as an unconstrained one.
+    """
+
+    softness: Policy
+    optimizer: str = "Adam"
+    wide: bool = False
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        if isinstance(self.softness, Budget):
+            name = f"budget {self.softness.eta:g}"
         else:
-            yield {0.0: "strict (0)", 1.0: "unconstrained (1)"}.get(stop, f"soft {stop:g}"), Exponential(stop)
+            assert isinstance(self.softness, Graded)
+            s = self.softness.softness
+            name = {0.0: "strict (0)", 1.0: "unconstrained (1)"}.get(s, f"soft {s:g}")
+        return f"{name}{' wide' * self.wide}, {self.optimizer}"
+
+
+def field_of(*stops: float | Budget, ours: Sequence[float] = ()) -> list[Contender]:
+    """The strict network, narrow and wide; stops of the dial under Adam; some under the optimisers that keep symmetry.
+
+    Args:
+        *stops: of the dial, under Adam; a number s is ``Graded(s)``.
+        ours: stops under ``LayerwiseAdam`` and ``DampedMuon``.
+
+    Returns:
+        The networks, in the order of the table.
+    """
+    policies = [stop if isinstance(stop, Budget) else Graded(stop) for stop in stops]
+    under_adam = [Contender(policy) for policy in policies]
+    theirs = [Contender(Graded(s), name) for name in ("LayerwiseAdam", "DampedMuon") for s in ours]
+    return [Contender(Graded(0.0)), Contender(Graded(0.0), wide=True), *under_adam, *theirs]
+
+
+def breaking_share(model: nn.Module) -> float:
+    """Mean over the dials of the norm of what breaks the symmetry, relative to that of the whole weight."""
+    shares = []
+    for dial in dials(model).values():
+        levels = dial.spectrum().levels
+        total = sum(level.energy for level in levels)
+        if total > 0:
+            shares.append((sum(level.energy for level in levels if not level.symmetric) / total) ** 0.5)
+    return fmean(shares)
+
+
+def tuned(
+    contender: Contender,
+    seeds: int,
+    rates: Sequence[float],
+    fit: Callable[[Contender, float, int], nn.Module],
+    score: Callable[[nn.Module], float],
+) -> Iterator[tuple[int, float, nn.Module]]:
+    """A network for each seed, all at the rate that is best at the first seed.
+
+    Args:
+        contender: what is trained.
+        seeds: how many.
+        rates: the grid; the same for every network.
+        fit: from contender, rate and seed to a network.
+        score: of a network of the first seed, on validation data.
+
+    Yields:
+        Seed, rate and network.
+    """
+    first = {rate: fit(contender, rate, 0) for rate in rates}
+    best = max(rates, key=lambda rate: score(first[rate]))
+    yield 0, best, first[best]
+    for seed in range(1, seeds):
+        yield seed, best, fit(contender, best, seed)
 
 
 class Table:

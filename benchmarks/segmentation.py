@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from _experiments import Table, batched, cross_entropy, dial, options, train
+from _experiments import OPTIMIZERS, Contender, Table, batched, cross_entropy, field_of, options, train, tuned
 from escnn import gspaces
 from escnn.nn import FieldType, InnerBatchNorm, PointwiseAvgPool, ReLU, SequentialModule, tensor_directsum
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from escnn_soft import Budget, Policy, SoftR2Conv, metrics
 
 SIDE, CLASSES = 33, 3
 NOISE, FADE = 0.25, 0.2  # of the pixels; how much darker a copy is
+RATES = (0.003, 0.01, 0.03)
 SPACE, EIGHTHS = gspaces.rot2dOnR2(4), gspaces.rot2dOnR2(8)
 
 
@@ -78,44 +79,66 @@ def _enlarged(x):
 
 
 def experiment(
-    stops: Sequence[float | Budget], seeds: int, *, images: int, tests: int, epochs: int, fields: int
+    contenders: Sequence[Contender],
+    seeds: int,
+    *,
+    rates: Sequence[float],
+    images: int,
+    tests: int,
+    epochs: int,
+    fields: int,
+    wide: int,
 ) -> Table:
-    table = Table(mIoU=".1f", rotated_mIoU=".1f", combined=".1f", error=".2g", eighths_error=".3f", floor=".3f")
+    table = Table(
+        mIoU=".1f", rotated_mIoU=".1f", combined=".1f", error=".2g", eighths_error=".3f", floor=".3f", rate=".3f"
+    )
     turns = metrics.transformations(SPACE, SPACE)
     eighths = metrics.transformations(
         EIGHTHS, EIGHTHS, [EIGHTHS.fibergroup.element(k) for k in (1, 3, 5, 7)], interpolation="bicubic"
     )
-    for seed in range(seeds):
-        x, mask = scenes(images, 1000 + seed)
-        test = scenes(tests, 2000 + seed)
-        for name, softness in dial(stops):
-            torch.manual_seed(seed)
-            model = UNet(softness, fields)
-            train(model, x, mask, cross_entropy, epochs=epochs, batch=16, rate=0.01, seed=seed)
+    validation = batched(*scenes(tests, 3000))
+
+    def fit(contender: Contender, rate: float, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        model = UNet(contender.softness, wide if contender.wide else fields)
+        optimizer = OPTIMIZERS[contender.optimizer]
+        data = scenes(images, 1000 + seed)
+        train(model, *data, cross_entropy, epochs=epochs, batch=16, rate=rate, seed=seed, optimizer=optimizer)
+        return model
+
+    def plain(model: nn.Module) -> float:
+        return metrics.segmentation_score(model, validation, turns[:1], CLASSES).plain
+
+    for contender in contenders:
+        for seed, rate, model in tuned(contender, seeds, rates, fit, plain):
+            test = scenes(tests, 2000 + seed)
             score = metrics.segmentation_score(model, batched(*test), turns, CLASSES)
             between = metrics.equivariance_error(model, test[0][:50], eighths)
             table.add(
-                name,
+                contender.name,
                 mIoU=100 * score.plain,
                 rotated_mIoU=100 * score.transformed,
                 combined=100 * score.combined,
                 error=metrics.equivariance_error(model, test[0][:100], turns).relative,
                 eighths_error=between.relative,
                 floor=between.floor,
+                rate=rate,
             )
     return table
 
 
 def main() -> None:
     chosen = options("Segmentation of objects above their mirror images", __doc__ or "", seeds=3)
-    full = [0.0, Budget(0.02), Budget(0.05), Budget(0.1), Budget(0.2), 0.02, 0.1, 0.5, 1.0]
-    stops = [0.0, Budget(0.1), 0.1, 1.0] if chosen.quick else full
-    size = {"images": 60, "tests": 100, "epochs": 15} if chosen.quick else {"images": 100, "tests": 300, "epochs": 30}
+    quick = field_of(Budget(0.1), 1.0, ours=(0.1,))
+    full = field_of(Budget(0.02), 0.02, 0.1, 0.5, 1.0, ours=(0.02, 0.1, 0.5))
+    size = {"images": 60, "tests": 100, "epochs": 8} if chosen.quick else {"images": 100, "tests": 300, "epochs": 30}
+    rates = (0.01,) if chosen.quick else RATES
     print(f"C4 U-Net of 4 and 8 regular fields, {size['images']} training images of {SIDE} x {SIDE}; mIoU in per cent;")
+    print("wide: 10 and 20 fields, as many parameters as an unconstrained one;")
     print(
         "rotated: mean over the exact quarter turns; error: relative, of the logits under them; eighths: interpolated\n"
     )
-    experiment(stops, chosen.seeds, fields=4, **size).print()
+    experiment(quick if chosen.quick else full, chosen.seeds, rates=rates, fields=4, wide=10, **size).print()
 
 
 if __name__ == "__main__":

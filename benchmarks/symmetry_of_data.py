@@ -250,7 +250,9 @@ def picture(outcomes: Mapping[tuple[str, str, str], Outcome], shown: Mapping[str
         axes.imshow(image[0, 0], cmap="gray")
         axes.set_title(name, fontsize=9)
         axes.set_axis_off()
-    for axes, kind in zip(below.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0], kinds, strict=True):
+    for axes, kind in zip(
+        below.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0], kinds, strict=True
+    ):
         _draw_errors(axes, {key[1:]: found for key, found in outcomes.items() if key[0] == kind})
         axes.set_title(kind, fontsize=10)
         axes.set_xlabel("relative error on noise", fontsize=9)
@@ -299,7 +301,9 @@ def main() -> None:
     print(f"\n{time.perf_counter() - start:.0f} s")
     if options.picture is not None:
         pictures = PROBLEMS["images"]()
-        options.picture.write_bytes(picture(outcomes, {"from": pictures.x} | {f"to {k}": v for k, v in pictures.targets.items()}))
+        options.picture.write_bytes(
+            picture(outcomes, {"from": pictures.x} | {f"to {k}": v for k, v in pictures.targets.items()})
+        )
 
 
 if __name__ == "__main__":

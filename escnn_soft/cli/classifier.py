@@ -10,6 +10,7 @@ from escnn.nn import FieldType, InnerBatchNorm, PointwiseAvgPool, ReLU, Sequenti
 from torch import Tensor, nn
 
 from escnn_soft.cli.settings import CLASSES
+from escnn_soft.dial import Policy
 from escnn_soft.grading import WeightSpectrum
 from escnn_soft.layers import SoftR2Conv
 
@@ -27,11 +28,11 @@ class SoftClassifier(nn.Module):
     Nothing is averaged over the group outside the soft layers, so at softness 1 nothing keeps the logits invariant.
 
     Args:
-        softness: the dial, in [0, 1].
+        softness: the dial, in [0, 1], or a policy.
         fields: C4-regular fields of the three hidden layers.
     """
 
-    def __init__(self, softness: float, fields: tuple[int, int, int]) -> None:
+    def __init__(self, softness: float | Policy, fields: tuple[int, int, int]) -> None:
         super().__init__()
         space = gspaces.rot2dOnR2(4)
         image, logits = (FieldType(space, [space.trivial_repr] * size) for size in (1, CLASSES))

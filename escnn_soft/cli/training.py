@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 from escnn_soft.cli.digits import Digits, Split
 from escnn_soft.cli.settings import Settings
 
-__all__ = ["CONFUSABLE", "Outcome", "equivariance_error", "measure", "train"]
+__all__ = ["CONFUSABLE", "MakeOptimizer", "Outcome", "adam", "equivariance_error", "measure", "train"]
+
+MakeOptimizer = Callable[[nn.Module, float], torch.optim.Optimizer]
+"""An optimiser for a model at a learning rate."""
 
 CONFUSABLE = (6, 9)
 """The digits that are half turns of each other."""
@@ -38,12 +42,17 @@ class Outcome:
     seconds: float
 
 
-def train(model: nn.Module, digits: Digits, settings: Settings, seed: int) -> float:
-    """Train with Adam, cross-entropy and one learning-rate cycle, nothing else; the mean loss of the last epoch."""
+def adam(model: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Ordinary Adam."""
+    return torch.optim.Adam(model.parameters(), lr=rate)
+
+
+def train(model: nn.Module, digits: Digits, settings: Settings, seed: int, optimizer: MakeOptimizer = adam) -> float:
+    """Train with cross-entropy and one learning-rate cycle, nothing else; the mean loss of the last epoch."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.rate)
+    training = optimizer(model, settings.rate)
     batches = max(len(digits) // settings.batch, 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=settings.epochs * batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(training, settings.rate, total_steps=settings.epochs * batches)
     model.train()
     losses: list[float] = []
     for _ in range(settings.epochs):
@@ -52,9 +61,9 @@ def train(model: nn.Module, digits: Digits, settings: Settings, seed: int) -> fl
         for index in torch.randperm(len(digits), generator=generator).tensor_split(batches):
             batch = digits[index]
             loss = nn.functional.cross_entropy(model(batch.images), batch.labels)
-            optimizer.zero_grad()
+            training.zero_grad()
             torch.autograd.backward(loss)
-            optimizer.step()
+            training.step()
             schedule.step()
             losses.append(loss.item())
     model.eval()

@@ -39,10 +39,11 @@ class DampedMuon(LayerOptimizer):
 
     Undamped, singular values of rounding would become those of the gradient. A layer that the data leave symmetric
     stays so: its breaking part grows by at most 1 / rho in a step, relative to the largest. Kernels are made and read
-    by the layer's own bases, see :class:`~escnn_soft.training.kernel_map.CoefficientMap`. A dense weight (of matrix
-    layers, of softened plain layers) is its own matrix. All is done in single precision or wider, by matrix products
-    alone: leave TF32 off. Biases move as in :class:`LayerwiseAdam`, at ``layer_rate * lr``, and so do softened tables;
-    parameters of no layer with a softness get ordinary Adam.
+    by the layer's own bases and the gains of its softness, which makes it a stiffer dial than Adam's: see
+    :class:`~escnn_soft.training.kernel_map.CoefficientMap`. A dense weight (of matrix layers, of softened plain ones)
+    is its own matrix. All is done in single precision or wider, by matrix products alone: leave TF32 off. Biases move
+    as in :class:`LayerwiseAdam`, at ``layer_rate * lr``, and so do softened tables; parameters of no layer with a
+    softness get ordinary Adam.
 
     ``torch.optim.Muon`` is neither: it works in bfloat16, on parameters with two axes, and has no damping.
 
@@ -80,8 +81,8 @@ class DampedMuon(LayerOptimizer):
         self,
         model: Module | Iterable[dict[str, Any]],
         lr: float = 1e-3,
-        momentum: float = 0.95,
-        damping: float = 0.1,
+        momentum: float = 0.9,
+        damping: float = 0.03,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -94,7 +95,7 @@ class DampedMuon(LayerOptimizer):
 
     def _check(self, options: dict[str, Any]) -> None:
         super()._check(options)
-        remedy = "It is relative to the largest singular value; 0.1 is a good one."
+        remedy = "It is relative to the largest singular value; 0.03 is a good one."
         number("damping", options["damping"], minimum=1e-4, maximum=1e4, error=ArgumentError, remedy=remedy)
         if not is_share(options["momentum"]):
             remedy = "It is the share of the past in a running mean."

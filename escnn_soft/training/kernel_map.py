@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from escnn_soft.dial import Dial
 from escnn_soft.escnn.sampled_basis import channel_slots, pair_blocks
 from escnn_soft.grading import WeightTransform
 from escnn_soft.layers import SoftLayer
@@ -68,28 +69,32 @@ class CoefficientMap:
 
     For a linear map E from coordinates to kernels and a rule f for matrices, the coordinates' rule is
 
-        d = E^T f(E c),        E = [A (A^T A)^(-1), B],        A: escnn's basis, B: that of the other levels
+        d = E^T f(E c),        E = [A (A^T A)^(-1), B G]
+
+    with A escnn's basis, B that of the other levels and G their gains.
 
     * It is a direction of descent: <c, E^T f(E c)> = <E c, f(E c)>, and f is positive: <M, f(M)> >= 0.
     * It commutes with the group. The group acts on kernels by orthogonal matrices R, with f R = R f, and on coordinates
       by orthogonal matrices D, with E D = R E. So E^T f(E D c) = E^T R f(E c) = D E^T f(E c).
+    * It leaves the dial its meaning. c is damped by the gains, but f makes singular values equal: without G a level
+      that the dial all but closes would move as far as any other.
     * It does not depend on the basis that escnn chose, which is not orthonormal. c is a gradient A^T G, so
       A (A^T A)^(-1) makes of it the gradient of the kernel, projected; and its adjoint gives the coordinates A^+ f of
       the kernel nearest to f. B is orthonormal where the group acts on the grid, and for fibre maps; elsewhere
       harmonics overlap on the pixels, and only the two properties above hold, for those elements that move pixels.
 
-    Gains take no part: a level that the dial damps has a small gradient already.
-
     Attributes:
         parameters: escnn's coefficients, the others, or both.
         strict: the dual basis A (A^T A)^(-1) of escnn's, pair by pair of representations; None without them.
         soft: the other levels; None without them.
+        dial: of the kernel, whose gains are used as the policy alone has them.
         kernel: (out, in, S).
     """
 
     parameters: tuple[Parameter, ...]
     strict: tuple[_DualBlock, ...] | None
     soft: WeightTransform | None
+    dial: Dial
     kernel: tuple[int, int, int]
 
     @staticmethod
@@ -101,7 +106,7 @@ class CoefficientMap:
         with torch.no_grad():
             strict = tuple(_dual_blocks(layer, *like)) if id(layer.weights) in ids else None
         soft = layer._transform.soft.to(*like) if id(layer.soft_weights) in ids else None
-        return CoefficientMap(mine, strict, soft, layer._transform.shape)
+        return CoefficientMap(mine, strict, soft, layer._dials[0], layer._transform.shape)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,7 +136,9 @@ class CoefficientMap:
             weights = parts.pop(0).split([block.count for block in self.strict])
             for block, own in zip(self.strict, weights, strict=True):
                 result = result.index_put(block.place, block.expand(own))
-        return result if self.soft is None else result + self.soft.synthesis(parts[0])
+        if self.soft is None:
+            return result
+        return result + self.soft.synthesis(parts[0], self.dial.static[self.dial.equivariant :].to(result))
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,9 +84,9 @@ class SoftMatrixLinear(Expanded, SoftModule):
         self.weight = Parameter(torch.empty(out_representation.size, in_representation.size))
         self.register_parameter("bias", Parameter(torch.zeros(out_representation.size)) if bias else None)
         like = self.weight.device, self.weight.dtype
-        dials = [Dial(GradedWeight(transforms[0]), Graded(0.0), *like, held=Held.TRAINED)]
+        dials = [Dial(GradedWeight(transforms[0]), Graded(0.0), *like, held=Held.DENSE)]
         dials += [
-            Dial(GradedWeight(graded), Graded(0.0), *like, held=Held.TRAINED, anchored=dials[0].anchored)
+            Dial(GradedWeight(graded), Graded(0.0), *like, held=Held.DENSE, anchored=dials[0].anchored)
             for graded in transforms[1:]
         ]
         self._hold(*dials)
@@ -102,8 +102,8 @@ class SoftMatrixLinear(Expanded, SoftModule):
         dial = self._dials[0]
         transform = cast("GradedWeight", dial.here).transform
         with torch.no_grad():
-            normal = torch.randn_like(self.weight)
-            self.weight.copy_(variance_preserving(transform, dial.static, normal))
+            weight = variance_preserving(transform, dial.damping, torch.randn_like(self.weight))
+            self.weight.copy_(dial.damped(weight))
             if self.bias is not None:
                 self.bias.zero_()
 
