@@ -53,6 +53,26 @@ def test_the_rule_gets_the_gradient_of_the_kernel_and_its_step_is_the_kernels(ki
     assert torch.allclose(layer._as_graded(layer.expand_parameters()[0]) - before, step, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", EXACT)
+def test_the_rule_sees_a_level_twice_through_its_gain_and_so_does_its_step(kind) -> None:
+    layer = opened(kind)
+    layer.softness = es.Exponential(0.5)
+    gradient, coordinates = coefficient_gradients(layer)
+    own = CoefficientMap.of(layer, (layer.weights, layer.soft_weights))
+    dial = layer._dials[0]
+    twice = dial.graded.filtered(gradient, dial.static**2)
+
+    def rule(matrix):
+        assert torch.allclose(matrix, twice.flatten(1), atol=1e-9)
+        return gradient.flatten(1)
+
+    before = layer._as_graded(layer.expand_parameters()[0]).detach()
+    with torch.no_grad():
+        for parameter, change in zip((layer.weights, layer.soft_weights), own.applied(rule, coordinates), strict=True):
+            parameter += change
+    assert torch.allclose(layer._as_graded(layer.expand_parameters()[0]) - before, twice, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", [*EXACT, "R2Conv C8", "R3Conv SO(3)"])
 def test_the_way_back_is_the_transpose_so_that_the_step_descends(kind) -> None:
     layer = opened(kind)
