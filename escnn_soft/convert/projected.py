@@ -47,7 +47,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         training, weights = soft.training, soft.weights
         self._forget()
         like = weights.device, weights.dtype
-        self._hold(*(Dial(d.graded, Graded(0.0), *like, held=Held.DENSE, anchored=d.anchored) for d in soft._dials))
+        self._hold(*(Dial(d.graded, Graded(0.0), *like, held=Held.GIVEN, anchored=d.anchored) for d in soft._dials))
         self.softness = soft.softness
         self.in_type, self.out_type = soft.in_type, soft.out_type
         self.dense = soft.export()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from escnn_soft.dial.held import Held
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
 
@@ -15,7 +16,7 @@ _NEGLIGIBLE = 1e-15
 
 
 class WeightBalance:
-    """t' of a dense weight, of any grading, which leaves what is in the set as it is.
+    """t of a dense weight, of any grading: t' of a given one, which leaves what is in the set as it is.
 
     Norms are taken of the weight divided by its largest entry, so that no square underflows: a common factor of all
     weights changes nothing.
@@ -25,10 +26,11 @@ class WeightBalance:
         exponents: of the levels, in float64.  # shape: (levels,)
         symmetric: which levels break nothing, on the weight's device.  # shape: (levels,)
         policy: the softness, neither 0 nor 1.
+        held: how the weight is held.
     """
 
-    def __init__(self, graded: Grading, exponents: Tensor, symmetric: Tensor, policy: Graded) -> None:
-        self._graded, self._policy = graded, policy
+    def __init__(self, graded: Grading, exponents: Tensor, symmetric: Tensor, policy: Graded, held: Held) -> None:
+        self._graded, self._policy, self._held = graded, policy, held
         self._breaking = (~symmetric).nonzero()[:, 0]  # places: a mask would make a shape depend on values
         exponents = exponents.to(symmetric.device)[self._breaking]
         self._slack, self._stretch = policy.slack(exponents), policy.stretch(exponents)
@@ -49,7 +51,9 @@ class WeightBalance:
         free = (own * scale).double().square().sum()
         if beside is not None:
             free = free + (beside.double() * scale.double()).square()
-        return self._policy.retraction(free, breaking, self._stretch, self._slack)
+        if self._held is Held.GIVEN:
+            return self._policy.retraction(free, breaking, self._stretch, self._slack)
+        return self._policy.share(free, (self._slack * breaking).sum())
 
 
 class CoefficientBalance:

@@ -116,27 +116,9 @@ class Dial:
     def _graded_gains(self, policy: Graded) -> Tensor:
         if not self.anchored and policy.softness < 1:
             return torch.zeros_like(self._exponents)
-        if self.held is Held.DENSE:
+        if self.held is Held.GIVEN:
             return torch.full_like(self._exponents, float(policy.softness > 0))
         return torch.where(self._breaks_nothing, policy.opening, policy.gains(self._exponents))
-
-    @property
-    def damping(self) -> Tensor:
-        """Gains that a random dense weight begins with: those of the policy, for a ``Graded`` s^sigma.
-
-        The set of the latter leaves a dense weight as it is, so that the weight itself is to be damped.
-        """
-        if not self._retracts:
-            return self.static
-        return torch.where(self._breaks_nothing, 1.0, self.policy.gains(self._exponents)).to(self.static)
-
-    def damped(self, weight: Tensor) -> Tensor:
-        """A random dense weight as it begins, before the filter."""
-        return self.here.filtered(weight, self.damping) if self._retracts else weight
-
-    @property
-    def _retracts(self) -> bool:
-        return self.limited and self.policy.balanced and self.held is Held.DENSE
 
     def _prepare(self, everything: bool) -> None:
         """What the factor t is computed of, and multiplies."""
@@ -165,7 +147,9 @@ class Dial:
                 soft, self._exponents[self.equivariant :], cast("Graded", self.policy), self._symmetric_places, work
             )
         else:
-            self._balance = WeightBalance(self.here, self._exponents, self._symmetric, cast("Graded", self.policy))
+            self._balance = WeightBalance(
+                self.here, self._exponents, self._symmetric, cast("Graded", self.policy), self.held
+            )
 
     # ------------------------------------------------------------------ gains
 

@@ -11,4 +11,5 @@ class Held(Enum):
     """How the weight under a dial is held, which says how a :class:`Graded` softness brings it into its set."""
 
     COEFFICIENTS = "coefficients of its levels, from which the weight is made"
-    DENSE = "a dense weight: what the set allows is left as it is"
+    TRAINED = "a dense weight that belongs to the layer: its parts in the levels stand for coefficients"
+    GIVEN = "a dense weight from elsewhere: what the set allows is left as it is"

@@ -97,7 +97,7 @@ class SoftFilter(DialHolder):
         self.types, self.what = types, what
         self._like = like.detach().new_empty(0)
         self._kept = Kept[Tensor]()
-        self._hold(Dial(graded, Graded(0.0), *self._place(), held=Held.DENSE))
+        self._hold(Dial(graded, Graded(0.0), *self._place(), held=Held.GIVEN))
         self.softness = softness
 
     @property

@@ -39,11 +39,12 @@ class DampedMuon(LayerOptimizer):
 
     Undamped, singular values of rounding would become those of the gradient. A layer that the data leave symmetric
     stays so: its breaking part grows by at most 1 / rho in a step, relative to the largest. Kernels are made and read
-    by the layer's own bases and the gains of its softness, which makes it a stiffer dial than Adam's: see
-    :class:`~escnn_soft.training.kernel_map.CoefficientMap`. A dense weight (of matrix layers, of softened plain ones)
-    is its own matrix. All is done in single precision or wider, by matrix products alone: leave TF32 off. Biases move
-    as in :class:`LayerwiseAdam`, at ``layer_rate * lr``, and so do softened tables; parameters of no layer with a
-    softness get ordinary Adam.
+    by the layer's own bases and the gains of its softness, see :class:`~escnn_soft.training.kernel_map.CoefficientMap`.
+    That makes it by far the stiffest dial: a level that s^sigma damps a little moves much less, and below s = 0.1 or so
+    a layer stays practically strict. Choose s by accuracy against error. A dense weight (of matrix layers, of softened
+    plain ones) is its own matrix. All is done in single precision or wider, by matrix products alone: leave TF32 off.
+    Biases move as in :class:`LayerwiseAdam`, at ``layer_rate * lr``, and so do softened tables; parameters of no layer
+    with a softness get ordinary Adam.
 
     ``torch.optim.Muon`` is neither: it works in bfloat16, on parameters with two axes, and has no damping.
 
@@ -163,8 +164,9 @@ def _kernel_maps(layer: LayerParameters, free: list[Parameter]) -> Iterator[Kern
         own = _pop(free, (soft.weights, soft.soft_weights))
         if own:
             yield CoefficientMap.of(soft, own)
-    for matrix in _pop(free, layer.matrices):
-        yield DenseMap(matrix)
+    for weight, dial in layer.matrices:
+        if _pop(free, (weight,)):
+            yield DenseMap(weight, dial)
 
 
 def _pop(free: list[Parameter], wanted: Sequence[Any]) -> tuple[Parameter, ...]:

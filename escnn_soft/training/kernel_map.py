@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from escnn_soft.dial import Dial
+from escnn_soft.dial import Dial, Held
 from escnn_soft.escnn.sampled_basis import channel_slots, pair_blocks
 from escnn_soft.grading import WeightTransform
 from escnn_soft.layers import SoftLayer
@@ -40,13 +40,17 @@ class KernelMap(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DenseMap:
-    """A dense weight, (out, in, ...), which is its own matrix.
+    """A dense weight, (out, in, ...), which is its own matrix: d = F f(F c), with F the filter of its dial.
+
+    Where what the softness allows passes as it is, F is the identity.
 
     Attributes:
         weight: the parameter.
+        dial: of the weight, whose gains are used as the policy alone has them.
     """
 
     weight: Parameter
+    dial: Dial
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -59,8 +63,15 @@ class DenseMap:
         return self.weight.shape[0], self.weight[0].numel()
 
     def applied(self, rule: Callable[[Tensor], Tensor], coordinates: Sequence[Tensor]) -> list[Tensor]:
-        """The rule itself."""
-        return [rule(coordinates[0].flatten(1)).view_as(coordinates[0])]
+        """The rule between two filters."""
+        (weight,) = coordinates
+        return [self._filtered(rule(self._filtered(weight).flatten(1)).view_as(weight))]
+
+    def _filtered(self, weight: Tensor) -> Tensor:
+        dial = self.dial
+        if dial.open or (dial.policy.balanced and dial.held is Held.GIVEN):
+            return weight
+        return dial.here.filtered(weight.to(dial.dtype), dial.static).to(weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +87,10 @@ class CoefficientMap:
     * It is a direction of descent: <c, E^T f(E c)> = <E c, f(E c)>, and f is positive: <M, f(M)> >= 0.
     * It commutes with the group. The group acts on kernels by orthogonal matrices R, with f R = R f, and on coordinates
       by orthogonal matrices D, with E D = R E. So E^T f(E D c) = E^T R f(E c) = D E^T f(E c).
-    * It leaves the dial its meaning. c is damped by the gains, but f makes singular values equal: without G a level
-      that the dial all but closes would move as far as any other.
-    * It does not depend on the basis that escnn chose, which is not orthonormal. c is a gradient A^T G, so
+    * With G the step is that of the kernel as it is used, damped level by level as the kernel is, and again on the way
+      in. Without it levels that the dial damps a little moved almost as far as others, since f makes singular values
+      equal; on digits both ways lay on about one curve of accuracy against error, G at a larger softness.
+    * It does not depend on the basis that escnn chose, which is not orthonormal. c is a gradient A^T dL/dK, so
       A (A^T A)^(-1) makes of it the gradient of the kernel, projected; and its adjoint gives the coordinates A^+ f of
       the kernel nearest to f. B is orthonormal where the group acts on the grid, and for fibre maps; elsewhere
       harmonics overlap on the pixels, and only the two properties above hold, for those elements that move pixels.

@@ -10,7 +10,7 @@ from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._checks import instance
-from escnn_soft.dial import SoftModule
+from escnn_soft.dial import Dial, SoftModule
 from escnn_soft.layers import SoftLayer, filtered_tensors
 
 __all__ = ["LayerParameters", "layer_group", "layer_parameters"]
@@ -25,7 +25,7 @@ class LayerParameters:
         weights: what its kernel is made of: escnn's coefficients and the soft ones, or the dense weight.
         biases: likewise its bias.
         strict: those of them that only reach what is equivariant, escnn's own.
-        matrices: those of the weights that are a dense matrix or kernel by themselves, (out, in, ...).
+        matrices: those of the weights that are a dense matrix or kernel by themselves, (out, in, ...), and their dials.
         layers: soft layers of escnn's, whose kernels the other weights make up.
     """
 
@@ -33,7 +33,7 @@ class LayerParameters:
     weights: tuple[Parameter, ...]
     biases: tuple[Parameter, ...]
     strict: tuple[Parameter, ...] = ()
-    matrices: tuple[Parameter, ...] = ()
+    matrices: tuple[tuple[Parameter, Dial], ...] = ()
     layers: tuple[SoftLayer, ...] = ()
 
     @property
@@ -103,22 +103,23 @@ def _of_soft_module(name: str, module: SoftModule) -> LayerParameters:
     if isinstance(module, SoftLayer):
         strict = tuple(p for key, p in named.items() if "soft_" not in key)
         return LayerParameters(name, tuple(weights.values()), tuple(biases.values()), strict, layers=(module,))
-    matrices = tuple(p for p in weights.values() if p.dim() > 1)
+    matrices = tuple((p, module._dials[0]) for p in weights.values() if p.dim() > 1)
     return LayerParameters(name, tuple(weights.values()), tuple(biases.values()), matrices=matrices)
 
 
 def _of_filtered(name: str, module: Module) -> Iterator[LayerParameters]:
     """The tensors of a plain module that go through a filter; its bias belongs to its weight, filtered or not."""
-    tensors = {tensor.tensor for tensor in filtered_tensors(module)}
+    tensors = {tensor.tensor: tensor.filter.dial for tensor in filtered_tensors(module)}
     bias = _originals(module, "bias")
-    for tensor in sorted(tensors, key=lambda t: (t != "weight", t)):
+    for tensor, dial in sorted(tensors.items(), key=lambda item: (item[0] != "weight", item[0])):
         originals = _originals(module, tensor)
         if tensor == "bias":
             if "weight" not in tensors:
                 yield LayerParameters(name, originals, ())
             continue
         plain = tensor.endswith("weight") and len(originals) == 1 and originals[0].dim() > 1
-        yield LayerParameters(name, originals, bias if tensor == "weight" else (), matrices=originals if plain else ())
+        matrices = ((originals[0], dial),) if plain else ()
+        yield LayerParameters(name, originals, bias if tensor == "weight" else (), matrices=matrices)
 
 
 def _originals(module: Module, tensor: str) -> tuple[Parameter, ...]:
@@ -140,9 +141,10 @@ def _joined(layers: Iterable[LayerParameters]) -> LayerParameters:
     for other in others:
         parts: dict[str, Any] = {
             part: _unique((*getattr(first, part), *getattr(other, part)))
-            for part in ("weights", "biases", "strict", "matrices", "layers")
+            for part in ("weights", "biases", "strict", "layers")
         }
-        first = replace(first, **parts)
+        matrices = {id(p): (p, dial) for p, dial in (*other.matrices, *first.matrices)}
+        first = replace(first, **parts, matrices=tuple(matrices.values()))
     return replace(first, biases=tuple(p for p in first.biases if id(p) not in _ids(first.weights)))
 
 

@@ -49,11 +49,12 @@ def built(kind: str, name: str) -> Module:
 
 
 def weights(layer: Module) -> list[Tensor]:
-    """Kernel and bias, as the layer uses them, or what a bilinear layer multiplies by."""
+    """Kernel and bias, as the layer uses them, or what a bilinear layer multiplies by; squares must not overflow."""
     try:
-        return moved_layer(layer).parts()
+        parts = moved_layer(layer).parts()
     except ArgumentError:
-        return [part for inner in dials(layer).values() for part in moved_layer(inner).parts()]
+        parts = [part for inner in dials(layer).values() for part in moved_layer(inner).parts()]
+    return [part.double() for part in parts]
 
 
 def movable(model: Module) -> Module:
@@ -62,7 +63,7 @@ def movable(model: Module) -> Module:
 
 def error(view: MovedLayer, element: object) -> Tensor:
     """||g . W - W||^2 / ||W||^2, differentiably."""
-    parts = view.parts()
+    parts = [part.double() for part in view.parts()]
     moved = view.moved(element, parts)
     squares = [(a - b).square().sum() for a, b in zip(moved, parts, strict=True)]
     return torch.stack(squares).sum() / torch.stack([p.square().sum() for p in parts]).sum().clamp_min(1e-30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import Module
 
 import escnn_soft as es
 from escnn_soft.errors import ArgumentError
+from escnn_soft.groups import orthogonal_group, scalar, vector
 from escnn_soft.testing import KEPT, assert_covariant_step, assert_keeps_symmetry
 from escnn_soft.training import DampedMuon, LayerwiseAdam
 from tests.workflows.carriers import CARRIERS
@@ -67,6 +69,31 @@ def layer(kind: str) -> Module:
 def test_ours_pass_both(kind, optimizer) -> None:
     assert assert_covariant_step(optimizer, layer(kind), steps=3) < 1e-10
     assert assert_keeps_symmetry(optimizer, layer(kind), steps=30) < KEPT / 10
+
+
+@pytest.mark.parametrize("softness", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("optimizer", [*OURS, sgd])
+def test_what_is_trained_at_a_small_softness_stays_symmetric_when_the_dial_opens(optimizer, softness) -> None:
+    """Rounding behind a nearly closed dial is no breaking part that opens with it."""
+    V, one = vector(orthogonal_group(3)), scalar(orthogonal_group(3))
+    layer = es.SoftMatrixLinear(V @ V + V, V @ V + one, bias=False)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        layer.weight.copy_(layer.expand_parameters()[0])
+        data = []
+        for _ in range(4):
+            other = copy.deepcopy(layer)
+            other.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
+            data.append(other.expand_parameters()[0].clone())
+    layer.softness = softness
+    training = optimizer(layer)
+    for _ in range(50):
+        training.zero_grad()
+        products = torch.stack([(layer.expand_parameters()[0] * x).sum() for x in data])
+        (products - 1).square().mean().backward()
+        training.step()
+    layer.softness = 1.0
+    assert layer.certificate().relative.rms < KEPT
 
 
 def test_plain_descent_passes_both() -> None:

@@ -13,7 +13,7 @@ import escnn_soft as es
 from escnn_soft.groups import orthogonal_group, vector
 from escnn_soft.layers import graded_kernel
 from escnn_soft.training import DampedMuon, LayerwiseAdam
-from escnn_soft.training.kernel_map import CoefficientMap
+from escnn_soft.training.kernel_map import CoefficientMap, DenseMap
 from tests.training.models import HIDDEN, descend, equal, network
 from tests.training.test_orthogonal import slow
 from tests.workflows.carriers import CARRIERS
@@ -71,6 +71,15 @@ def test_the_rule_sees_a_level_twice_through_its_gain_and_so_does_its_step(kind)
         for parameter, change in zip((layer.weights, layer.soft_weights), own.applied(rule, coordinates), strict=True):
             parameter += change
     assert torch.allclose(layer._as_graded(layer.expand_parameters()[0]) - before, twice, atol=1e-9)
+
+
+@pytest.mark.parametrize("softness", [es.Exponential(0.5), 0.5])
+def test_a_dense_weight_goes_through_its_dial_there_and_back(softness) -> None:
+    V = vector(orthogonal_group(3))
+    layer = es.SoftMatrixLinear(2 * V, V, bias=False, softness=softness).double()
+    dial, gradient = layer._dials[0], torch.randn(3, 6, dtype=torch.float64)
+    (step,) = DenseMap(layer.weight, dial).applied(lambda matrix: 2 * matrix, [gradient])
+    assert torch.allclose(step, 2 * dial.here.filtered(gradient, dial.static**2))
 
 
 @pytest.mark.parametrize("kind", [*EXACT, "R2Conv C8", "R3Conv SO(3)"])

@@ -84,9 +84,9 @@ class SoftMatrixLinear(Expanded, SoftModule):
         self.weight = Parameter(torch.empty(out_representation.size, in_representation.size))
         self.register_parameter("bias", Parameter(torch.zeros(out_representation.size)) if bias else None)
         like = self.weight.device, self.weight.dtype
-        dials = [Dial(GradedWeight(transforms[0]), Graded(0.0), *like, held=Held.DENSE)]
+        dials = [Dial(GradedWeight(transforms[0]), Graded(0.0), *like, held=Held.TRAINED)]
         dials += [
-            Dial(GradedWeight(graded), Graded(0.0), *like, held=Held.DENSE, anchored=dials[0].anchored)
+            Dial(GradedWeight(graded), Graded(0.0), *like, held=Held.TRAINED, anchored=dials[0].anchored)
             for graded in transforms[1:]
         ]
         self._hold(*dials)
@@ -102,8 +102,8 @@ class SoftMatrixLinear(Expanded, SoftModule):
         dial = self._dials[0]
         transform = cast("GradedWeight", dial.here).transform
         with torch.no_grad():
-            weight = variance_preserving(transform, dial.damping, torch.randn_like(self.weight))
-            self.weight.copy_(dial.damped(weight))
+            normal = torch.randn_like(self.weight)
+            self.weight.copy_(variance_preserving(transform, dial.static, normal))
             if self.bias is not None:
                 self.bias.zero_()
 
@@ -187,12 +187,13 @@ class SoftMatrixLinear(Expanded, SoftModule):
         """
         representations = self.in_representation, self.out_representation
         orthogonal = all(rho.orthogonal for rho in representations)
-        supremum = super().bound() + ROUNDING if orthogonal else math.inf
+        # twice: a certificate counts it once, and then what breaks the symmetry has been computed with rounding
+        supremum = super().bound() + 2 * ROUNDING if orthogonal else math.inf
         if element is None:
             return supremum
         stretch = stretching(element, *representations)
         slope = max(dial.bound(lambda level: level.sigma) for dial in self._dials)
-        return min((slope * element + ROUNDING) * stretch, supremum)
+        return min((slope * element + 2 * ROUNDING) * stretch, supremum)
 
     @property
     def closed(self) -> bool:
