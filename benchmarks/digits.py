@@ -66,7 +66,7 @@ def experiment(contenders: Sequence[Contender], seeds: int, settings: Settings, 
 
 def main() -> None:
     chosen = options("Digits with more or less of a symmetry", __doc__ or "", seeds=5)
-    full = field_of(0.05, 0.25, 1.0, ours=(0.0, 0.02, 0.05, 0.1, 0.25, 1.0))
+    full = field_of(0.02, 0.05, 0.1, 0.25, 1.0, ours=(0.0, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 1.0))
     contenders = field_of(1.0, ours=(0.1,)) if chosen.quick else full
     for angle, name in ANGLES.items():
         print(f"{name}: accuracy in per cent, error of the logits under quarter turns\n")
