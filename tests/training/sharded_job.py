@@ -34,6 +34,7 @@ def main() -> None:
         DampedMuon(model).step()
     if dist.get_rank() == 0:
         print("the same as one process")
+    dist.barrier()  # none leaves while another still talks to it: gloo's threads would end the process
     dist.destroy_process_group()
 
 
