@@ -145,13 +145,8 @@ def field_of(*stops: float | Budget, ours: Sequence[float] = ()) -> list[Contend
 
 def breaking_share(model: nn.Module) -> float:
     """Mean over the dials of the norm of what breaks the symmetry, relative to that of the whole weight."""
-    shares = []
-    for dial in dials(model).values():
-        levels = dial.spectrum().levels
-        total = sum(level.energy for level in levels)
-        if total > 0:
-            shares.append((sum(level.energy for level in levels if not level.symmetric) / total) ** 0.5)
-    return fmean(shares)
+    spectra = [dial.spectrum() for dial in dials(model).values()]
+    return fmean((spectrum.breaking / spectrum.energy) ** 0.5 for spectrum in spectra if spectrum.energy > 0)
 
 
 def tuned(

@@ -1,4 +1,4 @@
-"""Claim: softness costs nothing where the data have the symmetry, and pays where they do not quite.
+"""Claim: what softness costs where the data have the symmetry, and what it wins where they do not quite.
 
 The demo's network (three C4 convolutions 5 x 5, one 1 x 1) on real digits, each turned once: by any angle (the data
 have the symmetry), by up to 60 degrees (slightly broken), not at all (strongly broken). 50 training images a digit.
@@ -18,7 +18,7 @@ from torch import nn
 from escnn_soft.cli.classifier import SoftClassifier
 from escnn_soft.cli.digits import Digits, Split, load_digits, split
 from escnn_soft.cli.settings import CLASSES, Settings
-from escnn_soft.cli.training import equivariance_error, train
+from escnn_soft.cli.training import equivariance_error, right_answers, train
 
 ANGLES = {180.0: "turned by any angle", 60.0: "tilted by up to 60 degrees", 0.0: "upright"}
 RATES = (0.007, 0.02, 0.06)
@@ -37,11 +37,7 @@ def parts(digits: Digits, settings: Settings, seed: int) -> tuple[Split, Digits]
 
 
 def accuracy(model: nn.Module, digits: Digits) -> float:
-    with torch.no_grad():
-        right = [
-            model(x).argmax(1) == y for x, y in zip(digits.images.split(250), digits.labels.split(250), strict=True)
-        ]
-    return float(torch.cat(right).double().mean())
+    return right_answers(model, digits).double().mean().item()
 
 
 def experiment(contenders: Sequence[Contender], seeds: int, settings: Settings, *, rates: Sequence[float]) -> Table:

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from escnn_soft.cli.digits import Digits, Split
 from escnn_soft.cli.settings import Settings
 
-__all__ = ["CONFUSABLE", "MakeOptimizer", "Outcome", "adam", "equivariance_error", "measure", "train"]
+__all__ = [
+    "CONFUSABLE",
+    "MakeOptimizer",
+    "Outcome",
+    "adam",
+    "equivariance_error",
+    "measure",
+    "right_answers",
+    "train",
+]
 
 MakeOptimizer = Callable[[nn.Module, float], torch.optim.Optimizer]
 """An optimiser for a model at a learning rate."""
@@ -77,12 +86,17 @@ def equivariance_error(model: nn.Module, images: Tensor) -> float:
     return float((torch.stack(changes) / still.norm(dim=1)).mean())
 
 
+def right_answers(model: nn.Module, digits: Digits) -> Tensor:
+    """Whether the class with the largest logit is the digit's, one a digit."""
+    return _logits(model, digits.images).argmax(dim=1) == digits.labels
+
+
 def measure(model: nn.Module, split: Split, settings: Settings, seed: int) -> Outcome:
     """Train a network on a split and test it; the seed fixes the order of the training images."""
     start = time.perf_counter()
     loss = train(model, split.train, settings, seed)
     seconds = time.perf_counter() - start
-    right = (_logits(model, split.test.images).argmax(dim=1) == split.test.labels).double()
+    right = right_answers(model, split.test).double()
     hard = torch.isin(split.test.labels, torch.tensor(CONFUSABLE))
     error = equivariance_error(model, split.test.images[: settings.probes])
     shares = (right.mean().item(), right[hard].mean().item(), right[~hard].mean().item())

@@ -49,6 +49,7 @@ class Dial:
         equivariant: number of levels whose gain is always 1; they come first.
         anchored: whether something breaks nothing, here or beside.
         static: the gains as the policy alone has them.  # shape: (levels,)
+        undamped: whether all of these are 1.
         fixed: whether the gains depend on no parameter.
         limited: whether a factor t depends on the weights.
         closed: whether nothing but the equivariant levels passes, whatever the parameters.
@@ -98,12 +99,12 @@ class Dial:
         gains = self._static()
         self.closed = not bool(gains[self.equivariant :].any())
         depends = policy.bounded or (policy.balanced and cast("Graded", policy).softness < 1)
-        everything = self._whole and bool((gains == 1).all())
-        self.open = everything and not (policy.learned or depends)
+        self.undamped = self._whole and bool((gains == 1).all())
+        self.open = self.undamped and not (policy.learned or depends)
         self.limited = depends and not self.closed
         self.fixed = self.closed or not (policy.learned or depends)
         self.static = gains.to(self.device, self.dtype)
-        self._prepare(everything)
+        self._prepare()
 
     def _static(self) -> Tensor:
         """The gains as the policy alone has them, in float64."""
@@ -120,7 +121,7 @@ class Dial:
             return torch.full_like(self._exponents, float(policy.softness > 0))
         return torch.where(self._breaks_nothing, policy.opening, policy.gains(self._exponents))
 
-    def _prepare(self, everything: bool) -> None:
+    def _prepare(self) -> None:
         """What the factor t is computed of, and multiplies."""
         self._balance: CoefficientBalance | WeightBalance | None = None
         if not self.limited:
@@ -136,7 +137,7 @@ class Dial:
             mask = (self._still > 0).to(self._still)
             self._still_mask = self._still if bool((self._still == mask).all()) else mask
             # what is left of a weight in which every gain is 1
-            self._moving = None if everything else torch.where(self._symmetric, 0.0, self.static)
+            self._moving = None if self.undamped else torch.where(self._symmetric, 0.0, self.static)
         if self.policy.bounded:
             if self._allowance is None:
                 transform = cast("SpectralGrading", self.graded).transform

@@ -27,7 +27,7 @@ _FORGETTING = 0.99
 
 
 class DampedMuon(LayerOptimizer):
-    r"""Muon whose step commutes with the group, and keeps a symmetry that the data have.
+    r"""Muon whose step commutes with the group, and which is slow to leave a symmetry that the data have.
 
     Muon makes the singular values of a step equal. Here the matrix is the kernel, (out, in * S), that a layer's
     coefficients stand for, so that both sides are turned by orthogonal matrices when the group acts, with which the
@@ -37,14 +37,17 @@ class DampedMuon(LayerOptimizer):
         O = (M M^T + rho^2 ref 1)^(-1/2) M,      ref = running largest of the squared singular values of M
         w <- w - lr * 0.2 sqrt(max(out, in * S)) * coefficients of O
 
-    Undamped, singular values of rounding would become those of the gradient. A layer that the data leave symmetric
-    stays so: its breaking part grows by at most 1 / rho in a step, relative to the largest. Kernels are made and read
-    by the layer's own bases and the gains of its softness, see :class:`~escnn_soft.training.kernel_map.CoefficientMap`.
-    That makes it by far the stiffest dial: a level that s^sigma damps a little moves much less, and below s = 0.1 or so
-    a layer stays practically strict. Choose s by accuracy against error. A dense weight (of matrix layers, of softened
-    plain ones) is its own matrix. All is done in single precision or wider, by matrix products alone: leave TF32 off.
-    Biases move as in :class:`LayerwiseAdam`, at ``layer_rate * lr``, and so do softened tables; parameters of no layer
-    with a softness get ordinary Adam.
+    Undamped, singular values of rounding would become those of the gradient. Damped, what is rounding in M is at most
+    1 / rho times as large in O, relative to the largest, and a layer on data that have the symmetry keeps it for
+    hundreds or thousands of steps. Not for ever: steps do not shrink with the gradient, so that where breaking the
+    symmetry lowers the loss it grows at last. :class:`LayerwiseAdam` is the one that keeps it.
+
+    Kernels are made and read by the layer's own bases and the gains of its softness, see
+    :class:`~escnn_soft.training.kernel_map.CoefficientMap`. That makes it by far the stiffest dial: a level that
+    s^sigma damps a little moves much less, and below s = 0.1 or so a layer stays practically strict. Choose s by
+    accuracy against error. A dense weight (of matrix layers, of softened plain ones) is its own matrix. All is done in
+    single precision or wider, by matrix products alone: leave TF32 off. Biases move as in :class:`LayerwiseAdam`, at
+    ``layer_rate * lr``, and so do softened tables; parameters of no layer with a softness get ordinary Adam.
 
     ``torch.optim.Muon`` is neither: it works in bfloat16, on parameters with two axes, and has no damping.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from escnn_soft.dial import Dial, Held
+from escnn_soft.dial import Dial
 from escnn_soft.escnn.sampled_basis import channel_slots, pair_blocks
 from escnn_soft.grading import WeightTransform
 from escnn_soft.layers import SoftLayer
@@ -42,7 +42,7 @@ class KernelMap(Protocol):
 class DenseMap:
     """A dense weight, (out, in, ...), which is its own matrix: d = F f(F c), with F the filter of its dial.
 
-    Where what the softness allows passes as it is, F is the identity.
+    Where the policy damps nothing, only limits, F is the identity.
 
     Attributes:
         weight: the parameter.
@@ -69,7 +69,7 @@ class DenseMap:
 
     def _filtered(self, weight: Tensor) -> Tensor:
         dial = self.dial
-        if dial.open or (dial.policy.balanced and dial.held is Held.GIVEN):
+        if dial.undamped:
             return weight
         return dial.here.filtered(weight.to(dial.dtype), dial.static).to(weight)
 

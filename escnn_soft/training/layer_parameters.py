@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -143,13 +143,13 @@ def _joined(layers: Iterable[LayerParameters]) -> LayerParameters:
             part: _unique((*getattr(first, part), *getattr(other, part)))
             for part in ("weights", "biases", "strict", "layers")
         }
-        matrices = {id(p): (p, dial) for p, dial in (*other.matrices, *first.matrices)}
-        first = replace(first, **parts, matrices=tuple(matrices.values()))
+        matrices = _unique((*first.matrices, *other.matrices), key=lambda matrix: id(matrix[0]))
+        first = replace(first, **parts, matrices=matrices)
     return replace(first, biases=tuple(p for p in first.biases if id(p) not in _ids(first.weights)))
 
 
-def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple({id(item): item for item in items}.values())
+def _unique(items: Iterable[Any], key: Callable[[Any], int] = id) -> tuple[Any, ...]:
+    return tuple({key(item): item for item in items}.values())
 
 
 def _ids(parameters: Iterable[Parameter]) -> set[int]:

@@ -35,22 +35,28 @@ def coefficient_gradients(layer):
     return gradient, [layer.weights.grad, layer.soft_weights.grad]
 
 
+def kernel_change(layer, rule, coordinates):
+    """What a rule applied to coordinates, added to the coefficients, does to the kernel."""
+    parameters = layer.weights, layer.soft_weights
+    before = layer._as_graded(layer.expand_parameters()[0]).detach()
+    changes = CoefficientMap.of(layer, parameters).applied(rule, coordinates)
+    with torch.no_grad():
+        for parameter, change in zip(parameters, changes, strict=True):
+            parameter += change
+    return layer._as_graded(layer.expand_parameters()[0]) - before
+
+
 @pytest.mark.parametrize("kind", EXACT)
 def test_the_rule_gets_the_gradient_of_the_kernel_and_its_step_is_the_kernels(kind) -> None:
     layer = opened(kind)
     gradient, coordinates = coefficient_gradients(layer)
-    own = CoefficientMap.of(layer, (layer.weights, layer.soft_weights))
     step = torch.randn_like(gradient)
 
     def rule(matrix):
         assert torch.allclose(matrix, gradient.flatten(1), atol=1e-9)
         return step.flatten(1)
 
-    before = layer._as_graded(layer.expand_parameters()[0]).detach()
-    with torch.no_grad():
-        for parameter, change in zip((layer.weights, layer.soft_weights), own.applied(rule, coordinates), strict=True):
-            parameter += change
-    assert torch.allclose(layer._as_graded(layer.expand_parameters()[0]) - before, step, atol=1e-9)
+    assert torch.allclose(kernel_change(layer, rule, coordinates), step, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -58,7 +64,6 @@ def test_the_rule_sees_a_level_twice_through_its_gain_and_so_does_its_step(kind)
     layer = opened(kind)
     layer.softness = es.Exponential(0.5)
     gradient, coordinates = coefficient_gradients(layer)
-    own = CoefficientMap.of(layer, (layer.weights, layer.soft_weights))
     dial = layer._dials[0]
     twice = dial.graded.filtered(gradient, dial.static**2)
 
@@ -66,11 +71,7 @@ def test_the_rule_sees_a_level_twice_through_its_gain_and_so_does_its_step(kind)
         assert torch.allclose(matrix, twice.flatten(1), atol=1e-9)
         return gradient.flatten(1)
 
-    before = layer._as_graded(layer.expand_parameters()[0]).detach()
-    with torch.no_grad():
-        for parameter, change in zip((layer.weights, layer.soft_weights), own.applied(rule, coordinates), strict=True):
-            parameter += change
-    assert torch.allclose(layer._as_graded(layer.expand_parameters()[0]) - before, twice, atol=1e-9)
+    assert torch.allclose(kernel_change(layer, rule, coordinates), twice, atol=1e-9)
 
 
 @pytest.mark.parametrize("softness", [es.Exponential(0.5), 0.5])

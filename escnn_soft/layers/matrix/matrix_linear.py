@@ -27,11 +27,13 @@ __all__ = ["SoftMatrixLinear"]
 class SoftMatrixLinear(Expanded, SoftModule):
     r"""Linear map between representations of any matrix group, from exactly equivariant to unconstrained.
 
-        y = F(weight) x + F(bias),     F(W) = sum over levels of gain(violation_level) * W_level
+        y = F(weight) x + F(bias),     F(W) = sum over levels of gain_level * W_level,     of a float s:
+        gain = t s^violation
 
     The parameters are those of a ``torch.nn.Linear``; the filter F weighs their levels, the singular spaces of the
-    stacked generators. At softness 0 it is the orthogonal projection onto the equivariant maps, at softness 1 the
-    identity. Parameters and checkpoints do not depend on any choice of basis.
+    stacked generators, and t holds the bound of :class:`escnn_soft.Graded`. At softness 0 it is the orthogonal
+    projection onto the equivariant maps, at softness 1 the identity. Parameters and checkpoints do not depend on any
+    choice of basis.
 
     Between orthogonal representations (of compact groups) levels are stable under the group and the certificate has
     a supremum. For others, as of the Lorentz group, softness 0 is exactly equivariant all the same, and the other
