@@ -16,6 +16,7 @@ from escnn_soft.certification import (
     register_action,
     register_lipschitz,
 )
+from escnn_soft.checkpoints import load_scheduler, load_softened, load_softness, save_softened, softness_config
 from escnn_soft.convert import (
     Position,
     ProjectedLayer,
@@ -105,6 +106,9 @@ __all__ = [
     "errors",
     "groups",
     "harden",
+    "load_scheduler",
+    "load_softened",
+    "load_softness",
     "metrics",
     "project_after_step",
     "projected",
@@ -113,9 +117,11 @@ __all__ = [
     "register_positions",
     "register_soft",
     "restrict",
+    "save_softened",
     "set_softness",
     "soft_status",
     "soften",
+    "softness_config",
 ]
 
 

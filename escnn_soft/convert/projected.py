@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -73,6 +74,11 @@ class ProjectedLayer(SoftModule, EquivariantModule):
     def chain(self) -> tuple[SubgroupId, ...] | None:
         """Subgroups by which the dial is graded, as the soft layer had them."""
         return self._soft[0].chain
+
+    @property
+    def soft_kind(self) -> str:
+        """Name of the class of the soft layer it stands for."""
+        return self._soft[0].kind
 
     @property
     def fields(self) -> str:
@@ -192,10 +198,18 @@ def projected(model: AnyModule, *, inplace: bool = False) -> AnyModule:
         remedy = "Use soften first; plain weights with a filter and matrix layers are trained as they are."
         raise ArgumentError("model", type(model).__name__, "a model with soft layers of escnn's", remedy)
     model = model if inplace else structural_copy(model)
+    become_projected([soft for name in layers if isinstance(soft := model.get_submodule(name), SoftLayer)])
+    return model
+
+
+def become_projected(layers: Iterable[SoftLayer]) -> None:
+    """Turn soft layers into plain ones for projected training: all of them, or, if one refuses, none.
+
+    Args:
+        layers: the objects that change.
+    """
     pairs = []
-    for name in layers:
-        soft = model.get_submodule(name)
-        assert isinstance(soft, SoftLayer)
+    for soft in layers:
         twin: Any = object.__new__(type(soft))  # the soft layer moves out of its object, which becomes the plain one
         pairs.append((soft, twin, ProjectedLayer(soft)))
     for soft, twin, plain in pairs:
@@ -203,7 +217,6 @@ def projected(model: AnyModule, *, inplace: bool = False) -> AnyModule:
         plain._soft = (twin,)
         plain.__dict__.update((name, value) for name, value in vars(soft).items() if "hook" in name)
         become(soft, plain)
-    return model
 
 
 def project_after_step(model: Module, optimizer: Optimizer) -> RemovableHandle:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from escnn.gspaces import GSpace2D
 from escnn.nn import FieldType
 from torch import Tensor
 from torch.nn import Module
@@ -18,7 +19,7 @@ from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.dial.soft_module import DialHolder
 from escnn_soft.errors import ArgumentError
-from escnn_soft.grading import Grading, WeightSpectrum
+from escnn_soft.grading import Grading, TokenShifts, WeightSpectrum
 
 __all__ = ["FieldTypes", "SoftFilter", "weight_filter"]
 
@@ -61,10 +62,12 @@ class SoftFilter(DialHolder):
         softness: a float in [0, 1] or a policy.
         like: the weight, for its device and dtype.
         types: fields between which the weight maps, where it is that of a layer between fields.
+        symmetry: under which the weight is graded, where it is none between fields.
         what: what the weight is, in words for reports, where it is none between fields.
 
     Attributes:
         types: as given.
+        symmetry: as given.
         what: as given.
         level_logits: parameters of a ``Learned`` softness, one a level outside the equivariant one; else None.
 
@@ -91,10 +94,11 @@ class SoftFilter(DialHolder):
         like: Tensor,
         *,
         types: FieldTypes | None = None,
+        symmetry: GSpace2D | TokenShifts | None = None,
         what: str = "",
     ) -> None:
         super().__init__()
-        self.types, self.what = types, what
+        self.types, self.symmetry, self.what = types, symmetry, what
         self._like = like.detach().new_empty(0)
         self._kept = Kept[Tensor]()
         self._hold(Dial(graded, Graded(0.0), *self._place(), held=Held.GIVEN))

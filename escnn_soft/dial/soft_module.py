@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
+from dataclasses import is_dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -140,6 +142,27 @@ class DialHolder(Module):
 
     def _forget(self) -> None:
         """Drop what is kept for evaluation."""
+
+    # ------------------------------------------------------------------ the softness in a state_dict
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Beside the tensors, where torch keeps the versions of modules, leave the softness they belong to."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", None)
+        if metadata is not None and is_dataclass(self._dials[0].policy):  # others may print an address
+            metadata.setdefault(prefix[:-1], {})["softness"] = repr(self.softness)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        """Say so where the tensors were saved at another softness: they mean another function here."""
+        saved = local_metadata.get("softness")
+        if saved is not None and saved != repr(self.softness):
+            warnings.warn(
+                f"This state was saved at softness {saved} and is loaded into layers at {self.softness!r}, where it "
+                "means another function. Set the softness it was saved at first, with softness_config and "
+                "load_softness, or save and load with save_softened and load_softened.",
+                stacklevel=2,
+            )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
 class SoftModule(DialHolder):

@@ -7,7 +7,7 @@ import torch
 
 import escnn_soft as es
 from escnn_soft.layers import dials
-from tests.test_verbs import KINDS, example, value
+from tests.kinds import KINDS, example, value
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -40,7 +40,7 @@ def detach(values: Mapping[FilteredTensor, Tensor], model: Module, *, keep: bool
             with torch.no_grad():
                 original.copy_(value)
         elif isinstance(original, Parameter):
-            setattr(each.owner, each.tensor, Parameter(value, requires_grad=original.requires_grad))
+            setattr(each.owner, each.tensor, Parameter(value.contiguous(), requires_grad=original.requires_grad))
         else:
             each.owner.register_buffer(each.tensor, value)
 

@@ -171,7 +171,7 @@ def _filter(position: Position, symmetry: GSpace2D | TokenShifts, policy: Policy
         graded: Grading = token_spectrum(symmetry, place)
     else:
         graded = place.graded(symmetry, tuple(tensor.shape))
-    return SoftFilter(graded, policy, tensor, what=f"{position.kind}, {place}")
+    return SoftFilter(graded, policy, tensor, symmetry=symmetry, what=f"{position.kind}, {place}")
 
 
 def unfiltered_positions(model: Module) -> tuple[GridBreak, ...]:
