@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import warnings
 from pathlib import Path
 
-import torch
-from escnn.nn import EquivariantModule
-from torch import Tensor
-from torch.nn import Module
-
-from escnn_soft.cli.exportable import plain
-from escnn_soft.cli.formats import PROGRAMS, Program
+from escnn_soft.checkpoints import read_config
 from escnn_soft.cli.models import (
     UsageError,
     add_model,
@@ -25,12 +18,9 @@ from escnn_soft.cli.models import (
     write,
 )
 from escnn_soft.convert import harden, soft_status, soften
-from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.export import PROGRAMS, save_program
 
 __all__ = ["add_commands"]
-
-TOLERANCE = 1e-4
-"""Largest difference between a written network and the original, relative to the largest output."""
 
 _CONVERT = """Build a network, load its checkpoint, and write it in another format. safetensors holds the network's
 own parameters. All other formats hold a program that runs without escnn, made of the plain torch network after
@@ -95,7 +85,7 @@ def _harden(options: argparse.Namespace) -> int:
     if options.softness is None and options.checkpoint is None:
         raise UsageError("give the --checkpoint of a soft network, or --softness")
     _check_output(options)
-    if options.softness is None:
+    if options.softness is None and read_config(options.checkpoint) is None:
         options.softness = parse_softness("0")  # has no part in what is kept
     model = built(options)
     before = soft_status(model)
@@ -115,54 +105,12 @@ def _convert(options: argparse.Namespace) -> int:
         return 0
     if options.shape is None:
         raise UsageError(f"--to {options.to} needs the --shape of an input, such as 1,3,33,33")
-    program = PROGRAMS[options.to]
-    program.check()
+    PROGRAMS[options.to].check()  # before anything is built
     model = built(options)
     x = random_input(model, (max(2, options.shape[0]), *options.shape[1:]))  # of a batch of 1, the 1 would be kept
-    expected = _answer(model, x)
-    draft = options.output.with_name(f".{options.output.name}.part")
-    try:
-        difference = _written(program, plain(model), x, expected, draft)
-        if not difference <= TOLERANCE:
-            raise ArgumentError(
-                "difference", difference, f"a file that computes the same (up to {TOLERANCE:g})", "Nothing was kept."
-            )
-        draft.replace(options.output)
-    finally:
-        draft.unlink(missing_ok=True)
+    difference = save_program(model, x, options.output, options.to)
     print(f"{options.output}: differs from the network by {difference:.1e} of its largest output")
     return 0
-
-
-def _written(program: Program, model: Module, x: Tensor, expected: Tensor, path: Path) -> float:
-    """Write a network and read it again: the largest relative difference, on a batch and on its first entry."""
-    try:
-        program.write(model, x, path)
-        function = program.read(path)
-        with torch.no_grad():
-            pairs = [(function(x), expected), (function(x[:1]), expected[:1])]
-    except Exception as error:  # each exporter has its own kinds, which share no base
-        first = str(error).strip().partition("\n")[0]
-        remedy = "Try another format, or export the network from Python."
-        raise ArgumentError("network", type(model).__name__, f"one that can be written so ({first})", remedy) from error
-    if any(got.shape != wanted.shape for got, wanted in pairs):
-        return math.inf
-    scale = max(float(expected.abs().max()), torch.finfo(expected.dtype).tiny)
-    return max(float((got - wanted).abs().max()) / scale for got, wanted in pairs)
-
-
-def _answer(model: Module, x: Tensor) -> Tensor:
-    """What a network makes of an input."""
-    try:
-        with torch.no_grad():
-            y = model(model.in_type(x) if isinstance(model, EquivariantModule) else x)
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, EscnnSoftError) as error:
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UsageError(f"the network does not take an input of this --shape: {first}") from error
-    y = getattr(y, "tensor", y)
-    if not isinstance(y, Tensor):
-        raise ArgumentError("output", type(y).__name__, "a network that returns one tensor", "Wrap it in one.")
-    return y
 
 
 def _check_output(options: argparse.Namespace) -> None:

@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line; those of the process by default.
 
     Returns:
-        0, or 1 after a failed check or an error that is not the command line's own, 2 if the command line names what
-        does not exist, 130 after Ctrl-C. A wrong command line exits with 2 by itself, ``--help`` with 0.
+        0; 1 after a failed check, or for want of a package or of memory; 2 if what the command line names does not
+        exist, cannot be read or does not fit; 130 after Ctrl-C. A wrong command line exits with 2 by itself,
+        ``--help`` with 0.
 
     Raises:
         ModuleNotFoundError: if something is missing that is neither one of the demo's extras nor a format's package.
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenProcessPool:
         return _fail("a training process was killed, perhaps for want of memory: try --workers 1")
     except (EscnnSoftError, OSError) as error:
-        return _fail(str(error))
+        return _fail(f"error: {error}", 2)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,17 +8,17 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from escnn.nn import EquivariantModule
 from torch import Tensor
 from torch.nn import Module
 
-from escnn_soft.convert import soften
+from escnn_soft.checkpoints import fill, load_softness, read_config, read_state, softness_config, write_state
+from escnn_soft.convert import set_softness, soften
 from escnn_soft.dial import Budget, Cutoff, Exponential, Policy, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
-from escnn_soft.layers import SoftLayer
+from escnn_soft.layers import dials
 
 __all__ = [
     "UsageError",
@@ -30,11 +30,8 @@ __all__ = [
     "parse_shape",
     "parse_softness",
     "random_input",
-    "read",
     "write",
 ]
-
-_REMEDY = "Write it with safetensors.torch.save_file, or torch.save(model.state_dict(), file)."
 
 
 class UsageError(Exception):
@@ -138,10 +135,17 @@ def built(options: argparse.Namespace) -> Module:
     if not isinstance(model, Module):
         raise ArgumentError(f"{module}:{function}()", model, "a torch module", "Return the network from the function.")
     softness = getattr(options, "softness", None)
-    if softness is not None and not any(isinstance(layer, SoftLayer) for layer in model.modules()):
+    # what the file says of its softness goes first: its numbers mean nothing at another one
+    said = None if options.checkpoint is None else read_config(options.checkpoint)
+    if softness is not None and said is None and not dials(model):
         model = soften(model, softness)
     if options.checkpoint is not None:
-        _load(model, options.checkpoint)
+        state = read_state(options.checkpoint)
+        if said is not None:
+            load_softness(model, said)
+        fill(model, state, options.checkpoint)
+    if softness is not None and said is not None:
+        set_softness(model, softness)
     with torch.no_grad():  # escnn's own layers would keep their expanded kernels with the graph
         return model.eval()
 
@@ -155,41 +159,7 @@ def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name; files that would run code are refused with an ``ArgumentError``."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ArgumentError("checkpoint", str(path), f"a safetensors file ({error})", _REMEDY) from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError):
-        expected = "a file of tensors only (anything else could run code when it is read)"
-        raise ArgumentError("checkpoint", str(path), expected, _REMEDY) from None
-    if not (isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())):
-        raise ArgumentError("checkpoint", str(path), "a state_dict", _REMEDY)
-    return state
-
-
 def write(model: Module, path: Path) -> None:
-    """Save a model's state as .safetensors, or else in torch's own format; shared tensors once for each layer."""
-    state = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(state, path)
-    else:
-        torch.save(state, path)
-
-
-def _load(model: Module, path: Path) -> None:
-    try:
-        model.load_state_dict(read(path))
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        remedy = "Name the function that built it, and its --softness if it is a soft network's."
-        raise ArgumentError("checkpoint", str(path), f"the network's parameters ({lines[:300]})", remedy) from None
+    """Save a model's state as .safetensors, its softness beside it, or in torch's own format, which has no room."""
+    said = softness_config(model) if path.suffix == ".safetensors" and dials(model) else None
+    write_state(model.state_dict(), path, said)

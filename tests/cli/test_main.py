@@ -135,7 +135,7 @@ def test_our_own_bugs_keep_their_traceback(demo):
 def test_output_that_is_a_file(tmp_path, capsys):
     blocked = tmp_path / "demo"
     blocked.write_text("")
-    assert main(["demo", "--output", str(blocked)]) == 1
+    assert main(["demo", "--output", str(blocked)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("escnn-soft: error: ")
     assert str(blocked) in error

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from escnn_soft import SoftR2Conv, harden, soften
+from escnn_soft.checkpoints import read_state as read
 from escnn_soft.cli import main
-from escnn_soft.cli.models import read, write
+from escnn_soft.cli.models import write
 from tests.convert.models import output, sequential
 from tests.disturbance import disturb
 
@@ -128,7 +129,7 @@ def test_files_that_could_run_code_are_refused(tmp_path, capsys) -> None:
         "none.pt": "No such file",
     }.items():
         for command in (["spectrum", NET], ["convert", NET, "--to", "export", *SHAPE, "--output", str(tmp_path / "x")]):
-            assert main([*command, "--checkpoint", str(tmp_path / name)]) == 1
+            assert main([*command, "--checkpoint", str(tmp_path / name)]) == 2
             captured = capsys.readouterr()
             assert message in captured.err
             assert captured.err.count("\n") == 1
@@ -137,7 +138,7 @@ def test_files_that_could_run_code_are_refused(tmp_path, capsys) -> None:
 
 def test_checkpoints_of_another_network_are_refused(tmp_path, capsys) -> None:
     write(SoftR2Conv(sequential()[0].in_type, sequential()[0].out_type, 3), tmp_path / "other.pt")
-    assert main(["spectrum", NET, "--checkpoint", str(tmp_path / "other.pt")]) == 1
-    assert "the network's parameters (Error(s) in loading state_dict" in capsys.readouterr().err
-    assert main(["certify", "tests.convert.models:output.__name__", *SHAPE]) == 1
+    assert main(["spectrum", NET, "--checkpoint", str(tmp_path / "other.pt")]) == 2
+    assert "the model's parameters (Error(s) in loading state_dict" in capsys.readouterr().err
+    assert main(["certify", "tests.convert.models:output.__name__", *SHAPE]) == 2
     assert "Return the network from the function" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The formats that ``escnn-soft convert`` writes: each knows how to write a network, and how to run what it wrote."""
+"""The formats a network can be written in: each knows how to write a network, and how to run what it wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks without escnn's expansions: what the exporters are given."""
+"""Networks without escnn's expansions: plain torch modules, which is what exporters take."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TypeVar
 from escnn.nn import EquivariantModule, GeometricTensor
 from torch.nn import Module
 
-from escnn_soft.convert import soften
-from escnn_soft.layers import SoftLayer
+from escnn_soft._checks import instance
+from escnn_soft.convert import bake, soften
+from escnn_soft.convert.exchange import structural_copy
+from escnn_soft.layers import SoftLayer, dials
 
 __all__ = ["plain"]
 
@@ -28,21 +30,39 @@ class _Typed(Module):
 
 
 def plain(model: Module) -> Module:
-    """A network of plain torch modules that computes the same, in evaluation mode.
+    """A network of plain torch modules that computes the same in evaluation mode, at the present softness.
 
-    An escnn module is exported as a whole. In any other network each outermost escnn module is exchanged, in place, for
-    what it exports, between the same field types; those that have no ``export`` stay.
+    An escnn module is exported as a whole. In any other network each outermost escnn module is exchanged for what it
+    exports, between the same field types; those that have no ``export`` stay. Filters are baked in, and matrix layers
+    turn into ``torch.nn.Linear``.
 
     Args:
-        model: the network; it is used up.
+        model: the network; it stays as it is.
 
     Returns:
-        From tensors to tensors.
+        A network from tensors to tensors in evaluation mode; it shares Parameters with what needed no change.
+
+    Raises:
+        ArgumentError: if the model is no module, or something else parametrizes a filtered tensor.
+
+    Example:
+        >>> import torch
+        >>> from escnn import gspaces, nn
+        >>> from escnn_soft import SoftR2Conv, export
+        >>> field = gspaces.rot2dOnR2(4).type(gspaces.rot2dOnR2(4).regular_repr)
+        >>> export.plain(nn.SequentialModule(SoftR2Conv(field, field, 3, softness=0.3), nn.ReLU(field)))
+        Sequential(
+          (0): Conv2d(4, 4, kernel_size=(3, 3), stride=(1, 1))
+          (1): ReLU()
+        )
     """
-    model = _with_own_exports(model)
+    instance("model", model, Module, "Pass the network that is to run without escnn.")
+    model = _with_own_exports(structural_copy(model))
     if isinstance(model, EquivariantModule):
         return _exported(model).eval()
     _exchange(model, {})
+    if any(dial.plain for dial in dials(model).values()):
+        model = bake(model)  # a copy again: in place it would write into Parameters that are the network's too
     return model.eval()
 
 
