@@ -10,11 +10,11 @@ from escnn_soft._moved import MOVED, forwarded
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.certification import (
     NetworkCertificate,
-    budget,
     certificate,
     certify,
     register_action,
     register_lipschitz,
+    set_budget,
 )
 from escnn_soft.checkpoints import load_scheduler, load_softened, load_softness, save_softened, softness_config
 from escnn_soft.convert import (
@@ -97,7 +97,6 @@ __all__ = [
     "TokenShifts",
     "__version__",
     "bake",
-    "budget",
     "calibrate",
     "centre_strides",
     "certificate",
@@ -118,6 +117,7 @@ __all__ = [
     "register_soft",
     "restrict",
     "save_softened",
+    "set_budget",
     "set_softness",
     "soft_status",
     "soften",

@@ -23,6 +23,7 @@ MOVED: dict[str, dict[str, tuple[str, str]]] = {
     "escnn_soft": _table(
         {
             "bounds": "PixelErrors Term",
+            "certification": "budget=set_budget",
             "convert": "GridBreak LayerStatus SoftStatus Unreachable",
             "errors": (
                 "AliasedBasisError ArgumentError BasisFilterError DtypeError EmptyBasisError "

@@ -36,8 +36,8 @@ REFUSED: dict[tuple[str, str], str] = {
     **{("projected", kind): "no plain torch layer" for kind in POINT_KINDS},
     **{("export", kind): "no plain torch layer" for kind in POINT_KINDS},
     ("certificate", "table of positions"): r"a tensor that maps between fields.*spectrum\(\)",
-    **{("certify", kind): "features with a field type.*give the model an in_type" for kind in (*PLAIN, *POINT_KINDS)},
-    **{("budget", kind): "features with a field type.*give the model an in_type" for kind in (*PLAIN, *POINT_KINDS)},
+    **{("certify", kind): "features with a field type.*Pass in_type=" for kind in (*PLAIN, *POINT_KINDS)},
+    **{("budget", kind): "features with a field type.*Pass in_type=" for kind in (*PLAIN, *POINT_KINDS)},
     ("budget", "ProjectedLayer"): "a softness that does not depend on the weights",
     ("budget", "table of positions"): "a softness that needs no bound",
     ("Budget", "table of positions"): "a softness that needs no bound",
@@ -164,9 +164,9 @@ def certify(model: Module) -> None:
     assert result.certified or all(reason for _, reason in result.not_covered)
 
 
-def budget(model: Module) -> None:
+def set_budget(model: Module) -> None:
     x = example(model)
-    budgets = es.budget(model, 0.5, x)
+    budgets = es.set_budget(model, 0.5, x)
     assert list(budgets) == list(dials(model))
     assert es.certify(model, x).relative <= 0.5
 
@@ -246,7 +246,7 @@ VERBS: dict[str, Callable[[Module], None]] = {
     "spectrum": spectrum,
     "certificate": certificate,
     "certify": certify,
-    "budget": budget,
+    "budget": set_budget,
     "harden": harden,
     "bake": bake,
     "projected": project,

@@ -32,6 +32,7 @@ def certify(
     x: GeometricTensor | Tensor,
     elements: Sequence[GroupElement] | None = None,
     *,
+    in_type: FieldType | None = None,
     lookahead: int | None = 1,
 ) -> NetworkCertificate:
     r"""Bound ||f(g x) - g f(x)|| for a network f and an input x, layer by layer, in floating point.
@@ -57,9 +58,10 @@ def certify(
 
     Args:
         model: the network, its batch norms and dropouts in evaluation mode.
-        x: a batch of inputs; for a plain tensor the model needs an ``in_type``.
+        x: a batch of inputs.
         elements: the group elements asked for. By default all of a finite group; on the plane and in space those that
             move pixels onto pixels; for infinite groups without a base space every element at once.
+        in_type: field type of a plain tensor ``x``; the model's own by default.
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
             weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
             Every step costs a call of the layers concerned for each element. None: nothing is measured, so that the
@@ -82,7 +84,7 @@ def certify(
         (inf, '1')
     """
     instance("model", model, nn.Module, "Pass the network itself.")
-    field = _field(model, x)
+    field = _field(model, x, in_type)
     _check_mode(model)
     asked = None if elements is None else check_elements(elements)
     rows, notes = _rows(field.type, asked)
@@ -113,13 +115,21 @@ class _Guarded:
     x: Tensor
 
 
-def _field(model: nn.Module, x: object) -> GeometricTensor:
-    in_type = getattr(model, "in_type", None)
-    if isinstance(x, Tensor) and isinstance(in_type, FieldType):
-        x = GeometricTensor(x, in_type)
+def _field(model: nn.Module, x: object, in_type: FieldType | None) -> GeometricTensor:
+    if in_type is not None:
+        instance("in_type", in_type, FieldType, "Pass the type of the input's channels, such as gspace.type(...).")
+        given = x.type if isinstance(x, GeometricTensor) else in_type
+        channels = x.shape[1] if isinstance(x, Tensor) and x.dim() > 1 else in_type.size
+        if given != in_type or channels != in_type.size:
+            found = given if given != in_type else f"{channels} channels"
+            raise ArgumentError("x", found, f"an input of type {in_type}", "Pass its own type, or a plain tensor.")
+    typed = getattr(model, "in_type", None) if in_type is None else in_type
+    if isinstance(x, Tensor) and isinstance(typed, FieldType):
+        x = GeometricTensor(x, typed)
     if not isinstance(x, GeometricTensor) or not x.tensor.is_floating_point() or len(x.tensor) == 0:
         expected = "a batch of features with a field type, in floating point"
-        raise ArgumentError("x", x, expected, "Wrap the tensor as in_type(tensor), or give the model an in_type.")
+        remedy = "Pass in_type=..., the type of its channels, or wrap the tensor as in_type(tensor)."
+        raise ArgumentError("x", x, expected, remedy)
     if not bool(torch.isfinite(x.tensor).all()):
         raise ArgumentError("x", "infinities or NaN", "finite numbers", "Look at where they come from.")
     return x

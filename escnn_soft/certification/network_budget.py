@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from escnn.group import GroupElement
-from escnn.nn import GeometricTensor
+from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor, nn
 
 from escnn_soft._checks import number
@@ -16,7 +16,7 @@ from escnn_soft.dial import Budget, Policy
 from escnn_soft.errors import ArgumentError, SoftnessError
 from escnn_soft.layers import Dialled, dials
 
-__all__ = ["budget"]
+__all__ = ["set_budget"]
 
 _RANGE = 1e-6
 """Smallest factor that is tried, as a fraction of the largest; below it the layers are made strict."""
@@ -31,8 +31,13 @@ _LARGEST = 2.0
 """No weights have a larger relative error."""
 
 
-def budget(
-    model: nn.Module, eta_total: float, x: GeometricTensor | Tensor, elements: Sequence[GroupElement] | None = None
+def set_budget(
+    model: nn.Module,
+    eta_total: float,
+    x: GeometricTensor | Tensor,
+    elements: Sequence[GroupElement] | None = None,
+    *,
+    in_type: FieldType | None = None,
 ) -> dict[str, Budget]:
     r"""Give every soft layer a :class:`Budget`, so that the network's certified relative error on x is at most eta.
 
@@ -43,13 +48,15 @@ def budget(
     weights break nothing yet add nothing: they get the mean of the others, and eta_total if there are none.
 
     Each layer's budget holds at every step from here on. That of the network is certified for the weights as they are
-    and for this input: call it again as training moves them, once an epoch for instance.
+    and for this input. A trained network loses accuracy when it is drawn into its budgets: then fine-tune it, and call
+    this again as training moves the weights, once an epoch for instance.
 
     Args:
         model: the network, in evaluation mode; the softness of its soft layers is replaced.
         eta_total: largest relative error of the network, positive.
         x: a batch of typical inputs.
         elements: as for :func:`certify`.
+        in_type: likewise.
 
     Returns:
         The budget of each soft layer, by its name in the model.
@@ -68,7 +75,7 @@ def budget(
         >>> model = nn.SequentialModule(SoftR2Conv(image, hidden, 3, softness=1.0), nn.ReLU(hidden)).eval()
         >>> _ = torch.nn.init.normal_(model[0].soft_weights)
         >>> x = image(torch.randn(1, 1, 7, 7))
-        >>> budgets = budget(model, 0.1, x)
+        >>> budgets = set_budget(model, 0.1, x)
         >>> list(budgets), certify(model, x).relative <= 0.1
         (['0'], True)
     """
@@ -83,24 +90,20 @@ def budget(
         layer.accepted(Budget(eta if eta < _LARGEST else _LARGEST))
     before = {name: layer.softness for name, layer in layers.items()}
     try:
-        return _distribute(model, eta, x, elements, layers)
+        return _distribute(lambda: certify(model, x, elements, in_type=in_type), eta, layers)
     except ArgumentError:
         _set(layers, before)
         raise
 
 
 def _distribute(
-    model: nn.Module,
-    eta: float,
-    x: GeometricTensor | Tensor,
-    elements: Sequence[GroupElement] | None,
-    layers: dict[str, Dialled],
+    certified: Callable[[], NetworkCertificate], eta: float, layers: dict[str, Dialled]
 ) -> dict[str, Budget]:
-    shares, high = _shares(layers, certify(model, x, elements), eta)
+    shares, high = _shares(layers, certified(), eta)
 
     def holds(factor: float) -> bool:
         _set(layers, {name: Budget(min(factor * share, _LARGEST)) for name, share in shares.items()})
-        certificate = certify(model, x, elements)
+        certificate = certified()
         if not certificate.certified:
             layer, reason = certificate.not_covered[0]
             raise ArgumentError("model", layer, "a model that certify covers", f"It does not, because: {reason}.")

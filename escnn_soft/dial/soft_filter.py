@@ -117,7 +117,9 @@ class SoftFilter(DialHolder):
     def _place(self) -> tuple[torch.device, torch.dtype, torch.dtype]:
         """Where the weight is, the dtype in which it is filtered, and its own."""
         dtype = self._like.dtype
-        return self._like.device, torch.promote_types(dtype, torch.float32), dtype
+        # a weight on the meta device is on its way to another, and gains are numbers: they wait on the CPU
+        device = torch.device("cpu") if self._like.is_meta else self._like.device
+        return device, torch.promote_types(dtype, torch.float32), dtype
 
     def _logit_dtype(self) -> torch.dtype:
         return self._like.dtype

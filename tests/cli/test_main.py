@@ -110,12 +110,12 @@ def test_workers_have_one_thread_each(demo):
         ),
         (
             ArgumentError("a", 1, "a 2", "Pass 2."),
-            1,
+            2,
             "escnn-soft: error: Expected a 2 but got a=1 (type=int). Pass 2.\n",
         ),
         (
             PermissionError(13, "Permission denied", "out"),
-            1,
+            2,
             "escnn-soft: error: [Errno 13] Permission denied: 'out'\n",
         ),
     ],

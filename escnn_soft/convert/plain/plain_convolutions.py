@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import torch
 from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule, FieldType
 from torch.nn import Conv2d, ConvTranspose2d, Module, Parameter
@@ -14,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
-from escnn_soft.dial import FieldTypes, Policy, SoftFilter
+from escnn_soft.dial import FieldTypes, Policy, SoftFilter, lasting
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GSpaceError
 from escnn_soft.layers import filtered_tensors, graded_bias, graded_kernel
 from escnn_soft.layers.arguments import check_types
@@ -80,7 +79,7 @@ def _checked(gspace: GSpace2D, field_types: FieldTypesOf | None) -> FieldTypesOf
     return field_types
 
 
-@torch.inference_mode(False)  # what is built is kept, and serves training too
+@lasting()
 def conv_filters(conv: Conv2d, types: FieldTypes, policy: Policy) -> dict[str, SoftFilter] | EscnnSoftError:
     """The filters of a convolution's kernel and bias, by the tensor's name.
 
@@ -99,11 +98,8 @@ def conv_filters(conv: Conv2d, types: FieldTypes, policy: Policy) -> dict[str, S
         return error
     if conv.bias is not None:
         graded["bias"] = graded_bias(types.out_type)
-    return {
-        tensor: SoftFilter(levels, policy, getattr(conv, tensor), types=types)
-        for tensor, levels in graded.items()
-        if not all(level.equivariant for level in levels.levels)
-    }
+    needed = {name: levels for name, levels in graded.items() if not all(level.equivariant for level in levels.levels)}
+    return {name: SoftFilter(levels, policy, getattr(conv, name), types=types) for name, levels in needed.items()}
 
 
 def plain_layers(model: Module, filter_fn: FilterFn | None) -> dict[Module, list[str]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
 from escnn.gspaces import GSpace2D
 from torch import Tensor
 from torch.nn import Module
@@ -14,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft.convert.grid.grid_breaks import GridBreak
 from escnn_soft.convert.selection import FilterFn, names_of
-from escnn_soft.dial import Policy, SoftFilter
+from escnn_soft.dial import Policy, SoftFilter, lasting
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GridActionError
 from escnn_soft.grading import Grading, RotaryChannels, TokenShifts, TokenTable, token_spectrum
 
@@ -128,7 +127,7 @@ def positions_in(model: Module) -> Iterator[Position]:
                     yield position
 
 
-@torch.inference_mode(False)  # what is built is kept, and serves training too
+@lasting()
 def position_filters(
     model: Module, symmetry: GSpace2D | TokenShifts, policy: Policy, filter_fn: FilterFn | None
 ) -> tuple[dict[Module, dict[str, SoftFilter]], dict[str, str]]:
