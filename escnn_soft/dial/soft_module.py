@@ -145,19 +145,24 @@ class DialHolder(Module):
 
     # ------------------------------------------------------------------ the softness in a state_dict
 
+    def _softness_words(self) -> str:
+        """The softness, less what the state_dict holds itself: the gains of a learned policy."""
+        policy = self._dials[0].policy
+        return type(policy).__name__ if policy.learned else repr(self.softness)
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Beside the tensors, where torch keeps the versions of modules, leave the softness they belong to."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         metadata = getattr(destination, "_metadata", None)
         if metadata is not None and is_dataclass(self._dials[0].policy):  # others may print an address
-            metadata.setdefault(prefix[:-1], {})["softness"] = repr(self.softness)
+            metadata.setdefault(prefix[:-1], {})["softness"] = self._softness_words()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         """Say so where the tensors were saved at another softness: they mean another function here."""
         saved = local_metadata.get("softness")
-        if saved is not None and saved != repr(self.softness):
+        if saved is not None and saved != self._softness_words():
             warnings.warn(
-                f"This state was saved at softness {saved} and is loaded into layers at {self.softness!r}, where it "
+                f"This state was saved at softness {saved} and is loaded into layers at {self._softness_words()}, where it "
                 "means another function. Set the softness it was saved at first, with softness_config and "
                 "load_softness, or save and load with save_softened and load_softened.",
                 stacklevel=2,
