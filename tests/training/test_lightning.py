@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -23,6 +26,7 @@ from tests.workflows.test_trainers import (
 lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 from lightning.pytorch.loggers.logger import Logger  # noqa: E402
 
+from escnn_soft.training import lightning as room  # noqa: E402
 from escnn_soft.training.lightning import SoftnessCallback  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # lightning's, about its own surroundings
@@ -168,3 +172,18 @@ def test_wrong_arguments_and_models_are_refused(tmp_path) -> None:
         fit(tmp_path, SoftnessCallback(SCHEDULE), model=plain, loader=loader)
     with pytest.raises(ArgumentError, match="a model with projected layers"):
         fit(tmp_path, SoftnessCallback(project=True))
+
+
+def test_the_older_name_of_the_package_will_do(monkeypatch, tmp_path) -> None:
+    older = pytest.importorskip("pytorch_lightning", reason="pytorch_lightning is not installed")
+    for name in ("lightning", "lightning.pytorch"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    callback = runpy.run_path(room.__file__)["SoftnessCallback"](SCHEDULE)
+    assert isinstance(callback, older.Callback)
+    assert not isinstance(callback, lightning.Callback)
+    model = lightning_module(older, network("scheduled"), lambda model: make_optimizer(model, "plain"))
+    lightning_trainer(older, tmp_path, callbacks=[callback], max_epochs=1).fit(model, batches())
+    assert model.model.stem.softness == SCHEDULE(STEPS).softness
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    with pytest.raises(ModuleNotFoundError, match="pytorch_lightning"):
+        runpy.run_path(room.__file__)
