@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from escnn_soft._checks import number
+from escnn_soft._record import Record
 from escnn_soft.bounds.execution import Execution
 from escnn_soft.bounds.orbit import largest_squared_error
 from escnn_soft.bounds.pixels import PixelErrors
@@ -22,7 +23,7 @@ __all__ = ["Certificate"]
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Record):
     r"""The equivariance error of a layer's weights, for every group element, from the weights alone.
 
     With M_lambda the Gram matrix of the coefficients in irrep lambda,
@@ -55,6 +56,9 @@ class Certificate:
         >>> layer.certificate().relative.sup < 1e-6
         True
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("norm", "rms", "sup", "relative.rms", "relative.sup", "grid")
+    # and not operator and lipschitz, which take singular values at each frequency
 
     terms: tuple[Term, ...]
     level: str
@@ -232,27 +236,6 @@ class Certificate:
         return self.execution.refusal(element, input_shape)
 
     # ------------------------------------------------------------------ words
-
-    def to_dict(self) -> dict[str, Any]:
-        """The certificate as plain numbers and strings, without what is expensive (``operator`` and ``lipschitz``).
-
-        Returns:
-            A dictionary that ``json.dumps`` takes.
-        """
-        return {
-            "level": self.level,
-            "reason": self.reason,
-            "norm": self.norm,
-            "rms": self.rms,
-            "sup": self.sup,
-            "terms": [
-                {f.name: getattr(term, f.name) for f in fields(Term) if f.name != "gram"} | {"name": term.name}
-                for term in self.terms
-            ],
-            "assumptions": list(self.assumptions),
-            "bias": None if self.bias is None else self.bias.to_dict(),
-            "grid": None if self.grid is None else self.grid.to_dict(),
-        }
 
     def __repr__(self) -> str:
         """The main numbers, a line per irrep, and the assumptions."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from escnn_soft._checks import number
+from escnn_soft._record import Record
 from escnn_soft.errors import ArgumentError
 
 __all__ = ["ROUNDING", "MatrixCertificate", "stretching"]
@@ -33,7 +34,7 @@ class Representation(Protocol):
 
 
 @dataclass(frozen=True)
-class MatrixCertificate:
+class MatrixCertificate(Record):
     r"""The equivariance error of x -> W x + b for any matrix group, from the weights alone.
 
         e(g) = ||rho_out(g) W - W rho_in(g)||_F                        exact, for every element that is asked for
@@ -59,6 +60,8 @@ class MatrixCertificate:
         >>> SoftMatrixLinear(2 * V, V, softness=0.0).double().certificate().sup < 1e-9
         True
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("rms", "sup", "relative.rms", "relative.sup")
 
     norm: float
     breaking: float
@@ -129,12 +132,6 @@ class MatrixCertificate:
         """
         stretch = stretching(length, self.in_representation, self.out_representation)
         return min((self.slope * length + ROUNDING * self.norm) * stretch, self.sup)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The certificate as numbers and strings that ``json.dumps`` takes; None stands for what does not exist."""
-        numbers = {name: getattr(self, name) for name in ("norm", "breaking", "slope", "rms", "sup")}
-        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        return finite | {"reason": self.reason, "bias": None if self.bias is None else self.bias.to_dict()}
 
 
 def stretching(length: float, into: Representation, out: Representation) -> float:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from escnn_soft._record import Record
 from escnn_soft.errors import ArgumentError
 
 __all__ = ["PixelErrors"]
 
 
 @dataclass(frozen=True)
-class PixelErrors:
+class PixelErrors(Record):
     """Errors ||g . K - K|| of a kernel's pixels, for the elements that move pixels onto pixels.
 
     Attributes:
@@ -20,6 +21,8 @@ class PixelErrors:
         errors: one an element.
         norm: ||K||_F over the pixels.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("rms", "sup", "relative.rms", "relative.sup")
 
     elements: tuple[Any, ...]
     errors: tuple[float, ...]
@@ -54,7 +57,3 @@ class PixelErrors:
         """The errors as fractions of the norm."""
         scale = 1.0 / self.norm if self.norm > 0 else 0.0
         return PixelErrors(self.elements, tuple(scale * e for e in self.errors), scale * self.norm)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, which ``json.dumps`` takes."""
-        return {"norm": self.norm, "errors": {str(g): error for g, error in self.profile()}}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from escnn_soft._record import Record
 from escnn_soft.bounds.symmetry import IrrepId
 
 __all__ = ["Term"]
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Record):
     r"""The part of a certificate that one irrep contributes.
 
     Attributes:
@@ -22,6 +24,8 @@ class Term:
         energy: ||W_lambda||^2 = tr M_lambda.
         gram: M_lambda, the sum of w w^T over the coefficient vectors w of the irrep; empty without a law.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("name",)
 
     irrep: IrrepId | None
     sigma: float

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from escnn.group import GroupElement
 
+from escnn_soft._record import Record
 from escnn_soft.errors import ArgumentError
 
 __all__ = ["LayerTerm", "NetworkCertificate"]
 
 
 @dataclass(frozen=True)
-class LayerTerm:
+class LayerTerm(Record):
     """What one layer contributes to the bound, for the worst element and sample.
 
     Attributes:
@@ -36,7 +37,7 @@ class LayerTerm:
 
 
 @dataclass(frozen=True)
-class NetworkCertificate:
+class NetworkCertificate(Record):
     """Claim: ||f(g x) - g f(x)|| <= bound for every element g that is covered, for this x, in floating point.
 
         ||f(T_0 x) - T_L f(x)|| <= sum over layers of (product of the Lipschitz constants after it) * own error
@@ -71,6 +72,8 @@ class NetworkCertificate:
         (True, True)
     """
 
+    recorded: ClassVar[tuple[str, ...]] = ("certified", "relative")
+
     bound: float
     terms: tuple[LayerTerm, ...]
     lipschitz: float
@@ -101,24 +104,6 @@ class NetworkCertificate:
             if name in (element, EVERY):
                 return max(values)
         return math.inf
-
-    def to_dict(self) -> dict[str, Any]:
-        """The certificate as numbers and strings that ``json.dumps`` takes; infinities as None."""
-        return {
-            "bound": _finite(self.bound),
-            "certified": self.certified,
-            "relative": _finite(self.relative),
-            "lipschitz": _finite(self.lipschitz),
-            "worst": None if self.worst is None else name_of(self.worst),
-            "terms": [
-                {key: _finite(v) if isinstance(v, float) else v for key, v in asdict(term).items()}
-                for term in self.terms
-            ],
-            "covered": {name_of(g): list(values) for g, values in zip(self.covered, self.samples, strict=True)},
-            "not_covered": [list(pair) for pair in self.not_covered],
-            "output": self.output,
-            "assumptions": list(self.assumptions),
-        }
 
     def __repr__(self) -> str:
         """The bound, a line per layer that contributes, and what is not covered."""
@@ -157,10 +142,6 @@ def check_elements(elements: object) -> Sequence[GroupElement]:
         return elements
     expected = "a sequence of group elements of the input's fibre group, or None"
     raise ArgumentError("elements", elements, expected, "Use x.type.fibergroup.elements, or leave it out.")
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _names(elements: Sequence[GroupElement | str]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft._checks import instance, integer, number
+from escnn_soft._record import Record
 from escnn_soft.dial import evaluated
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import Dialled, dials
@@ -23,7 +24,7 @@ Distance = Callable[[Any, Any], float]
 
 
 @dataclass(frozen=True)
-class CalibratedLayer:
+class CalibratedLayer(Record):
     """What a calibration chose for one dial.
 
     Attributes:
@@ -38,7 +39,7 @@ class CalibratedLayer:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Record):
     """What :func:`calibrate` chose; prints as one line a layer.
 
     Attributes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch.nn import Module
 
+from escnn_soft._record import Record
 from escnn_soft.convert.grid.grid_breaks import GridBreak, possible_breaks, unfiltered
 from escnn_soft.convert.grid.grid_watch import breaks_on
 from escnn_soft.convert.selection import FilterFn, dials_of, names_of, settings_of
@@ -21,7 +22,7 @@ __all__ = ["LayerStatus", "SoftStatus", "set_softness", "soft_status"]
 
 
 @dataclass(frozen=True)
-class LayerStatus:
+class LayerStatus(Record):
     """One steerable layer of a model, or one filtered tensor of a plain layer.
 
     Attributes:
@@ -53,7 +54,7 @@ class LayerStatus:
 
 
 @dataclass(frozen=True)
-class SoftStatus:
+class SoftStatus(Record):
     """The steerable layers of a model, in the order of ``named_modules``; prints as one line a layer.
 
     Attributes:
@@ -176,11 +177,8 @@ def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
 
 
 def _status(name: str, dial: Dialled) -> LayerStatus:
-    spectrum = dial.spectrum()
-    share = spectrum.breaking / spectrum.energy if spectrum.energy > 0 else 0.0
-    return LayerStatus(
-        dial.named(name), dial.kind, dial.softness, dial.fields, min(max(share, 0.0), 1.0), dial.chain, dial.closed
-    )
+    share = dial.spectrum().breaking_share
+    return LayerStatus(dial.named(name), dial.kind, dial.softness, dial.fields, share, dial.chain, dial.closed)
 
 
 def _is_steerable(module: Module) -> bool:

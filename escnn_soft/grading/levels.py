@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from escnn_soft._record import Record
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.groups import Irrep, IrrepTable
 
@@ -11,7 +13,7 @@ __all__ = ["Level", "LevelEnergy", "WeightSpectrum"]
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(Record):
     r"""All directions of a weight space that transform under one irrep, in the band limit or in the remainder.
 
     A level is stable under the group, so no policy can split what the group mixes.
@@ -30,6 +32,8 @@ class Level:
             A stage begins on the dial 1 after the last level of the stage before.
         keeps: name of this subgroup, None without a chain.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("name",)
 
     group: IrrepTable = field(compare=False, repr=False)
     irrep_id: IrrepId | None
@@ -92,13 +96,15 @@ class LevelEnergy(Level):
 
 
 @dataclass(frozen=True)
-class WeightSpectrum:
+class WeightSpectrum(Record):
     """The energy of a layer's weights, level by level, in the order of the dial.
 
     Attributes:
         levels: the levels of the kernel or matrix.
         bias: the levels of the bias; empty without a bias.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("energy", "breaking", "breaking_share")
 
     levels: tuple[LevelEnergy, ...]
     bias: tuple[LevelEnergy, ...] = ()
@@ -112,6 +118,11 @@ class WeightSpectrum:
     def breaking(self) -> float:
         """Squared norm of the weights outside the equivariant subspace."""
         return sum(level.energy for level in self.levels if level.irrep_id is None or level.sigma > 0)
+
+    @property
+    def breaking_share(self) -> float:
+        """Share of the weights' energy that breaks the symmetry, in [0, 1]; 0 of weights that are all 0."""
+        return min(max(self.breaking / self.energy, 0.0), 1.0) if self.energy > 0 else 0.0
 
     def __repr__(self) -> str:
         """A table with a line per level."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from escnn.group import GroupElement
 from escnn.gspaces import GSpace
 from torch import Tensor
 
+from escnn_soft._record import Record
 from escnn_soft.metrics.distance import normalized_error, relative_error
 from escnn_soft.metrics.running import Model, Run, checked, means_over_samples
 from escnn_soft.metrics.transformation import Interpolation, Transformation, transformations
@@ -30,7 +31,7 @@ _SIGMA = 1.0
 
 
 @dataclass(frozen=True)
-class ElementError:
+class ElementError(Record):
     """The error at one group element, as means over the samples.
 
     Attributes:
@@ -47,13 +48,15 @@ class ElementError:
 
 
 @dataclass(frozen=True)
-class EquivarianceError:
+class EquivarianceError(Record):
     """The error at each of some group elements.
 
     Attributes:
         elements: one entry a transformation, in their order.
         samples: inputs that were measured.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("relative", "normalized", "floor")
 
     elements: tuple[ElementError, ...]
     samples: int

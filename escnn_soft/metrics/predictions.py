@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from escnn_soft._record import Record
 from escnn_soft.metrics.distance import agreement, divergence
 from escnn_soft.metrics.running import Model, Run, checked, means_over_samples
 from escnn_soft.metrics.transformation import Transformation
@@ -18,7 +19,7 @@ __all__ = ["ElementChange", "PredictionChange", "prediction_change"]
 
 
 @dataclass(frozen=True)
-class ElementChange:
+class ElementChange(Record):
     """What one group element does to the predictions, as means over the samples.
 
     Attributes:
@@ -36,13 +37,15 @@ class ElementChange:
 
 
 @dataclass(frozen=True)
-class PredictionChange:
+class PredictionChange(Record):
     """What some group elements do to the predictions.
 
     Attributes:
         elements: one entry a transformation, in their order.
         samples: inputs that were measured.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("consistency", "divergence", "there_and_back")
 
     elements: tuple[ElementChange, ...]
     samples: int

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from escnn_soft._checks import integer
+from escnn_soft._record import Record
 from escnn_soft.errors import ArgumentError, ShapeError
 from escnn_soft.metrics.running import Model, Run, checked, labelled, nonempty, running, tensor
 from escnn_soft.metrics.transformation import IGNORED, Transformation
@@ -20,7 +21,7 @@ __all__ = ["ElementScore", "Score", "accuracy", "confusion", "mean_iou", "segmen
 
 
 @dataclass(frozen=True)
-class ElementScore:
+class ElementScore(Record):
     """The score on transformed data.
 
     Attributes:
@@ -36,7 +37,7 @@ class ElementScore:
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Record):
     """A score on data as they are, and transformed.
 
     Attributes:
@@ -44,6 +45,8 @@ class Score:
         elements: one entry a transformation, in their order.
         samples: inputs that were measured.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("transformed", "combined", "there_and_back")
 
     plain: float
     elements: tuple[ElementScore, ...]

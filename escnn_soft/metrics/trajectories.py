@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, radians, sin, sqrt
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from escnn_soft._checks import number
+from escnn_soft._record import Record
 from escnn_soft.errors import ArgumentError, ShapeError
 from escnn_soft.metrics.running import Model, Run, checked, labelled, nonempty, running, tensor
 from escnn_soft.metrics.transformation import Transformation
@@ -20,7 +21,7 @@ __all__ = ["Displacement", "TrajectoryScore", "displacements", "point_rotations"
 
 
 @dataclass(frozen=True)
-class Displacement:
+class Displacement(Record):
     """Distances between predicted and true positions, in the units of the data.
 
     Attributes:
@@ -33,7 +34,7 @@ class Displacement:
 
 
 @dataclass(frozen=True)
-class TrajectoryScore:
+class TrajectoryScore(Record):
     """Displacement errors on paths as they are, and rotated.
 
     Attributes:
@@ -41,6 +42,8 @@ class TrajectoryScore:
         elements: names and errors, one a transformation, in their order.
         samples: inputs that were measured.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("transformed", "combined")
 
     plain: Displacement
     elements: tuple[tuple[str, Displacement], ...]

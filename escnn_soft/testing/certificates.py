@@ -14,6 +14,7 @@ from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
+from escnn_soft._record import Record
 from escnn_soft.bounds import Certificate, PixelErrors
 from escnn_soft.certification import certificate as certificate_of
 from escnn_soft.dial import evaluated
@@ -34,7 +35,7 @@ _ELEMENTS = 12
 
 
 @dataclass(frozen=True)
-class CertificateReport:
+class CertificateReport(Record):
     """What was checked, and how tight the bounds are.
 
     Attributes:

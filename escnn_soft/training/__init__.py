@@ -1,4 +1,7 @@
-"""Optimisers that keep a symmetry; and names of version 0.1, which live in ``convert`` now."""
+"""What a training loop needs: optimisers that keep a symmetry, and the softness in numbers.
+
+Names of version 0.1, which live in ``convert`` now, still resolve.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from escnn_soft._moved import MOVED, forwarded
 from escnn_soft.training.damped_muon import DampedMuon
 from escnn_soft.training.layer_parameters import LayerParameters, layer_group
 from escnn_soft.training.layerwise_adam import LayerwiseAdam
+from escnn_soft.training.tracking import log_softness, softness_scalars
 
-__all__ = ["DampedMuon", "LayerParameters", "LayerwiseAdam", "layer_group"]
+__all__ = ["DampedMuon", "LayerParameters", "LayerwiseAdam", "layer_group", "log_softness", "softness_scalars"]
 
 
 def __getattr__(name: str) -> Any:

@@ -217,7 +217,8 @@ def test_certificates_are_values_that_explain_themselves() -> None:
         assert word in text
     plain = json.loads(json.dumps(first.to_dict()))
     assert plain["sup"] == first.sup
-    assert plain["grid"]["errors"]["2[2pi/8]"] == first.grid.errors[1]
+    assert plain["grid"]["elements"][1] == "2[2pi/8]"
+    assert plain["grid"]["errors"][1] == first.grid.errors[1]
     assert sum(term["energy"] for term in plain["terms"]) == pytest.approx(first.norm**2)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -35,6 +39,33 @@ def make_optimizer(model: torch.nn.Module, kind: str) -> torch.optim.Optimizer:
     return optimizer
 
 
+def lightning_module(lightning: Any, model: torch.nn.Module, optimizer: Callable[..., Any]) -> Any:
+    """A classifier for a Trainer of either package."""
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch, index):
+            x, y = batch
+            return torch.nn.functional.cross_entropy(self.model(x), y)
+
+        def test_step(self, batch, index):
+            self.training_step(batch, index)
+
+        def configure_optimizers(self):
+            return optimizer(self.model)
+
+    return Module()
+
+
+def lightning_trainer(lightning: Any, folder: Path, **options: Any) -> Any:
+    """A Trainer on the CPU that says and keeps nothing unasked."""
+    quiet = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "logger"), False)
+    return lightning.Trainer(**{"accelerator": "cpu", "default_root_dir": folder, **quiet, **options})
+
+
 def by_hand(kind: str) -> torch.nn.Module:
     model = network(kind)
     optimizer = make_optimizer(model, kind)
@@ -64,49 +95,18 @@ def check(model: torch.nn.Module, kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # lightning's, about its own surroundings
+@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
 @pytest.mark.parametrize("kind", ["scheduled", "projected"])
-def test_lightning(kind, tmp_path) -> None:
+def test_lightning(package, kind, tmp_path) -> None:
     """One epoch, a checkpoint, and another epoch from there."""
-    lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
-
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = network(kind)
-
-        def training_step(self, batch, index):
-            x, y = batch
-            return torch.nn.functional.cross_entropy(self.model(x), y)
-
-        def configure_optimizers(self):
-            return make_optimizer(self.model, kind)
-
-    class Softness(lightning.Callback):
-        def setup(self, trainer, pl_module, stage) -> None:
-            self.scheduler = SoftnessScheduler(pl_module, SCHEDULE)
-
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-            self.scheduler.step()
-
-        def state_dict(self):
-            return self.scheduler.state_dict()
-
-        def load_state_dict(self, state_dict) -> None:
-            self.scheduler.load_state_dict(state_dict)
+    lightning = pytest.importorskip(package, reason=f"{package} is not installed")
+    from escnn_soft.training.lightning import SoftnessCallback  # needs lightning
 
     checkpoint = tmp_path / "first.ckpt"
     for epoch in range(EPOCHS):
-        module = Module()
-        trainer = lightning.Trainer(
-            max_epochs=epoch + 1,
-            accelerator="cpu",
-            callbacks=[Softness()] if kind == "scheduled" else [],
-            default_root_dir=tmp_path,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        module = lightning_module(lightning, network(kind), lambda model: make_optimizer(model, "plain"))
+        callback = SoftnessCallback(SCHEDULE) if kind == "scheduled" else SoftnessCallback(project=True)
+        trainer = lightning_trainer(lightning, tmp_path, max_epochs=epoch + 1, callbacks=[callback])
         trainer.fit(module, batches(), ckpt_path=checkpoint if epoch else None)
         trainer.save_checkpoint(checkpoint)
     check(module.model, kind)

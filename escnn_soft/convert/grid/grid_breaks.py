@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch.nn import AvgPool2d, Conv2d, ConvTranspose2d, Flatten, MaxPool2d, Module
 from torch.nn.utils.parametrize import is_parametrized
 
+from escnn_soft._record import Record
 from escnn_soft.convert.plain.plain_convolutions import plain_layers
 from escnn_soft.convert.selection import names_of
 from escnn_soft.layers.geometry import per_axis
@@ -16,7 +17,7 @@ __all__ = ["GridBreak", "class_name", "possible_breaks", "unfiltered"]
 
 
 @dataclass(frozen=True)
-class GridBreak:
+class GridBreak(Record):
     """An operation that treats the two ends of an axis, or the two axes, of an image differently.
 
     Attributes:

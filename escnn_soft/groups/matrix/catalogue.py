@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft._checks import integer
+from escnn_soft.groups.matrix import haar
 from escnn_soft.groups.matrix.generators import generators_of
 from escnn_soft.groups.matrix.matrix_group import MatrixGroup
 
@@ -36,7 +37,7 @@ def special_orthogonal_group(n: int) -> MatrixGroup:
         10
     """
     n = integer("n", n, minimum=2)
-    return MatrixGroup(f"SO({n})", generators_of(_turns(n, range(n)), ()))
+    return MatrixGroup(f"SO({n})", generators_of(_turns(n, range(n)), ()), haar.special_orthogonal)
 
 
 def orthogonal_group(n: int) -> MatrixGroup:
@@ -52,7 +53,8 @@ def orthogonal_group(n: int) -> MatrixGroup:
     flip = -torch.eye(n, dtype=torch.float64)
     if n % 2 == 0:
         flip[range(1, n), range(1, n)] = 1.0
-    return MatrixGroup(f"O({n})", generators_of(_turns(n, range(n)), flip[None]))
+    drawn = haar.orthogonal if n > 1 else None  # two elements, between which a walk chooses evenly
+    return MatrixGroup(f"O({n})", generators_of(_turns(n, range(n)), flip[None]), drawn)
 
 
 def proper_lorentz_group() -> MatrixGroup:
@@ -104,7 +106,7 @@ def special_unitary_group(n: int) -> MatrixGroup:
     for k in range(1, n):  # orthogonal to each other and to the identity, as long as those above
         diagonal = torch.tensor([1.0] * k + [-float(k)] + [0.0] * (n - k - 1), dtype=torch.float64)
         algebra.append(torch.kron(imaginary, torch.diag(diagonal * (2 / (k * (k + 1))) ** 0.5)))
-    return MatrixGroup(f"SU({n})", generators_of(torch.stack(algebra), ()))
+    return MatrixGroup(f"SU({n})", generators_of(torch.stack(algebra), ()), haar.special_unitary)
 
 
 def permutation_group(n: int) -> MatrixGroup:

@@ -16,6 +16,7 @@ from torch import Tensor
 from escnn_soft._checks import instance
 from escnn_soft.errors import RepresentationError
 from escnn_soft.groups.fibregroup import Circle
+from escnn_soft.groups.matrix import haar
 from escnn_soft.groups.matrix.generators import Generators
 from escnn_soft.groups.matrix.matrix_group import MatrixGroup
 from escnn_soft.groups.matrix.matrix_representation import MatrixFactor, MatrixField, MatrixRepresentation
@@ -24,6 +25,13 @@ __all__ = ["escnn_matrix_group", "escnn_matrix_representation"]
 
 _ANGLE = 2.0**-5
 """Radians at which a rotation's logarithm is taken: right for frequencies below 100, and exact to 1e-14."""
+
+_HAAR: dict[type[Group], haar.Haar] = {
+    escnn_groups.SO2: haar.special_orthogonal,
+    escnn_groups.O2: haar.orthogonal,
+    escnn_groups.SO3: haar.special_orthogonal,
+    escnn_groups.O3: haar.orthogonal,
+}
 
 
 def escnn_matrix_group(group: Group) -> MatrixGroup:
@@ -49,7 +57,7 @@ def escnn_matrix_group(group: Group) -> MatrixGroup:
     instance("group", group, Group, "Pass an escnn group, e.g. escnn.group.so3_group().")
     _generators(group)  # refuses what has no standard representation
     rho = group.standard_representation() if group.continuous else group.regular_representation
-    return MatrixGroup(group.name, _images(rho))
+    return MatrixGroup(group.name, _images(rho), _HAAR.get(type(group)))
 
 
 def escnn_matrix_representation(rho: Representation) -> MatrixRepresentation:

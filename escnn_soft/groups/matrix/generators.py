@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import groupby
 
 import torch
+from scipy.linalg import expm
 from torch import Tensor
 
 from escnn_soft.errors import RepresentationError, ShapeError
@@ -76,7 +77,8 @@ class Generators:
         """rho(g), (n, n)."""
         theta = [step for step in element.steps if not isinstance(step, int)]
         rows = torch.tensor(theta, dtype=torch.float64).reshape(len(theta), len(self.algebra))
-        exponentials = iter(torch.linalg.matrix_exp(torch.einsum("sa,aij->sij", rows, self.algebra)))
+        # scipy's: up to torch 2.14 matrix_exp of a single matrix of norm 0.05 is wrong by 1e-10
+        exponentials = (torch.from_numpy(expm(x.numpy())) for x in torch.einsum("sa,aij->sij", rows, self.algebra))
         result = torch.eye(self.size, dtype=torch.float64)
         for step, run in groupby(element.steps):
             count = len(list(run))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from escnn_soft.errors import ShapeError
 from escnn_soft.groups.matrix.generators import Generators, MatrixElement, generators_of
+from escnn_soft.groups.matrix.haar import Haar
 
 __all__ = ["MatrixGroup"]
 
 _COMPACT_STEPS = 2
-"""Exponentials in a random element of a compact group: a random walk of long steps, close to Haar measure."""
+"""Exponentials in a random walk on a compact group: long steps, close to Haar measure."""
 
 _LETTERS = 4
-"""Discrete generators in a random element, for each one there is."""
+"""Discrete generators in a random walk, for each one there is."""
 
 _POWERS = 64
 """Their powers lie below: enough to spread over a large cyclic group, and to mix even and odd."""
@@ -38,6 +40,8 @@ class MatrixGroup:
     Args:
         name: what messages call it.
         generators: the generators themselves, i.e. their images in the defining representation.
+        haar: draws an element of exactly Haar measure, for the groups of the catalogue where that is known; not
+            compared.
 
     Example:
         >>> group = MatrixGroup.of("SO(2)", algebra=[[[0.0, -1.0], [1.0, 0.0]]])
@@ -48,6 +52,7 @@ class MatrixGroup:
 
     name: str
     generators: Generators
+    haar: Haar | None = field(default=None, compare=False, repr=False)
 
     @staticmethod
     def of(name: str, algebra: object = (), discrete: object = ()) -> MatrixGroup:
@@ -106,15 +111,24 @@ class MatrixGroup:
         return MatrixElement(tuple(checked))
 
     def sample(self, generator: torch.Generator | None = None, reach: float = 0.5) -> MatrixElement:
-        """A random element: close to Haar measure for compact groups, a short walk from the identity for others.
+        """A random element: of Haar measure for compact groups, a short walk from the identity for others.
+
+        Exactly so for SO(n), O(n) and SU(n); finite groups and compact ones of your own are walked by long steps, which
+        comes close.
 
         Args:
-            generator: torch's source of random numbers.
+            generator: torch's source of random numbers, and all that the element depends on; torch's own if None.
             reach: standard deviation of the coordinates of a group that is not compact.
 
         Returns:
             The element.
         """
+        if self.haar is not None:
+            seed = int(torch.randint(2**63 - 1, (), generator=generator))
+            return self.haar(self.generators, np.random.default_rng(seed))
+        return self._walk(generator, reach)
+
+    def _walk(self, generator: torch.Generator | None, reach: float) -> MatrixElement:
         algebra, discrete = (len(g) for g in (self.generators.algebra, self.generators.discrete))
         count, lengths = 1, torch.full((algebra,), reach)
         if self.orthogonal:  # half turns or so, whatever the scale of the generators

@@ -238,6 +238,15 @@ def test_elements_are_products_of_their_steps() -> None:
     assert (g.generators.matrix(e) - quarter @ flip).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("angle", [1e-3, 0.01, 0.0499, 0.3, 2.0])
+def test_small_steps_are_as_exact_as_large_ones(angle) -> None:
+    c, s = math.cos(angle), math.sin(angle)
+    g = CATALOGUE["SO(2)"]
+    assert (
+        g.generators.matrix(g.element([angle])) - torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    ).abs().max() < 1e-15
+
+
 def test_samples_of_compact_groups_average_to_the_equivariant_part() -> None:
     V = vector(CATALOGUE["O(5)"])
     source = torch.Generator().manual_seed(0)
