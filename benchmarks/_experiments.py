@@ -146,7 +146,7 @@ def field_of(*stops: float | Budget, ours: Sequence[float] = ()) -> list[Contend
 def breaking_share(model: nn.Module) -> float:
     """Mean over the dials of the norm of what breaks the symmetry, relative to that of the whole weight."""
     spectra = [dial.spectrum() for dial in dials(model).values()]
-    return fmean((spectrum.breaking / spectrum.energy) ** 0.5 for spectrum in spectra if spectrum.energy > 0)
+    return fmean(spectrum.breaking_share**0.5 for spectrum in spectra if spectrum.energy > 0)
 
 
 def tuned(

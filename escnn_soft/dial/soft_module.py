@@ -162,8 +162,8 @@ class DialHolder(Module):
         saved = local_metadata.get("softness")
         if saved is not None and saved != self._softness_words():
             warnings.warn(
-                f"This state was saved at softness {saved} and is loaded into layers at {self._softness_words()}, where it "
-                "means another function. Set the softness it was saved at first, with softness_config and "
+                f"This state was saved at softness {saved} and is loaded into layers at {self._softness_words()}, where "
+                "it means another function. Set the softness it was saved at first, with softness_config and "
                 "load_softness, or save and load with save_softened and load_softened.",
                 stacklevel=2,
             )
