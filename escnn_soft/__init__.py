@@ -63,7 +63,7 @@ from escnn_soft.layers import (
     register_soft,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Budget",

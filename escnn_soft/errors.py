@@ -80,13 +80,7 @@ class BasisFilterError(ArgumentError):
     """A basis filter does not act on rings and frequencies alone."""
 
 
-class MissingPackageError(EscnnSoftError, RuntimeError):
-    """An optional package is needed that is not installed.
+class MissingPackageError(EscnnSoftError, ImportError):
+    """A package is needed that is not installed, or not in this version. The message ends with the command to run."""
 
-    Args:
-        user: what needs it.
-    """
-
-    def __init__(self, user: str) -> None:
-        remedy = 'Install it: pip install "escnn-soft[pointconv]".'
-        super().__init__("torch_geometric", None, f"torch_geometric, on which {user} is built,", remedy)
+    name: str  # ImportError's own may be None

@@ -33,6 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from escnn_soft._compat import requirement as requirement  # says what to do where there is no escnn
+
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", ".*py3nj.*")  # nothing below needs it
     from escnn.group import GroupElement, IrreducibleRepresentation, _clebsh_gordan, _numerical, irrep

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"this format needs {error.name}, which is not installed: pip install {error.name}")
         if options.command != "demo" or (error.name or "").partition(".")[0] not in _EXTRAS:
             raise
-        return _fail(f'the demo needs {error.name}, which is not installed: pip install "escnn-soft[demo]"')
+        return _fail(f"the demo needs {error.name}, which is not installed: pip install {' '.join(_EXTRAS)}")
     except BrokenProcessPool:
         return _fail("a training process was killed, perhaps for want of memory: try --workers 1")
     except (EscnnSoftError, OSError) as error:

@@ -40,4 +40,9 @@ def message_arguments(cls: Any) -> dict[str, Any]:
 def require_point_convolutions(name: str) -> None:
     """Refuse to build a point convolution without torch_geometric."""
     if not HAS_POINT_CONVOLUTIONS:
-        raise MissingPackageError(name)
+        raise MissingPackageError(
+            "torch_geometric",
+            None,
+            f"torch_geometric, on which {name} is built,",
+            "Install it: pip install torch_geometric",
+        )

@@ -26,7 +26,7 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
     and frequencies, which are a band limit: more of them reach more.
 
     Drop-in: the same arguments in the same order as ``escnn.nn.R2PointConv``, whose checkpoints load. Needs
-    torch_geometric: ``pip install "escnn-soft[pointconv]"``.
+    torch_geometric: ``pip install torch_geometric``.
 
     Source: Cesa, Lang and Weiler, A Program to Build E(N)-Equivariant Steerable CNNs (ICLR 2022), for escnn's part.
 
