@@ -159,11 +159,10 @@ class DialHolder(Module):
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         """Say so where the tensors were saved at another softness: they mean another function here."""
-        saved = local_metadata.get("softness")
-        if saved is not None and saved != self._softness_words():
+        saved, own = local_metadata.get("softness"), self._softness_words()
+        if saved is not None and saved != own:
             warnings.warn(
-                f"This state was saved at softness {saved} and is loaded into layers at {self._softness_words()}, where "
-                "it means another function. Set the softness it was saved at first, with softness_config and "
+                f"This state was saved at softness {saved} and is loaded into layers at {own}, where it means another function. Set the softness it was saved at first, with softness_config and "
                 "load_softness, or save and load with save_softened and load_softened.",
                 stacklevel=2,
             )
