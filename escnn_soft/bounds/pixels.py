@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, shown
 
 __all__ = ["PixelErrors"]
 
@@ -30,10 +30,8 @@ class PixelErrors:
         for g, error in zip(self.elements, self.errors, strict=True):
             if g == element:
                 return error
-        expected = f"one of {[str(g) for g in self.elements]}, which move pixels onto pixels"
-        raise ArgumentError(
-            "element", str(element), expected, "Ask the certificate itself: it has the continuous kernel."
-        )
+        expected = f"one of {shown(self.elements)}, which move pixels onto pixels"
+        raise ArgumentError("element", element, expected, "Ask the certificate itself: it has the continuous kernel.")
 
     def profile(self) -> tuple[tuple[Any, float], ...]:
         """Pairs of an element and its error."""

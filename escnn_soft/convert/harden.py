@@ -53,7 +53,7 @@ def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool
     model = model if inplace else structural_copy(model)
     dials = dials_of(model, filter_fn)
     if not dials:
-        raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Check filter_fn.")
+        raise ArgumentError("model", model, "a model with soft layers", "Check filter_fn.")
     _replace(model, {dial: dial.hardened() for dial in dials}, keep=inplace)
     return model
 
@@ -88,7 +88,7 @@ def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool =
     dials = [dial for dial in dials_of(model, filter_fn) if dial.plain]
     if not dials:
         remedy = "Use soften with a gspace, or check filter_fn; soft layers of escnn's have export()."
-        raise ArgumentError("model", type(model).__name__, "a model with filters", remedy)
+        raise ArgumentError("model", model, "a model with filters", remedy)
     _replace(model, {dial: dial.baked() for dial in dials}, keep=inplace)
     return model
 

@@ -158,9 +158,7 @@ def set_softness(
         per_layer = {key: as_policy(value) for key, value in per_layer.items()}
     dials = dials_of(model, filter_fn)
     if not dials:
-        raise ArgumentError(
-            "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
-        )
+        raise ArgumentError("model", model, "a model with soft layers", "Use soften, or check filter_fn.")
     settings = settings_of(dials, per_layer, policy)
     for dial, setting in settings.items():
         dial.accepted(setting)
