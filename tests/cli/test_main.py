@@ -110,13 +110,18 @@ def test_workers_have_one_thread_each(demo):
         ),
         (
             ArgumentError("a", 1, "a 2", "Pass 2."),
-            1,
+            2,
             "escnn-soft: error: Expected a 2 but got a=1 (type=int). Pass 2.\n",
         ),
         (
             PermissionError(13, "Permission denied", "out"),
-            1,
+            2,
             "escnn-soft: error: [Errno 13] Permission denied: 'out'\n",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "escnn-soft: error: [Errno 28] No space left on device\n",
         ),
     ],
 )
@@ -135,7 +140,7 @@ def test_our_own_bugs_keep_their_traceback(demo):
 def test_output_that_is_a_file(tmp_path, capsys):
     blocked = tmp_path / "demo"
     blocked.write_text("")
-    assert main(["demo", "--output", str(blocked)]) == 1
+    assert main(["demo", "--output", str(blocked)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("escnn-soft: error: ")
     assert str(blocked) in error
@@ -145,7 +150,7 @@ def test_output_that_is_a_file(tmp_path, capsys):
 @pytest.mark.parametrize("missing", ["mlxtend", "matplotlib", "tqdm"])
 def test_missing_extra_says_what_to_install(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("escnn_soft.cli.", "escnn_soft.plots"))]:
-        if name not in ("escnn_soft.cli.main", "escnn_soft.cli.settings"):
+        if name not in ("escnn_soft.cli.main", "escnn_soft.cli.parser", "escnn_soft.cli.settings"):
             monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
