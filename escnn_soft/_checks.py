@@ -7,13 +7,19 @@ from numbers import Integral, Real
 
 from escnn_soft.errors import ArgumentError
 
-__all__ = ["instance", "integer", "number"]
+__all__ = ["class_words", "instance", "integer", "number"]
 
 
 def instance(name: str, value: object, kind: type, remedy: str) -> None:
     """Refuse a value that is not an instance of ``kind``."""
     if not isinstance(value, kind):
-        raise ArgumentError(name, value, f"a {kind.__name__}", remedy)
+        raise ArgumentError(name, value, class_words(kind), remedy)
+
+
+def class_words(kind: type) -> str:
+    """A class with its article."""
+    name = kind.__name__
+    return f"{'an' if name.startswith(('A', 'E', 'I', 'O', 'R2', 'R3')) else 'a'} {name}"
 
 
 def integer(name: str, value: object, *, minimum: int) -> int:
@@ -29,7 +35,7 @@ def number(
     name: str, value: object, *, minimum: float, maximum: float, error: type[ArgumentError], remedy: str
 ) -> float:
     """Return ``value`` as a float in [``minimum``, ``maximum``]; NaN and booleans are refused."""
-    expected = f"a number in [{minimum:g}, {maximum:g}]"
+    expected = f"a number >= {minimum:g}" if maximum == math.inf else f"a number in [{minimum:g}, {maximum:g}]"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise error(name, value, expected, remedy)
     result = float(value)

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MOVED", "forwarded"]
+__all__ = ["MOVED", "forwarded", "table"]
 
 
-def _table(rooms: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def table(rooms: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Old name -> module and new name, from module -> names, ``old=new`` for one that changed."""
     return {
         name.partition("=")[0]: (f"escnn_soft.{room}", name.rpartition("=")[2])
@@ -20,7 +20,7 @@ def _table(rooms: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 
 MOVED: dict[str, dict[str, tuple[str, str]]] = {
-    "escnn_soft": _table(
+    "escnn_soft": table(
         {
             "bounds": "PixelErrors Term",
             "certification": "budget=set_budget",
@@ -40,7 +40,7 @@ MOVED: dict[str, dict[str, tuple[str, str]]] = {
             ),
         }
     ),
-    "escnn_soft.nn": _table(
+    "escnn_soft.nn": table(
         {
             "dial": "FieldTypes SoftFilter weight_filter",
             "layers": (
@@ -51,7 +51,7 @@ MOVED: dict[str, dict[str, tuple[str, str]]] = {
             ),
         }
     ),
-    "escnn_soft.policies": _table(
+    "escnn_soft.policies": table(
         {
             "dial": (
                 "DIAL_TOLERANCE Budget CosineSchedule Cutoff Exponential Learned LinearSchedule Policy "
@@ -59,7 +59,7 @@ MOVED: dict[str, dict[str, tuple[str, str]]] = {
             ),
         }
     ),
-    "escnn_soft.spectrum": _table(
+    "escnn_soft.spectrum": table(
         {
             "bounds": "IrrepId",
             "escnn": "SoftKernelBasis",
@@ -84,7 +84,7 @@ MOVED: dict[str, dict[str, tuple[str, str]]] = {
             ),
         }
     ),
-    "escnn_soft.training": _table(
+    "escnn_soft.training": table(
         {
             "convert": "ProjectedLayer project_after_step projected",
         }

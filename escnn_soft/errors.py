@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
+from dataclasses import fields, is_dataclass
+from typing import Any
+
 __all__ = [
     "AliasedBasisError",
     "ArgumentError",
@@ -16,24 +20,80 @@ __all__ = [
     "RepresentationError",
     "ShapeError",
     "SoftnessError",
+    "shown",
 ]
+
+_LONGEST = 200
+"""Characters of a value that a message shows."""
+
+
+class _Shortened(reprlib.Repr):
+    """``reprlib``, for which a tensor or an array is its shape and dtype, and a network its class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = _LONGEST
+
+    def repr1(self, x: object, level: int) -> str:
+        tensor = getattr(x, "tensor", x)  # a GeometricTensor holds one
+        shape, dtype = getattr(tensor, "shape", None), getattr(tensor, "dtype", None)
+        if isinstance(shape, tuple) and shape and dtype is not None:
+            return f"{type(x).__name__.lower()}(shape={tuple(shape)}, dtype={dtype})"
+        if hasattr(x, "named_modules") or is_dataclass(x):
+            whole = repr(x)
+            if "\n" in whole:  # a network, or tensors inside
+                return f"{whole.partition('(')[0]}({self._inside(x, level - 1)})"
+        if isinstance(x, dict):  # an OrderedDict, such as a state_dict, is shortened as well
+            return self.repr_dict(x, level)
+        return super().repr1(x, level)
+
+    def _inside(self, x: Any, level: int) -> str:
+        if not is_dataclass(x) or level <= 0:
+            return self.fillvalue
+        return ", ".join(f"{field.name}={self.repr1(getattr(x, field.name), level)}" for field in fields(x))
+
+
+def shown(value: object) -> str:
+    """A representation for a message: one line of at most 200 characters, whatever the value.
+
+    Args:
+        value: anything.
+
+    Returns:
+        Its ``repr``, shortened in the middle; of a tensor or an array shape and dtype
+        alone, of a network its class.
+
+    Example:
+        >>> import torch
+        >>> shown(torch.zeros(3, 4)), shown([torch.nn.Parameter(torch.zeros(2))])
+        ('tensor(shape=(3, 4), dtype=torch.float32)', '[parameter(shape=(2,), dtype=torch.float32)]')
+        >>> len(shown(list(range(10**6)))), len(shown("x" * 10**6))
+        (23, 200)
+    """
+    try:
+        line = " ".join(_Shortened().repr(value).split())
+    except Exception as error:  # a value's own code may raise anything, and must not hide what is wrong with it
+        return f"<{type(value).__name__} without a repr: {type(error).__name__}>"
+    half = (_LONGEST - 3) // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]}...{line[-half:]}"
 
 
 class EscnnSoftError(Exception):
     """Base class of every error that this library raises on purpose.
 
-    The message reads ``Expected <expected> but got <name>=<value> (type=<type>). <remedy>``.
+    The message reads ``Expected <expected> but got <name>=<value> (type=<type>). <remedy>``, with the value as
+    :func:`shown`.
 
     Args:
         name: what the caller calls the value.
-        value: the offending value.
+        value: the offending value; the attribute keeps it as it is.
         expected: what was expected, as a noun phrase.
         remedy: what to do about it, as a sentence.
     """
 
     def __init__(self, name: str, value: object, expected: str, remedy: str) -> None:
         self.name, self.value, self.expected, self.remedy = name, value, expected, remedy
-        super().__init__(f"Expected {expected} but got {name}={value!r} (type={type(value).__name__}). {remedy}")
+        super().__init__(f"Expected {expected} but got {name}={shown(value)} (type={type(value).__name__}). {remedy}")
 
 
 class ArgumentError(EscnnSoftError, ValueError):

@@ -142,9 +142,9 @@ BAD = {
     "chain of a product": (lambda: es.SoftTensorProduct(REG, REG, chain=[3]), ArgumentError, "knows no subgroup 3"),
     "soften to no subgroup": (lambda: es.soften(nn.R2Conv(REG, REG, 3), 0.5, chain=[3]), ArgumentError, "knows no subgroup 3"),
     "restrict to no subgroup": (lambda: conv().restrict(3), ArgumentError, "to which escnn can restrict.*got subgroup=3"),
-    "restrict no layer": (lambda: es.restrict(torch.nn.Conv2d(8, 8, 3), 2), ArgumentError, "a EquivariantModule but got layer="),
+    "restrict no layer": (lambda: es.restrict(torch.nn.Conv2d(8, 8, 3), 2), ArgumentError, "an EquivariantModule but got layer="),
     "exponential text": (lambda: es.Exponential("0.5"), SoftnessError, "softness='0.5'"),
-    "cutoff negative": (lambda: es.Cutoff(-1), SoftnessError, r"number in \[0, inf\] but got bound=-1 .*largest violation"),
+    "cutoff negative": (lambda: es.Cutoff(-1), SoftnessError, r"a number >= 0 but got bound=-1 .*largest violation"),
     "cutoff NaN": (lambda: es.Cutoff(math.nan), SoftnessError, "bound=nan"),
     # types
     "plane for linear": (lambda: linear(in_type=REG, out_type=REG), GSpaceError, r"a GSpace0D but got in_type.gspace=.*no_base_space"),
@@ -152,7 +152,7 @@ BAD = {
     "3D for conv": (lambda: conv(in_type=SPACE.type(SPACE.trivial_repr)), GSpaceError, "a GSpace2D but got in_type.gspace="),
     "two gspaces": (lambda: conv(out_type=OTHER.type(OTHER.regular_repr)), GSpaceError, "the gspace of in_type.*same gspace"),
     "not a type": (lambda: conv(in_type=16), FieldTypeError, r"an escnn.nn.FieldType but got in_type=16 \(type=int\)"),
-    "not orthogonal": (lambda: conv(in_type=skewed(), kernel_size=3), RepresentationError, r"orthogonal change of basis .* but got representation='skewed'"),
+    "not orthogonal": (lambda: conv(in_type=skewed(), kernel_size=3), RepresentationError, r"orthogonal change of basis .* but got representation=C4\|\[skewed\]"),
     "groups do not divide": (lambda: conv(groups=3), FieldTypeError, "split into groups=3 equal groups but got in_type="),
     "groups differ": (
         lambda: conv(in_type=PLANE.type(PLANE.regular_repr, PLANE.trivial_repr), groups=2), FieldTypeError, "groups=2 equal groups",
@@ -204,7 +204,7 @@ BAD = {
         lambda: es.SoftR2ConvTransposed.from_dense(torch.nn.Conv2d(8, 8, 3), REG, REG), ArgumentError, "a ConvTranspose2d but got conv=",
     ),
     "transposed: from_hard of a convolution": (
-        lambda: es.SoftR2ConvTransposed.from_hard(nn.R2Conv(REG, REG, 3)), ArgumentError, "a R2ConvTransposed but got layer=",
+        lambda: es.SoftR2ConvTransposed.from_hard(nn.R2Conv(REG, REG, 3)), ArgumentError, "an R2ConvTransposed but got layer=",
     ),
     "plane for 3D": (lambda: conv3(in_type=REG, out_type=REG), GSpaceError, "a GSpace3D but got in_type.gspace=.*octaOnR3"),
     "3D: padding two": (lambda: conv3(padding=(1, 1)), ArgumentError, r"one or three integers >= 0 but got padding=\(1, 1\)"),
@@ -221,7 +221,7 @@ BAD = {
     ),
     "3D transposed: output padding": (lambda: transposed3(output_padding=1), ArgumentError, r"output_padding=\(1, 1, 1\)"),
     # conversion
-    "from_hard of plain": (lambda: es.SoftR2Conv.from_hard(torch.nn.Conv2d(8, 8, 3)), ArgumentError, "a R2Conv but got layer=.*from_dense"),
+    "from_hard of plain": (lambda: es.SoftR2Conv.from_hard(torch.nn.Conv2d(8, 8, 3)), ArgumentError, "an R2Conv but got layer=.*from_dense"),
     "from_hard of soft": (lambda: es.SoftR2Conv.from_hard(conv()), ArgumentError, "not soft yet.*Set its .softness"),
     "from_hard of soft linear": (lambda: es.SoftLinear.from_hard(linear()), ArgumentError, "not soft yet"),
     "from_hard with another cut-off": (
@@ -238,10 +238,10 @@ BAD = {
     # points
     "points softness": (lambda: points(softness=1.5), SoftnessError, "softness=1.5"),
     "points in a volume": (lambda: points(in_type=VOL, out_type=VOL), GSpaceError, "a GSpace2D"),
-    "points and groups": (lambda: points(groups=2), ArgumentError, "1, as in escnn but got groups=2"),
-    "points without rings": (lambda: points(width=None, n_rings=None), ArgumentError, "either rings, or width and n_rings"),
-    "points with rings twice": (lambda: points(rings=[1.0]), ArgumentError, "either rings, or width and n_rings"),
-    "points without width": (lambda: points(width=None), ArgumentError, "either rings, or width and n_rings"),
+    "points and groups": (lambda: points(groups=2), ArgumentError, r"1 \(escnn's point convolutions have no groups\) but got groups=2"),
+    "points without rings": (lambda: points(width=None, n_rings=None), ArgumentError, "either rings alone, or both width and n_rings"),
+    "points with rings twice": (lambda: points(rings=[1.0]), ArgumentError, "either rings alone, or both width and n_rings"),
+    "points without width": (lambda: points(width=None), ArgumentError, "either rings alone, or both width and n_rings"),
     "points of width 0": (lambda: points(width=0.0), ArgumentError, "a number > 0 but got width=0.0"),
     "points and no ring": (lambda: points(n_rings=0), ArgumentError, "n_rings=0"),
     "points and equal rings": (
@@ -255,7 +255,7 @@ BAD = {
         lambda: points(in_type=PLANE.type(PLANE.trivial_repr), out_type=PLANE.type(PLANE.irrep(1)), frequencies_cutoff=0.0),
         EmptyBasisError, "Add rings, raise frequencies_cutoff",
     ),
-    "points from a grid": (lambda: es.SoftR2PointConv.from_hard(nn.R2Conv(REG, REG, 3)), ArgumentError, "a R2PointConv"),
+    "points from a grid": (lambda: es.SoftR2PointConv.from_hard(nn.R2Conv(REG, REG, 3)), ArgumentError, "an R2PointConv"),
     "points from_hard with another cut-off": (
         lambda: es.SoftR2PointConv.from_hard(nn.R2PointConv(REG, REG, width=1.0, n_rings=2, frequencies_cutoff=1.0)),
         ArgumentError, "Pass the frequencies_cutoff",
@@ -280,7 +280,7 @@ BAD = {
     "schedule of no steps": (lambda: es.LinearSchedule(1.0, 0.0, steps=0), ArgumentError, "steps=0"),
     "schedule beyond the policy": (lambda: es.CosineSchedule(2.0, 0.0, steps=5), SoftnessError, "softness=2.0"),
     "scheduler without layers": (
-        lambda: es.SoftnessScheduler(torch.nn.ReLU(), float), ArgumentError, "a model with soft layers but got model='ReLU'",
+        lambda: es.SoftnessScheduler(torch.nn.ReLU(), float), ArgumentError, r"a model with soft layers but got model=ReLU\(\)",
     ),
     "scheduler's step": (lambda: es.SoftnessScheduler(conv(), lambda _: 0.5, last_epoch=-2), ArgumentError, "last_epoch=-2"),
     "scheduler's schedule": (lambda: es.SoftnessScheduler(conv(), lambda _: 7), SoftnessError, "softness=7"),
@@ -293,7 +293,7 @@ BAD = {
         lambda: es.certificate(torch.nn.Conv2d(8, 8, 3), VEC, VEC), GSpaceError, "a GSpace2D .*certificate\\(layer, in_type, out_type",
     ),
     "error at another group's element": (
-        lambda: conv().certificate().at(OTHER.fibergroup.element(1)), ArgumentError, r"an element of C4 but got element='1\[2pi/8\]'",
+        lambda: conv().certificate().at(OTHER.fibergroup.element(1)), ArgumentError, r"an element of C4 but got element=1\[2pi/8\]",
     ),
     "bound off the grid": (
         lambda: es.SoftR2Conv(*[OTHER.type(OTHER.regular_repr)] * 2, 3).certificate().operator_at(OTHER.fibergroup.element(1)),
@@ -307,17 +307,17 @@ BAD = {
     # vision transformers
     "reader of no module": (lambda: es.register_positions(int), ArgumentError, "a subclass of torch.nn.Module but got cls=<class 'int'> .*register_positions\\(YourModel\\)"),
     "reader of a class twice": (lambda: [es.register_positions(Twice)(iter) for _ in range(2)], ArgumentError, "a class without a reader but got cls=.*Register each class once"),
-    "table for another grid": (lambda: TokenTable((1, 10, 8), axis=1, sides=(4, 4)), ShapeError, r"0 entries and a 4 x 4 grid along axis 1 but got table.shape=\(1, 10, 8\) .*Name the sides"),
+    "table for another grid": (lambda: TokenTable((1, 10, 8), axis=1, sides=(4, 4)), ShapeError, r"0 \+ 4 x 4 entries or more along axis 1 but got table.shape=\(1, 10, 8\) .*sides of the token grid"),
     "table without the axis": (lambda: TokenTable((16,), axis=1, sides=(4, 4)), ShapeError, "along axis 1"),
     "oblong grid of tokens": (
         lambda: token_spectrum(PLANE, TokenTable((12, 8), axis=0, sides=(3, 4))), GridActionError, r"a square grid for C4.* but got token grid=\(3, 4\) .*half turns and mirrors",
     ),
     "tokens in space": (lambda: token_spectrum(SPACE, TokenTable((16, 8), axis=0, sides=(4, 4))), GSpaceError, "a gspace on the plane but got gspace=.*TokenShifts"),
-    "maps of grids by eighth turns": (lambda: token_maps(OTHER, (4, 4), (4, 4)), GridActionError, "a group that maps the grid of tokens to itself but got gspace='C8.*Take C_2, C_4"),
+    "maps of grids by eighth turns": (lambda: token_maps(OTHER, (4, 4), (4, 4)), GridActionError, "a group that maps the grid of tokens to itself but got gspace=C8.*Take C_2, C_4"),
     "shifts of offsets": (
         lambda: token_spectrum(es.TokenShifts(), TokenTable((9, 8), axis=0, sides=(3, 3), offsets=True)), GridActionError, "turns or mirrors for a table of offsets",
     ),
-    "shifts of nothing": (lambda: es.soften(torch.nn.Linear(3, 3), 0.0, gspace=es.TokenShifts()), ArgumentError, "a model with hard steerable layers but got model='Linear'"),
+    "shifts of nothing": (lambda: es.soften(torch.nn.Linear(3, 3), 0.0, gspace=es.TokenShifts()), ArgumentError, r"a model with hard steerable layers but got model=Linear\("),
     # metrics
     "transformations of a shape": (lambda: es.metrics.transformations(4), ArgumentError, "a FieldType or a GSpace but got in_type=4"),
     "transformations of two groups": (lambda: es.metrics.transformations(PLANE, OTHER), FieldTypeError, "a type of the group C4"),
@@ -335,15 +335,15 @@ BAD = {
         GridActionError, "volumes are not resampled",
     ),
     "transformations with splines": (lambda: es.metrics.transformations(PLANE, interpolation="spline"), ArgumentError, r"one of \('bilinear', 'bicubic'\) or None"),
-    "transformation of tokens": (lambda: es.metrics.transformations(PLANE)[0].on_input(torch.zeros(2, 9, 3)), ShapeError, "a batch with 2 axes of pixels"),
+    "transformation of tokens": (lambda: es.metrics.transformations(PLANE)[0].on_input(torch.zeros(2, 9, 3)), ShapeError, r"\(batch, channels\) and 2 axes of pixels but got tensor.shape="),
     "error of no model": (lambda: es.metrics.equivariance_error("vit", IMAGES, [FLIP]), ArgumentError, "a module or a function"),
     "error without transformations": (lambda: es.metrics.invariance_error(torch.nn.Identity(), IMAGES, []), ArgumentError, "at least one Transformation"),
     "error of a gspace's elements": (
         lambda: es.metrics.equivariance_error(torch.nn.Identity(), IMAGES, PLANE.fibergroup.elements), ArgumentError, "Make them with metrics.transformations",
     ),
-    "error of no batches": (lambda: es.metrics.equivariance_error(torch.nn.Identity(), [], [FLIP]), ArgumentError, "at least one sample but got batches=0"),
+    "error of no batches": (lambda: es.metrics.equivariance_error(torch.nn.Identity(), [], [FLIP]), ArgumentError, "at least one sample but got number of samples=0"),
     "error of a number": (lambda: es.metrics.equivariance_error(torch.nn.Identity(), 3, [FLIP]), ArgumentError, "a tensor or an iterable of batches"),
-    "error of two outputs": (lambda: es.metrics.equivariance_error(lambda x: (x, x), IMAGES, [FLIP]), ArgumentError, "a model that returns one tensor"),
+    "error of two outputs": (lambda: es.metrics.equivariance_error(lambda x: (x, x), IMAGES, [FLIP]), ArgumentError, r"one tensor but got model\(x\)=\(tensor\(shape="),
     "error of outputs of two shapes": (
         lambda: es.metrics.equivariance_error(lambda x: x[:, :, 1:], torch.zeros(1, 1, 5, 5), es.metrics.transformations(PLANE, PLANE)), ShapeError, "differ in shape if the model",
     ),
@@ -371,9 +371,9 @@ BAD = {
     "linear from_dense channels": (lambda: es.SoftLinear.from_dense(torch.nn.Linear(3, 4), VEC, VEC), FieldTypeError, "3 and 4 channels"),
     # optimisers
     "optimiser of bare parameters": (
-        lambda: LayerwiseAdam(conv().parameters()), ArgumentError, "a model or parameter groups but got model='an iterable of Parameter'.*Pass the model",
+        lambda: LayerwiseAdam(conv().parameters()), ArgumentError, r"a model or parameter groups but got model=\[parameter\(shape=.*Pass the model",
     ),
-    "optimiser of a number": (lambda: DampedMuon(3), ArgumentError, "a model or parameter groups but got model='int'"),
+    "optimiser of a number": (lambda: DampedMuon(3), ArgumentError, "a model or parameter groups but got model=3"),
     "optimiser of no parameter": (lambda: LayerwiseAdam([]), ArgumentError, "at least one parameter group but got model="),
     "group without layers": (
         lambda: LayerwiseAdam([{"params": list(conv().parameters())}]), ArgumentError, r"a parameter group with its layers but got param_group=\['params'\].*layer_group",
@@ -392,7 +392,7 @@ BAD = {
     "decay of nothing": (lambda: DampedMuon(conv(), weight_decay=math.nan), ArgumentError, "weight_decay=nan"),
     "strict by a word": (lambda: LayerwiseAdam(conv(), strict="sgd"), ArgumentError, "'layer' or 'adam' but got strict='sgd'"),
     "covariance of no layer": (
-        lambda: assert_covariant_step(LayerwiseAdam, torch.nn.Linear(2, 2)), ArgumentError, "a layer with a softness between fields but got layer='Linear'",
+        lambda: assert_covariant_step(LayerwiseAdam, torch.nn.Linear(2, 2)), ArgumentError, r"a layer with a softness between fields but got layer=Linear\(",
     ),
     # matrix groups
     "matrix group without generators": (lambda: MatrixGroup.of("none"), ShapeError, r"one size but got sizes of the generators=\[\]"),
@@ -413,7 +413,7 @@ BAD = {
     "half a copy": (lambda: 0.5 * vector(O3), ArgumentError, "an integer >= 0 but got count=0.5"),
     "vectors of no group": (lambda: vector("O(3)"), ArgumentError, r"a MatrixGroup but got group='O\(3\)'"),
     "coordinates of an element": (lambda: O3.element([1.0]), ShapeError, "3 coordinates but got step="),
-    "generator of an element": (lambda: O3.element(1), ShapeError, "a number below 1, or 3 coordinates but got step=1"),
+    "generator of an element": (lambda: O3.element(1), ShapeError, "the index of one of 1 discrete generators, or 3 coordinates but got step=1"),
     "matrix layer of two groups": (
         lambda: es.SoftMatrixLinear(vector(O3), vector(lorentz_group())), RepresentationError, "one group but got groups=",
     ),
@@ -432,7 +432,7 @@ BAD = {
         lambda: es.SoftMatrixLinear.from_dense(linear(), *[vector(O3)] * 2), ArgumentError, "a Linear but got dense=",
     ),
     "parts that do not split": (
-        lambda: es.SoftMatrixLinear(*[vector(lorentz_group()) ** 3] * 2), ShapeError, "at most 3000 entries .*equivariant_maps alone",
+        lambda: es.SoftMatrixLinear(*[vector(lorentz_group()) ** 3] * 2), ShapeError, "at most 3000 matrix entries .*equivariant_maps alone",
     ),
     "length below 0": (lambda: matrix_linear().certificate().within(-1), ArgumentError, "length=-1"),
     "conversion of a product": (
@@ -449,6 +449,8 @@ def test_bad_argument(name) -> None:
     if isinstance(raised.value, EscnnSoftError):
         assert isinstance(raised.value, ValueError)
         assert "Expected" in str(raised.value)
+        assert "\n" not in str(raised.value)
+        assert len(str(raised.value)) < 480
 
 
 def test_a_refused_softness_changes_nothing() -> None:

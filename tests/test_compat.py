@@ -104,5 +104,5 @@ def test_escnns_coefficients_of_so3_and_o3_intertwine(l, m, j) -> None:
 
 
 def test_no_warning_about_py3nj() -> None:
-    program = "import warnings; warnings.simplefilter('error', UserWarning); import escnn_soft"
+    program = "import warnings; warnings.simplefilter('error', UserWarning); import escnn_soft, escnn"
     assert python(program) == ""

@@ -24,7 +24,9 @@ else:
     import tomli as tomllib  # pytest brings it
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OPTIONAL_ROOMS = {"cli": "demo", "plots": "demo", "testing": "testing"}  # room -> extra that brings what it imports
+OPTIONAL_ROOMS = {"cli": "demo", "plots": "demo", "testing": "testing", "training/lightning.py": "lightning"}
+"""Room or file -> extra that brings what it imports."""
+OLD_NAMES = {"pytorch_lightning"}  # of lightning
 ESCNN = "pip install --no-deps escnn==1.0.11"
 
 
@@ -49,10 +51,15 @@ def imported(path: Path) -> Iterator[str]:
 def third_party(room: str) -> set[str]:
     """What the modules of a room import, or those of all rooms but the optional ones for an empty name."""
     package = ROOT / "escnn_soft"
-    optional = {path for name in OPTIONAL_ROOMS for path in (package / name).rglob("*.py")}
-    files = (package / room).rglob("*.py") if room else set(package.rglob("*.py")) - optional
+    optional = {path for name in OPTIONAL_ROOMS for path in modules(package / name)}
+    files = modules(package / room) if room else modules(package) - optional
     found = {name for path in files for name in imported(path)}
-    return found - sys.stdlib_module_names - {"escnn", "escnn_soft"}
+    return found - sys.stdlib_module_names - OLD_NAMES - {"escnn", "escnn_soft"}
+
+
+def modules(place: Path) -> set[Path]:
+    """A module, or all in a folder."""
+    return {place} if place.is_file() else set(place.rglob("*.py"))
 
 
 # ---------------------------------------------------------------------- versions and requirements

@@ -1,91 +1,73 @@
-"""Keeps escnn 1.0.11 working, and its numbers the same everywhere: mended once, when ``escnn_soft`` is imported.
+"""escnn is mended (:mod:`escnn_soft._compat.mending`) before anything builds a basis.
 
-escnn finds Clebsch-Gordan coefficients and irrep decompositions numerically, as null spaces, and every one of its
-``weights`` is a coordinate in the basis so found. A null space has many bases, and which one comes out is a matter of
-chance:
-
-* With scikit-learn installed, ``escnn.group._numerical.null`` calls its ``randomized_svd``, unseeded and with an
-  ``np.matrix``: scikit-learn 1.9 and later raise ``TypeError``, earlier ones answer differently in every process.
-* LAPACK's singular vectors of equal singular values follow the kernels that OpenBLAS chooses for the processor.
-* The orthogonal matrix that decomposes a representation is searched for from a random point.
-* O(2), which no finite set generates, is constrained at elements drawn from numpy's global generator.
-* SO(3) and O(3) have closed forms, which escnn takes from py3nj where that is installed, with other signs.
-
-So null spaces and orthogonal matrices become functions of the subspace alone (:mod:`escnn_soft._compat.subspace`), the
-coefficients of SO(3) and O(3) come from Racah's formula whatever is installed (:mod:`escnn_soft._compat.racah`), and
-the generator is seeded for the length of each call and then put back.
-
-escnn keeps on disk what it has found. What it found before it was mended is a matter of chance too, so what it finds
-now goes to a folder of its own beside that, one for each way in which we have mended it.
-
-And ``deepcopy`` of a layer in space raises ``AttributeError``: its gspace holds a dictionary whose keys are group
-elements, and copying one on the way round a cycle asks for its hash before it has its group. Elements never change, so
-a copy may share them.
+That is at once if escnn is there already, and otherwise when it is imported, by us or by anyone: so
+``import escnn_soft`` alone need not wait for escnn and torch.
 """
 
 from __future__ import annotations
 
-import functools
+import importlib
+import sys
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from escnn_soft._compat import requirement as requirement  # says what to do where there is no escnn
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", ".*py3nj.*")  # nothing below needs it
-    from escnn.group import GroupElement, IrreducibleRepresentation, _clebsh_gordan, _numerical, irrep
-    from escnn.group.groups import o3group, so3group
-
-from escnn_soft._compat.racah import clebsch_gordan
-from escnn_soft._compat.subspace import canonical_basis, orthogonal_member
-
-_SEED = 0  # of what escnn samples
+if TYPE_CHECKING:
+    from escnn_soft._compat import mending as mending  # imported by name below
 
 
-def _seeded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, run with numpy's global generator at a fixed state, which is restored afterwards."""
+class _MendingLoader(Loader):
+    """escnn's own loader, whatever it is, and after it ours."""
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        state = np.random.get_state()
-        np.random.seed(_SEED)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            np.random.set_state(state)
+    def __init__(self, loader: Loader, finder: MetaPathFinder) -> None:
+        self._loader, self._finder = loader, finder
 
-    return call
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
 
-_escnns_null, _escnns_factors = _numerical.null, _numerical._factor_out_endomorphisms
-
-
-def _null(a: Any, use_sparse: bool, eps: float = 1e-12) -> Any:
-    """``escnn.group._numerical.null``, in the basis that depends on the null space alone."""
-    return canonical_basis(_escnns_null(a, use_sparse, eps))
-
-
-def _factor_out_endomorphisms(basis: Any, psi: IrreducibleRepresentation) -> Any:
-    """``escnn.group._numerical._factor_out_endomorphisms``, after an SVD of escnn's has mixed the basis once more."""
-    return _escnns_factors(canonical_basis(basis), psi)
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader  # from here on as if we had not been there
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*py3nj.*")  # mended, escnn does not need it
+            self._loader.exec_module(module)
+            _mend()
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
 
 
-def _find_orthogonal_matrix(basis: Any, shape: tuple[int, int], verbose: bool = False) -> tuple[Any, float]:
-    """``escnn.group._numerical.find_orthogonal_matrix``, without a search."""
-    return orthogonal_member(basis, shape), 0.0
+class _EscnnFinder(MetaPathFinder):
+    """Finds escnn where the finders after it do, and nothing else."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "escnn" or self not in sys.meta_path:  # it may have been removed while others are still asked
+            return None
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)  # Python 3.10 and 3.11 take finders without
+            spec: ModuleSpec | None = None if find is None else find(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None and spec.has_location:  # else it is a folder of that name
+                    spec.loader = _MendingLoader(spec.loader, self)
+                return spec
+        return None
 
 
-for _memory in (_clebsh_gordan.cache, irrep.cache):
-    _memory.store_backend.location = str(Path(_memory.store_backend.location) / "canonical")
-_numerical.randomized_svd = None  # so that null takes scipy.linalg.svd
-_numerical.null = _null
-_numerical._factor_out_endomorphisms = _factor_out_endomorphisms
-_numerical.find_orthogonal_matrix = _find_orthogonal_matrix
-_numerical.compute_irrep_embeddings_general = _seeded(_numerical.compute_irrep_embeddings_general)
-_clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_tensor)
-so3group._clebsh_gordan_tensor_so3 = o3group._clebsh_gordan_tensor_so3 = clebsch_gordan
-GroupElement.__deepcopy__ = lambda self, memo: self
+def _mend() -> None:
+    """Mend escnn, unless that is done: a module is executed once, and others who import it wait."""
+    importlib.import_module("escnn_soft._compat.mending")
+
+
+if sys.modules.get("escnn") is not None:
+    _mend()
+else:
+    sys.meta_path.insert(0, _EscnnFinder())

@@ -7,7 +7,6 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
-from escnn.group.groups.so3group import _change_of_basis_real2complex
 from numpy.typing import NDArray
 
 __all__ = ["clebsch_gordan"]
@@ -33,6 +32,8 @@ def clebsch_gordan(left: int, right: int, degree: int) -> NDArray[np.float64]:
         >>> clebsch_gordan(1, 1, 3).shape
         (3, 3, 0, 7)
     """
+    from escnn.group.groups.so3group import _change_of_basis_real2complex  # not above: importing escnn imports us
+
     if not abs(left - right) <= degree <= left + right:
         return np.zeros((2 * left + 1, 2 * right + 1, 0, 2 * degree + 1))
     coefficients = np.zeros((2 * left + 1, 2 * right + 1, 2 * degree + 1))

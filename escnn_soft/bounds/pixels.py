@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from escnn_soft._record import Record
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, shown
 
 __all__ = ["PixelErrors"]
 
@@ -33,10 +33,8 @@ class PixelErrors(Record):
         for g, error in zip(self.elements, self.errors, strict=True):
             if g == element:
                 return error
-        expected = f"one of {[str(g) for g in self.elements]}, which move pixels onto pixels"
-        raise ArgumentError(
-            "element", str(element), expected, "Ask the certificate itself: it has the continuous kernel."
-        )
+        expected = f"one of {shown(self.elements)}, which move pixels onto pixels"
+        raise ArgumentError("element", element, expected, "Ask the certificate itself: it has the continuous kernel.")
 
     def profile(self) -> tuple[tuple[Any, float], ...]:
         """Pairs of an element and its error."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from escnn_soft.cli import words
 from escnn_soft.cli.classifier import LAYERS
 from escnn_soft.cli.guarantee import GUARANTEE_HEADINGS, guarantee_cells
 from escnn_soft.cli.report import Picture, Table, render
-from escnn_soft.cli.settings import Settings
+from escnn_soft.cli.settings import Settings, quick
 from escnn_soft.cli.study import Study, networks, study
 from escnn_soft.cli.table import HEADINGS, aligned, as_csv, as_text, cells, finding
 from escnn_soft.plots import Curve, Reference, plot_dial, plot_filters, plot_spectra, plot_summary, to_png
 
-__all__ = ["run", "write"]
+__all__ = ["run", "run_demo", "write"]
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Run the study with the settings of the command line."""
+    base = quick() if options.quick else Settings()
+    given = {name: getattr(options, name) for name in ("seeds", "angle", "images", "epochs") if hasattr(options, name)}
+    torch.set_num_threads(1)  # on layers this small a second thread costs more than it brings
+    run(replace(base, **given), options.output, options.workers)
+    return 0
 
 
 def run(settings: Settings, output: Path, workers: int = 1) -> None:

@@ -4,104 +4,33 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from escnn.nn import EquivariantModule
+from escnn.nn import EquivariantModule, GeometricTensor
 from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.checkpoints import fill, load_softness, read_config, read_state, softness_config, write_state
+from escnn_soft.cli.arguments import UsageError
 from escnn_soft.convert import set_softness, soften
 from escnn_soft.dial import Budget, Cutoff, Exponential, Policy, as_policy
-from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import dials
 
 __all__ = [
-    "UsageError",
-    "add_model",
+    "answer",
     "built",
-    "parse_factory",
-    "parse_number",
-    "parse_setting",
-    "parse_shape",
-    "parse_softness",
+    "network_input",
+    "policy",
     "random_input",
     "write",
 ]
 
-
-class UsageError(Exception):
-    """The command line asks for something that does not exist."""
-
-
-def add_model(parser: argparse.ArgumentParser, *, softness: bool = True) -> None:
-    """Give a command the arguments that name a model."""
-    model = "function that builds the network, e.g. mypackage.nets:resnet; the current folder is searched first"
-    parser.add_argument("model", metavar="MODULE:FUNCTION", type=parse_factory, help=model)
-    checkpoint = "parameters to load: .safetensors, or a torch file that holds tensors only"
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=checkpoint)
-    if softness:
-        soft = "soften the network before loading: a number in [0, 1], exponential:S, cutoff:SIGMA or budget:ETA"
-        parser.add_argument("--softness", type=parse_softness, metavar="S", help=soft)
-
-
-def parse_factory(text: str) -> tuple[str, str]:
-    """An argparse type: the module and the function in ``module:function``."""
-    module, colon, function = text.partition(":")
-    if not (colon and all(part.isidentifier() for part in [*module.split("."), *function.split(".")])):
-        raise argparse.ArgumentTypeError(f"expected module:function but got {text!r}")
-    return module, function
-
-
-def parse_softness(text: str) -> Policy:
-    """An argparse type: a softness."""
-    kinds: dict[str, Callable[[float], Policy]] = {
-        "": as_policy,
-        "exponential": Exponential,
-        "cutoff": Cutoff,
-        "budget": Budget,
-    }
-    kind, _, value = text.rpartition(":")
-    try:
-        return kinds[kind](float(value))
-    except (KeyError, ValueError, EscnnSoftError):
-        expected = "a number in [0, 1], exponential:S, cutoff:SIGMA or budget:ETA"
-        raise argparse.ArgumentTypeError(f"expected {expected} but got {text!r}") from None
-
-
-def parse_setting(text: str) -> tuple[str, Policy]:
-    """An argparse type: a layer and its softness."""
-    name, equals, softness = text.rpartition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"expected LAYER=SOFTNESS but got {text!r}")
-    return name, parse_softness(softness)
-
-
-def parse_number(kind: Callable[[str], float], low: float, high: float, expected: str) -> Callable[[str], float]:
-    """An argparse type: a number of a kind in [low, high]."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected {expected} but got {text!r}")
-        return value
-
-    return parse
-
-
-def parse_shape(text: str) -> tuple[int, ...]:
-    """An argparse type: positive whole numbers with commas between."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"expected positive whole numbers such as 1,3,33,33 but got {text!r}")
-    return tuple(int(part) for part in parts)
+_TRACE = "Call it in Python to see where"
 
 
 def built(options: argparse.Namespace) -> Module:
@@ -114,40 +43,76 @@ def built(options: argparse.Namespace) -> Module:
         The network, softened if asked for, with the checkpoint's parameters if there is one.
 
     Raises:
-        UsageError: if there is no such function.
+        UsageError: if there is no such function or it fails, or the checkpoint cannot be read.
         ArgumentError: if it returns no module, or the checkpoint does not fit.
-        ModuleNotFoundError: if the function's module needs another that is not installed.
+        ModuleNotFoundError: if the checkpoint's format needs a package that is not installed.
     """
-    module, function = options.model
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        factory = importlib.import_module(module)
-        for part in function.split("."):
-            factory = getattr(factory, part)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module + ".").startswith(error.name + "."):
-            raise  # the module is there; something that it needs is missing
-        raise UsageError(f"there is no module {module!r}") from None
-    except AttributeError:
-        raise UsageError(f"module {module!r} has no function {function!r}") from None
-    model = factory() if callable(factory) else factory
-    if not isinstance(model, Module):
-        raise ArgumentError(f"{module}:{function}()", model, "a torch module", "Return the network from the function.")
+    model = _made(*options.model)
     softness = getattr(options, "softness", None)
-    # what the file says of its softness goes first: its numbers mean nothing at another one
-    said = None if options.checkpoint is None else read_config(options.checkpoint)
-    if softness is not None and said is None and not dials(model):
-        model = soften(model, softness)
-    if options.checkpoint is not None:
-        state = read_state(options.checkpoint)
-        if said is not None:
-            load_softness(model, said)
+    state, said = (None, None) if options.checkpoint is None else _read(options.checkpoint)
+    if said is not None:  # it goes first: the file's numbers mean nothing at another softness
+        load_softness(model, said)
+    elif softness is not None and not dials(model):
+        model = soften(model, policy(softness))
+    if state is not None:
         fill(model, state, options.checkpoint)
     if softness is not None and said is not None:
-        set_softness(model, softness)
+        set_softness(model, policy(softness))
     with torch.no_grad():  # escnn's own layers would keep their expanded kernels with the graph
         return model.eval()
+
+
+def policy(softness: tuple[str, float]) -> Policy:
+    """The policy of a kind and a number, as the command line has them."""
+    kinds: dict[str, Callable[[float], Policy]] = {
+        "": as_policy,
+        "exponential": Exponential,
+        "cutoff": Cutoff,
+        "budget": Budget,
+    }
+    kind, number = softness
+    return kinds[kind](number)
+
+
+def _made(module: str, function: str) -> Module:
+    """What a function of the user's returns, which may fail in any way: ``UsageError`` says how, in one line."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    name = f"{module}:{function}"
+    try:
+        factory: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module + ".").startswith(error.name + "."):
+            raise UsageError(f"there is no module {module!r}") from None
+        raise UsageError(f"module {module!r} needs {error.name}, which is not installed") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"module {module!r} cannot be imported: {_words(error)}. {_TRACE}") from error
+    try:
+        for part in function.split("."):
+            factory = getattr(factory, part)
+    except AttributeError:
+        raise UsageError(f"module {module!r} has no function {function!r}") from None
+    try:
+        model = factory() if callable(factory) and not isinstance(factory, Module) else factory
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{name}() fails: {_words(error)}. {_TRACE}") from error
+    if not isinstance(model, Module):
+        raise ArgumentError(f"{name}()", model, "a torch module", "Return the network from the function.")
+    return model
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The tensors of a checkpoint and the softness it names; ``UsageError`` if it cannot be read."""
+    try:
+        return read_state(path), read_config(path)
+    except OSError as error:
+        raise UsageError(f"cannot read --checkpoint {path}: {error.strerror or error}") from error
+
+
+def _words(error: BaseException) -> str:
+    """An error's class and the first line of what it says."""
+    first = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
 
 
 def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor:
@@ -157,6 +122,24 @@ def random_input(model: Module, shape: tuple[int, ...], seed: int = 0) -> Tensor
         raise UsageError(f"the network's inputs have {size} channels: --shape N,{size},...")
     dtype = next((p.dtype for p in model.parameters()), torch.get_default_dtype())
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def network_input(model: Module, x: Tensor) -> Tensor | GeometricTensor:
+    """A tensor as the network takes it: with its field type, if it has one."""
+    return model.in_type(x) if isinstance(model, EquivariantModule) else x
+
+
+def answer(model: Module, x: Tensor) -> Tensor:
+    """What a network makes of an input; ``UsageError`` if it cannot take it, ``ArgumentError`` if it is no tensor."""
+    try:
+        with torch.no_grad():
+            y = model(network_input(model, x))
+    except Exception as error:
+        raise UsageError(f"the network does not take an input of this --shape: {_words(error)}") from error
+    y = getattr(y, "tensor", y)
+    if not isinstance(y, Tensor):
+        raise ArgumentError("output", y, "a network that returns one tensor", "Wrap it in one.")
+    return y
 
 
 def write(model: Module, path: Path) -> None:

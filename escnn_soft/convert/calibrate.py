@@ -14,7 +14,7 @@ from torch.nn import Module
 from escnn_soft._checks import instance, integer, number
 from escnn_soft._record import Record
 from escnn_soft.dial import evaluated
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, shown
 from escnn_soft.layers import Dialled, dials
 
 __all__ = ["CalibratedLayer", "Calibration", "calibrate"]
@@ -100,7 +100,7 @@ def calibrate(
     steps = integer("steps", steps, minimum=1)
     every = dials(model)
     if not every:
-        raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Use soften first.")
+        raise ArgumentError("model", model, "a model with soft layers", "Use soften first.")
     before = {name: _number(name, dial) for name, dial in every.items()}
     measure = relative_distance if distance is None else distance
     try:
@@ -115,7 +115,7 @@ def calibrate(
 def _number(name: str, dial: Dialled) -> float:
     if not isinstance(dial.softness, float):
         remedy = "Set a float first, as 1.0 with set_softness(model, 1.0, keep=True)."
-        raise ArgumentError("softness", f"{dial.softness} of {name!r}", "a plain number for every dial", remedy)
+        raise ArgumentError(f"softness of {shown(name)}", dial.softness, "a plain number for every dial", remedy)
     return dial.softness
 
 
@@ -162,6 +162,6 @@ def relative_distance(output: Any, reference: Any) -> float:
     output, reference = (getattr(value, "tensor", value) for value in (output, reference))
     if not isinstance(output, Tensor):
         remedy = "Pass distance=, a function of two outputs."
-        raise ArgumentError("model(x)", type(output).__name__, "a tensor", remedy)
+        raise ArgumentError("model(x)", output, "a tensor", remedy)
     norm = reference.norm()
     return float((output - reference).norm() / torch.where(norm > 0, norm, 1.0))

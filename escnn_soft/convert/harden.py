@@ -23,7 +23,8 @@ AnyModule = TypeVar("AnyModule", bound=Module)
 def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool = False) -> AnyModule:
     """Make the soft layers of a model strict for good: the result computes what it computes at softness 0.
 
-    What breaks the symmetry is dropped, level by level. Soft layers turn into escnn's own, which keep the equivariant
+    What breaks the symmetry is dropped, level by level: :func:`soft_status` tells beforehand how much of each layer's
+    energy that is. Soft layers turn into escnn's own, which keep the equivariant
     part of the kernels and hold the same Parameter objects; the equivariant part of the remainder, beyond escnn's band
     limit, is dropped too, as escnn cannot hold it. Filtered weights of plain layers turn into plain weights with the
     equivariant part, matrix layers into ``torch.nn.Linear``: further training can break the symmetry there. Layers in
@@ -53,7 +54,7 @@ def harden(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool
     model = model if inplace else structural_copy(model)
     dials = dials_of(model, filter_fn)
     if not dials:
-        raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Check filter_fn.")
+        raise ArgumentError("model", model, "a model with soft layers", "Check filter_fn.")
     _replace(model, {dial: dial.hardened() for dial in dials}, keep=inplace)
     return model
 
@@ -88,7 +89,7 @@ def bake(model: AnyModule, *, filter_fn: FilterFn | None = None, inplace: bool =
     dials = [dial for dial in dials_of(model, filter_fn) if dial.plain]
     if not dials:
         remedy = "Use soften with a gspace, or check filter_fn; soft layers of escnn's have export()."
-        raise ArgumentError("model", type(model).__name__, "a model with filters", remedy)
+        raise ArgumentError("model", model, "a model with filters", remedy)
     _replace(model, {dial: dial.baked() for dial in dials}, keep=inplace)
     return model
 

@@ -17,7 +17,7 @@ from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.convert.exchange import become, structural_copy
 from escnn_soft.dial import Dial, Graded, Held, Policy, SoftModule, as_softness
-from escnn_soft.errors import ArgumentError, FieldTypeError, SoftnessError
+from escnn_soft.errors import ArgumentError, FieldTypeError, SoftnessError, shown
 from escnn_soft.grading import SubgroupId, WeightSpectrum
 from escnn_soft.layers import SoftLayer
 
@@ -158,7 +158,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         """Apply the plain layer to a field of type ``in_type``; ``FieldTypeError`` for any other."""
         if input.type != self.in_type:
             remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
-            raise FieldTypeError("input.type", input.type, f"a GeometricTensor of type {self.in_type}", remedy)
+            raise FieldTypeError("input.type", input.type, f"a GeometricTensor of type {shown(self.in_type)}", remedy)
         return GeometricTensor(self.dense(input.tensor), self.out_type)
 
     def evaluate_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -196,7 +196,7 @@ def projected(model: AnyModule, *, inplace: bool = False) -> AnyModule:
     layers = [name for name, module in model.named_modules() if isinstance(module, SoftLayer)]
     if not layers:
         remedy = "Use soften first; plain weights with a filter and matrix layers are trained as they are."
-        raise ArgumentError("model", type(model).__name__, "a model with soft layers of escnn's", remedy)
+        raise ArgumentError("model", model, "a model with soft layers of escnn's", remedy)
     model = model if inplace else structural_copy(model)
     become_projected([soft for name in layers if isinstance(soft := model.get_submodule(name), SoftLayer)])
     return model
@@ -261,7 +261,7 @@ def project_after_step(model: Module, optimizer: Optimizer) -> RemovableHandle:
     layers = [module for module in model.modules() if isinstance(module, ProjectedLayer)]
     if not layers:
         remedy = "Make one with projected(soften(model, softness))."
-        raise ArgumentError("model", type(model).__name__, "a model with projected layers", remedy)
+        raise ArgumentError("model", model, "a model with projected layers", remedy)
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if any(p.requires_grad and id(p) not in trained for layer in layers for p in layer.dense.parameters()):
         remedy = "Build the optimiser from the parameters of the projected model."

@@ -29,6 +29,9 @@ AnyModule = TypeVar("AnyModule", bound=Module)
 
 _ON_UNSUPPORTED = ("warn", "ignore", "raise")
 
+_LISTED = 10
+"""Layers that a message lists with their reasons."""
+
 
 def soften(
     model: AnyModule,
@@ -274,8 +277,10 @@ def _refuse(model: Module, unsupported: Mapping[str, str]) -> None:
         remedy = f"These stay hard:{_lines(unsupported)}\n{remedy}"
     elif any(True for module in model.modules() for _ in own_dials(module)):
         remedy = "Its layers are soft already: use set_softness."
-    raise ArgumentError("model", type(model).__name__, f"a model {kind}", remedy)
+    raise ArgumentError("model", model, f"a model {kind}", remedy)
 
 
 def _lines(reasons: Mapping[str, str]) -> str:
-    return "".join(f"\n  {name or '(the model itself)'}: {reason}" for name, reason in reasons.items())
+    lines = [f"\n  {name or '(the model itself)'}: {reason}" for name, reason in reasons.items()]
+    more = f"\n  and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return "".join(lines[:_LISTED]) + more

@@ -31,7 +31,8 @@ class LayerStatus(Record):
         softness: its dial; None for a hard layer.
         fields: its types in words; what it is for a tensor that does not map between fields, such as a table of
             positions.
-        breaking: share of the kernel's energy that breaks the symmetry, in [0, 1].
+        breaking: share of the kernel's energy (its squared norm, after the gains) that breaks the symmetry, in [0, 1],
+            and that :func:`harden` drops. Its root is the share of the norm: 1% of the energy is 10% of the norm.
         chain: ids of the subgroups to which it relaxes; None for a hard layer, or one that relaxes altogether.
         closed: whether its softness opens nothing, because nothing in it is equivariant to measure by.
     """
@@ -50,7 +51,7 @@ class LayerStatus(Record):
         softness = "hard" if self.softness is None else f"softness {self.softness}"
         softness += " (closed: nothing in it is equivariant)" if self.closed else ""
         softness += "" if self.chain is None else f" chain {list(self.chain)}"
-        return self.name or "(root)", self.kind, softness, self.fields, f"breaking {self.breaking:.1%}"
+        return self.name or "(root)", self.kind, softness, self.fields, f"breaking {self.breaking:.1%} of energy"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class SoftStatus(Record):
 
 
 def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> SoftStatus:
-    """How soft each steerable layer of a model is, and how much of it breaks the symmetry by now.
+    """How soft each steerable layer of a model is, and which share of its energy breaks the symmetry by now.
+
+    The energy is the squared norm of the kernel, so a layer whose kernel is 1% of energy away from an equivariant one
+    is 10% of its norm away.
 
     A model of plain layers may break the symmetry in other ways too: strided convolutions and poolings whose windows
     are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels and tables
@@ -101,11 +105,11 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
         >>> from escnn_soft import SoftR2Conv, soften
         >>> field = gspaces.rot2dOnR2(4).type(*[gspaces.rot2dOnR2(4).regular_repr] * 2)
         >>> soft_status(SoftR2Conv(field, field, kernel_size=3, softness=0.5))
-        (root)  SoftR2Conv  softness 0.5  2 regular -> 2 regular  breaking 0.0%
+        (root)  SoftR2Conv  softness 0.5  2 regular -> 2 regular  breaking 0.0% of energy
         >>> import torch
         >>> plain = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1))
         >>> soft_status(soften(plain, 0.0, gspace=gspaces.rot2dOnR2(4)), (1, 3, 32, 32))
-        0  Conv2d  softness 0.0  3 irrep_0 -> 8 irrep_0  breaking 0.0%
+        0  Conv2d  softness 0.0  3 irrep_0 -> 8 irrep_0  breaking 0.0% of energy
         breaks the action on the pixels:
         0  Conv2d  stride 2 on 32 x 32: the windows reach 1 pixels beyond the first pixel and 0 beyond the last
     """
@@ -159,9 +163,7 @@ def set_softness(
         per_layer = {key: as_policy(value) for key, value in per_layer.items()}
     dials = dials_of(model, filter_fn)
     if not dials:
-        raise ArgumentError(
-            "model", type(model).__name__, "a model with soft layers", "Use soften, or check filter_fn."
-        )
+        raise ArgumentError("model", model, "a model with soft layers", "Use soften, or check filter_fn.")
     settings = settings_of(dials, per_layer, policy)
     for dial, setting in settings.items():
         dial.accepted(setting)

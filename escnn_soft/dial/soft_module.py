@@ -162,8 +162,9 @@ class DialHolder(Module):
         saved, own = local_metadata.get("softness"), self._softness_words()
         if saved is not None and saved != own:
             warnings.warn(
-                f"This state was saved at softness {saved} and is loaded into layers at {own}, where it means another function. Set the softness it was saved at first, with softness_config and "
-                "load_softness, or save and load with save_softened and load_softened.",
+                f"This state was saved at softness {saved} and is loaded into layers at {own}, where it means another "
+                "function. Set the softness it was saved at first, with softness_config and load_softness, or save and "
+                "load with save_softened and load_softened.",
                 stacklevel=2,
             )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

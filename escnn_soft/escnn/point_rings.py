@@ -37,7 +37,7 @@ def _check_rings(rings: list[float] | None, width: float | None, n_rings: int | 
     if (rings is None) == (width is None and n_rings is None) or (rings is None and None in (width, n_rings)):
         given = {"rings": rings, "width": width, "n_rings": n_rings}
         remedy = "They are in the units of the points: choose them by the lengths of the edges."
-        raise ArgumentError("rings, width, n_rings", given, "either rings, or width and n_rings", remedy)
+        raise ArgumentError("rings, width, n_rings", given, "either rings alone, or both width and n_rings", remedy)
     if rings is None:
         assert n_rings is not None
         integer("n_rings", n_rings, minimum=1)

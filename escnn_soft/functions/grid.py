@@ -123,7 +123,7 @@ def grid_action(gspace: GSpace, element: GroupElement) -> NDArray[np.int64]:
     if not moves_pixels(gspace, element):
         raise GridActionError(
             "element",
-            str(element),
+            element,
             "an element that maps the pixel grid to itself",
             "Only rotations by multiples of 90 degrees and reflections along the grid's axes and diagonals do.",
         )

@@ -13,7 +13,7 @@ from escnn.nn import FieldType
 from numpy.typing import NDArray
 
 from escnn_soft.bounds.symmetry import IrrepId
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, shown
 from escnn_soft.groups import FibreGroup, dense_elements, fibre_group
 from escnn_soft.linalg import extend_orthonormal, intertwiners
 
@@ -59,7 +59,7 @@ class SubgroupChain:
         for outer, (_, _, lower), generators in zip(ids, self._subgroups, self._generators[1:], strict=False):
             if any(lower(g) is None for g in generators):
                 remedy = "Each subgroup has to lie inside the one before, and flips to share an axis."
-                raise ArgumentError("chain", ids, f"{_WHAT} (one is not inside {outer!r})", remedy)
+                raise ArgumentError("chain", ids, f"{_WHAT} (one is not inside {shown(outer)})", remedy)
         self.names = tuple(str(sub.name) for sub, _, _ in self._subgroups)
         self.kept = cache(self._kept)
 
@@ -129,7 +129,7 @@ def restricted_type(field_type: FieldType, subgroup: SubgroupId) -> FieldType:
         return field_type.restrict(subgroup)
     except _REFUSALS as error:
         gspace = field_type.gspace
-        expected = f"a subgroup of {gspace} to which escnn can restrict {field_type}"
+        expected = f"a subgroup of {gspace} to which escnn can restrict {shown(field_type)}"
         remedy = "See gspace.restrict for the ids; a layer with chain=[subgroup] keeps subgroups that have no gspace."
         raise ArgumentError("subgroup", subgroup, expected, remedy) from error
 
@@ -144,7 +144,7 @@ def _subgroup(group: Group, subgroup_id: SubgroupId, ids: tuple[SubgroupId, ...]
     try:
         sub, lift, lower = group.subgroup(subgroup_id)
     except _REFUSALS as error:
-        expected = f"{_WHAT} (escnn knows no subgroup {subgroup_id!r} of {group})"
+        expected = f"{_WHAT} (escnn knows no subgroup {shown(subgroup_id)} of {group})"
         remedy = "See gspace.restrict for the ids; write chain=[id] to keep a single subgroup."
         raise ArgumentError("chain", ids, expected, remedy) from error
     return sub, lift, lower

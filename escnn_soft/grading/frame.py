@@ -115,7 +115,7 @@ def _check_orthogonal(rho: Field) -> None:
     if defect > 1e-6:
         raise RepresentationError(
             "representation",
-            rho.name,
+            rho,
             f"an orthogonal change of basis (|Q^T Q - I| is {defect:.1e})",
             "Build the representation with an orthogonal change_of_basis; every representation can be made orthogonal.",
         )

@@ -191,7 +191,7 @@ class MatrixSpectrum:
         out, into = out_piece.generators, in_piece.generators
         size = out.size * into.size
         if size > DENSE_LIMIT:
-            expected = f"at most {DENSE_LIMIT} entries between parts that do not split, {out.size} x {into.size} here"
+            expected = f"irreducible parts of at most {DENSE_LIMIT} matrix entries ({out.size} x {into.size} here)"
             raise ShapeError("d_out * d_in", size, expected, "Use lower tensor powers, or equivariant_maps alone.")
         eye = torch.eye(size, dtype=torch.float64).view(size, out.size, into.size)
         gram = constraint_gram(out, into, eye).reshape(size, size)

@@ -97,7 +97,7 @@ class FibreGroup(ABC):
         """Refuse what is not an element of the group, with an ``ArgumentError``."""
         if not isinstance(element, GroupElement) or element.group != self.group:
             remedy = "Take one of gspace.fibergroup.elements, or gspace.fibergroup.element(...)."
-            raise ArgumentError("element", str(element), f"an element of {self.group}", remedy)
+            raise ArgumentError("element", element, f"an element of {self.group}", remedy)
 
     def is_identity(self, element: GroupElement) -> bool:
         """Whether an element is the identity."""

@@ -10,6 +10,7 @@ from escnn.nn import EquivariantModule, FieldType
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
+from escnn_soft._checks import class_words
 from escnn_soft.errors import ArgumentError, BasisFilterError, FieldTypeError, GSpaceError
 from escnn_soft.escnn import BasisFilter
 from escnn_soft.grading import WeightTransform
@@ -33,7 +34,7 @@ def check_types(in_type: FieldType, out_type: FieldType, kind: type[GSpace], rem
         if not isinstance(value, FieldType):
             raise FieldTypeError(name, value, "an escnn.nn.FieldType", "Build one with gspace.type(*representations).")
         if not isinstance(value.gspace, kind):
-            raise GSpaceError(f"{name}.gspace", value.gspace, f"a {kind.__name__}", remedy)
+            raise GSpaceError(f"{name}.gspace", value.gspace, class_words(kind), remedy)
     if in_type.gspace != out_type.gspace:
         remedy = "Build both types from the same gspace."
         raise GSpaceError("out_type.gspace", out_type.gspace, f"the gspace of in_type, {in_type.gspace}", remedy)

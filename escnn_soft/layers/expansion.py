@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from escnn_soft.dial import Kept, may_keep
-from escnn_soft.errors import DtypeError, FieldTypeError
+from escnn_soft.errors import DtypeError, FieldTypeError, shown
 
 __all__ = ["Expanded", "ExpandedLayer", "filled"]
 
@@ -131,9 +131,9 @@ class ExpandedLayer(Expanded, EquivariantModule):
     def _check_field(self, input: object) -> None:
         """Refuse what is not a field of type ``in_type`` in the layer's dtype and on its device."""
         if not isinstance(input, GeometricTensor) or input.type != self.in_type:
-            got = input.type if isinstance(input, GeometricTensor) else type(input).__name__
+            name, got = ("input.type", input.type) if isinstance(input, GeometricTensor) else ("input", input)
             remedy = "Wrap the tensor as layer.in_type(tensor), or connect layers of matching types."
-            raise FieldTypeError("input.type", got, f"a GeometricTensor of type {self.in_type}", remedy)
+            raise FieldTypeError(name, got, f"a GeometricTensor of type {shown(self.in_type)}", remedy)
         x, w = input.tensor, self.weights
         if x.device != w.device or (x.dtype != w.dtype and not torch.is_autocast_enabled(x.device.type)):
             expected = f"an input with dtype {w.dtype} on {w.device}, like the layer's weights"

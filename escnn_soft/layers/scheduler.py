@@ -44,7 +44,7 @@ class SoftnessScheduler:
     def __init__(self, model: Module, schedule: Schedule, last_epoch: int = -1) -> None:
         self.dials = list(dials(model).values())
         if not self.dials:
-            raise ArgumentError("model", type(model).__name__, "a model with soft layers", "Soften a layer first.")
+            raise ArgumentError("model", model, "a model with soft layers", "Soften a layer first.")
         self.schedule = schedule
         self.last_epoch = integer("last_epoch", last_epoch, minimum=-1)
         self.step()

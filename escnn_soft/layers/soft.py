@@ -483,7 +483,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
             ArgumentError: if it has none, as over points.
         """
         remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
-        raise ArgumentError("layer", self.kind, "a layer with a twin in torch (there is no plain torch layer)", remedy)
+        raise ArgumentError("layer", self, "a layer with a twin in torch (there is no plain torch layer)", remedy)
 
     def hardened(self) -> EquivariantModule:
         """escnn's layer with this layer's content, less its softness: it computes what this one does at softness 0.
@@ -511,7 +511,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def extra_repr(self) -> str:
         """escnn's line, with the softness."""
         chain = "" if self._chain is None else f", chain={list(self._chain)}"
-        return f"{super().extra_repr()}, softness={self.softness}{self._closed_words()}{chain}"
+        own = f"{line}, " if (line := super().extra_repr()) else ""
+        return f"{own}softness={self.softness}{self._closed_words()}{chain}"
 
 
 def hard_class(layer: SoftLayer) -> type[EquivariantModule]:

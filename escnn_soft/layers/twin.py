@@ -134,10 +134,10 @@ def soft_twin(layer: EquivariantModule, softness: float | Policy, chain: Chain |
     twin = _nearest(layer)
     if twin is None:
         remedy = "Register one with @register_soft(YourLayer); certify(model, x) covers networks and other modules."
-        raise ArgumentError("layer", type(layer).__name__, "a layer that has a soft twin", remedy)
+        raise ArgumentError("layer", layer, "a layer that has a soft twin", remedy)
     if not isinstance(layer._parameters.get("weights"), Parameter):
         remedy = "Take the pruning or parametrization off first; a soft layer can be pruned and parametrized itself."
-        raise ArgumentError("layer.weights", type(layer).__name__, "weights that are a Parameter", remedy)
+        raise ArgumentError("layer", layer, "a layer whose weights are a Parameter", remedy)
     relaxation = {} if chain is None else {"chain": chain}
     reasons = []
     for candidate in twin.candidates(layer):

@@ -93,7 +93,9 @@ def top_overlap(a: Tensor, b: Tensor, k: int = 5) -> Tensor:
     """
     _check(a, b)
     if a.dim() != 2 or not 1 <= k <= a.shape[1]:
-        raise ShapeError("a", tuple(a.shape), f"scores of at least k = {k} classes", "Pass (n, classes), or another k.")
+        raise ShapeError(
+            "a.shape", tuple(a.shape), f"scores of at least k = {k} classes", "Pass (n, classes), or another k."
+        )
     common = a.topk(k, dim=1).indices[:, :, None] == b.topk(k, dim=1).indices[:, None, :]
     return common.sum((1, 2)).double() / k
 
@@ -130,4 +132,4 @@ def _norms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _check(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.dim() < 2:
         remedy = "f(g x) and g f(x) differ in shape if the model or its transformations depend on height and width."
-        raise ShapeError("a", tuple(a.shape), f"two batches of one shape, here {tuple(b.shape)}", remedy)
+        raise ShapeError("a.shape", tuple(a.shape), f"two batches of one shape, here {tuple(b.shape)}", remedy)

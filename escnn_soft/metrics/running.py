@@ -84,7 +84,7 @@ def tensor(y: Any) -> Tensor:
     y = y.tensor if isinstance(y, GeometricTensor) else y
     if not isinstance(y, Tensor):
         remedy = "Wrap the model in a function that returns the tensor to be measured."
-        raise ArgumentError("model", type(y).__name__, "a model that returns one tensor", remedy)
+        raise ArgumentError("model(x)", y, "one tensor", remedy)
     return y
 
 
@@ -130,7 +130,7 @@ def nonempty(samples: int) -> int:
     """The number of samples; refuses to take means over nothing."""
     if samples == 0:
         remedy = "Pass a list or a DataLoader; a generator that was used before is empty."
-        raise ArgumentError("batches", samples, "at least one sample", remedy)
+        raise ArgumentError("number of samples", samples, "at least one sample", remedy)
     return samples
 
 

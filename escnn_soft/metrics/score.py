@@ -96,7 +96,9 @@ def accuracy(model: Model, batches: Any, transformations: Sequence[Transformatio
         scores = tensor(y)
         if scores.dim() != 2 or labels.shape != scores.shape[:1]:
             remedy = "Use segmentation_score for dense labels."
-            raise ShapeError("labels", tuple(labels.shape), f"one label for each of {tuple(scores.shape)}", remedy)
+            raise ShapeError(
+                "labels.shape", tuple(labels.shape), f"one label for each of {tuple(scores.shape)}", remedy
+            )
         return torch.tensor([int((scores.argmax(1) == labels).sum()), len(labels)])
 
     moves = checked(model, transformations)
@@ -138,7 +140,7 @@ def confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
     """
     if prediction.shape != target.shape:
         expected = f"labels of the targets' shape {tuple(target.shape)}"
-        raise ShapeError("prediction", tuple(prediction.shape), expected, "Resize the scores first.")
+        raise ShapeError("prediction.shape", tuple(prediction.shape), expected, "Resize the scores first.")
     counted = (target >= 0) & (target < classes)
     pairs = target[counted].long() * classes + prediction[counted].long()
     return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
@@ -195,7 +197,7 @@ def segmentation_score(model: Model, batches: Any, transformations: Sequence[Tra
         for x, mask in labelled(batches):
             if mask.is_floating_point() or mask.dim() != 3:
                 expected = "masks of integers of shape (n, height, width)"
-                raise ArgumentError("masks", (mask.dtype, tuple(mask.shape)), expected, "Take the argmax of one-hot.")
+                raise ArgumentError("masks", mask, expected, "Of one-hot masks take the argmax over the classes.")
             run = Run(model, x)
             samples += len(mask)
             plain += _confused(run.plain(), mask, classes)

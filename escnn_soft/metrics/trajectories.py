@@ -83,7 +83,7 @@ def displacements(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """
     if prediction.shape != target.shape or target.dim() < 2:
         expected = f"paths (..., steps, coordinates) of the targets' shape {tuple(target.shape)}"
-        raise ShapeError("prediction", tuple(prediction.shape), expected, "Reshape what the model returns.")
+        raise ShapeError("prediction.shape", tuple(prediction.shape), expected, "Reshape what the model returns.")
     distances = (prediction - target).norm(dim=-1)
     return distances.mean(dim=-1), distances[..., -1]
 
@@ -118,7 +118,7 @@ def _rotation(angle: float) -> Transformation:
 
     def rotated(x: Tensor) -> Tensor:
         if x.shape[-1:] != (2,):
-            raise ShapeError("x", tuple(x.shape), "coordinates (..., 2)", "Write a Transformation of your own.")
+            raise ShapeError("x.shape", tuple(x.shape), "coordinates (..., 2)", "Write a Transformation of your own.")
         return x @ torch.tensor([[c, s], [-s, c]], dtype=x.dtype, device=x.device)
 
     return Transformation(f"{angle:g} deg", rotated, rotated)

@@ -120,7 +120,12 @@ def transformations(
     """
     space = _space("in_type", in_type)
     if out_type is not None and _space("out_type", out_type).fibergroup != space.fibergroup:
-        raise FieldTypeError("out_type", out_type, f"a type of the group {space.fibergroup}", "Restrict one of them.")
+        raise FieldTypeError(
+            "out_type",
+            out_type,
+            f"a type of the group {space.fibergroup}",
+            "Take both types from the same gspace, or restrict one of them.",
+        )
     if interpolation is not None and interpolation not in INTERPOLATIONS:
         raise ArgumentError("interpolation", interpolation, f"one of {INTERPOLATIONS} or None", "Choose one of these.")
     chosen = _default_elements(space, interpolation) if elements is None else tuple(elements)
@@ -161,7 +166,7 @@ def _transformation(
     if interpolation is None or space.dimensionality != 2:
         remedy = "Leave the element out"
         remedy += ", or pass interpolation='bicubic'." if space.dimensionality == 2 else ": volumes are not resampled."
-        raise GridActionError("elements", str(element), "elements that map the pixel grid to itself", remedy)
+        raise GridActionError("elements", element, "elements that map the pixel grid to itself", remedy)
     return Transformation(
         str(element),
         lambda x: _moved(x, element, in_type, interpolation),
@@ -186,7 +191,7 @@ def _moved(x: Any, element: GroupElement, kind: Fields, interpolation: str | Non
     pooled = isinstance(kind, FieldType) and x.dim() == 2
     if not pooled and x.dim() != 2 + dims:
         remedy = "Leave out_type out where the output should not change; reshape tokens, or write a Transformation."
-        raise ShapeError("tensor", tuple(x.shape), f"a batch with {dims} axes of pixels", remedy)
+        raise ShapeError("tensor.shape", tuple(x.shape), f"(batch, channels) and {dims} axes of pixels", remedy)
     field_type = kind if isinstance(kind, FieldType) else kind.type(*[kind.trivial_repr] * x.shape[1])
     if pooled:
         return act_on_fibres(element, x, field_type)

@@ -179,7 +179,7 @@ def moved_layer(layer: Module) -> MovedLayer:
     if found is not None and found.types is not None:
         return _Filtered(layer)
     remedy = "Pass one layer of a model, such as SoftLinear(field, field, softness=1.0)."
-    raise ArgumentError("layer", type(layer).__name__, "a layer with a softness between fields", remedy)
+    raise ArgumentError("layer", layer, "a layer with a softness between fields", remedy)
 
 
 def _moved_kernel(element: Any, kernel: Tensor, fields: Sequence[FieldType]) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 
 from escnn_soft._checks import number
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, shown
 from escnn_soft.training.layer_moments import LayerPlan, layerwise_step
 from escnn_soft.training.layer_parameters import LayerParameters, layer_group
 
@@ -46,7 +46,7 @@ class LayerOptimizer(Optimizer):
             ArgumentError: if it does not say which parameters make up a layer, or a layer is split among groups.
         """
         if not isinstance(param_group, dict) or "layers" not in param_group:
-            got = sorted(param_group) if isinstance(param_group, dict) else type(param_group).__name__
+            got = sorted(param_group) if isinstance(param_group, dict) else param_group
             raise ArgumentError("param_group", got, "a parameter group with its layers", _REMEDY)
         self._check({**self.defaults, **param_group})
         layers = tuple(param_group["layers"])
@@ -56,8 +56,8 @@ class LayerOptimizer(Optimizer):
         inside = {id(p) for p in params}
         for layer in layers:
             if any(id(p) not in inside for p in layer.all):
-                expected = f"all parameters of the layer {layer.name!r} in one group"
-                raise ArgumentError("params", f"{len(params)} parameters", expected, _REMEDY)
+                expected = f"all parameters of the layer {shown(layer.name)} in one group"
+                raise ArgumentError("params", params, expected, _REMEDY)
         super().add_param_group({**group, "params": params})
         self._layers.append(layers)
 
@@ -133,15 +133,13 @@ def _groups(groups: object) -> list[dict[str, Any]]:
     if isinstance(groups, dict):
         return [groups]
     if not isinstance(groups, Iterable) or isinstance(groups, Tensor):
-        raise ArgumentError("model", type(groups).__name__, "a model or parameter groups", _REMEDY)
+        raise ArgumentError("model", groups, "a model or parameter groups", _REMEDY)
     found = list(groups)
     if not found:
         raise ArgumentError("model", found, "at least one parameter group", _REMEDY)
     for group in found:
         if not isinstance(group, dict):
-            raise ArgumentError(
-                "model", f"an iterable of {type(group).__name__}", "a model or parameter groups", _REMEDY
-            )
+            raise ArgumentError("model", found, "a model or parameter groups", _REMEDY)
     return found
 
 

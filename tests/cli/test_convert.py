@@ -166,7 +166,7 @@ def test_a_network_without_a_graph_is_refused(tmp_path, capsys) -> None:
         (["--to", "export", *SHAPE, "--output", "none/x"], "--output none/x is no file in an existing folder"),
         (["--to", "export", *SHAPE, "--output", "."], "--output . is no file in an existing folder"),
         (["--to", "export", "--shape", "1,4,9,9", "--output", "x"], "inputs have 3 channels: --shape N,3,..."),
-        (["--to", "export", "--shape", "1,3,9", "--output", "x"], "an input that the network takes"),
+        (["--to", "export", "--shape", "1,3,9", "--output", "x"], "does not take an input of this --shape: "),
     ],
 )
 def test_wrong_command_lines_exit_with_2(words, message, capsys, tmp_path, monkeypatch) -> None:

@@ -118,6 +118,11 @@ def test_workers_have_one_thread_each(demo):
             2,
             "escnn-soft: error: [Errno 13] Permission denied: 'out'\n",
         ),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "escnn-soft: error: [Errno 28] No space left on device\n",
+        ),
     ],
 )
 def test_errors_take_one_line(demo, error, code, message, capsys):
@@ -145,7 +150,7 @@ def test_output_that_is_a_file(tmp_path, capsys):
 @pytest.mark.parametrize("missing", ["mlxtend", "matplotlib", "tqdm"])
 def test_missing_extra_says_what_to_install(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("escnn_soft.cli.", "escnn_soft.plots"))]:
-        if name not in ("escnn_soft.cli.main", "escnn_soft.cli.settings"):
+        if name not in ("escnn_soft.cli.main", "escnn_soft.cli.parser", "escnn_soft.cli.settings"):
             monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
+import sys
 
 import pytest
 import torch
 
-from escnn_soft import SoftR2Conv, harden, soften
+from escnn_soft import SoftR2Conv, harden, soft_status, soften
 from escnn_soft.checkpoints import read_state as read
-from escnn_soft.cli import main
+from escnn_soft.cli import main, models
 from escnn_soft.cli.models import write
+from escnn_soft.cli.parser import FORMATS
+from escnn_soft.export import PROGRAMS
 from tests.convert.models import output, sequential
 from tests.disturbance import disturb
 
@@ -40,6 +45,8 @@ def test_there_and_back_through_checkpoints(suffix, tmp_path, capsys) -> None:
     assert torch.allclose(output(twin.eval()), output(model.eval()), atol=1e-6)
     write(disturb(twin), soft)
     assert main(["harden", NET, "--checkpoint", str(soft), "--output", str(back)]) == 0
+    # only a .safetensors file says at which softness it was trained
+    assert ("give it as --softness" in lines(capsys)) == (suffix == "pt")
     again = sequential().train().eval()
     again.load_state_dict(read(back))
     assert torch.allclose(output(again), output(harden(twin).eval()), atol=1e-6)
@@ -142,3 +149,121 @@ def test_checkpoints_of_another_network_are_refused(tmp_path, capsys) -> None:
     assert "the model's parameters (Error(s) in loading state_dict" in capsys.readouterr().err
     assert main(["certify", "tests.convert.models:output.__name__", *SHAPE]) == 2
     assert "Return the network from the function" in capsys.readouterr().err
+
+
+def test_harden_says_how_much_it_drops(tmp_path, capsys) -> None:
+    soft = disturb(soften(sequential(), 0.5))
+    write(soft, tmp_path / "soft.pt")
+    words = ["--checkpoint", str(tmp_path / "soft.pt"), "--softness", "0.5", "--output", str(tmp_path / "hard.pt")]
+    assert main(["harden", NET, *words]) == 0
+    text = lines(capsys)
+    for layer in soft_status(soft).layers:
+        assert f"breaking {layer.breaking:.1%} of energy" in text
+    energy, share = (float(part) / 100 for part in re.search(r"dropped: (.*)% of the .*, (.*)% of", text).groups())
+    hard = harden(soft)
+    kernels = [(a.expand_parameters()[0], b.expand_parameters()[0]) for a, b in zip(soft[::3], hard[::3], strict=True)]
+    lost = sum(float((a - b).square().sum()) for a, b in kernels)
+    whole = sum(float(a.square().sum()) for a, _ in kernels)
+    assert energy == pytest.approx(lost / whole, rel=0.02)  # of C8 the harmonics are almost orthonormal on pixels
+    assert share == pytest.approx(energy**0.5, abs=1e-3)
+
+
+FACTORIES = """
+import sys
+from tests.convert.models import sequential
+
+def raising():
+    raise ValueError("first line\\nsecond line")
+
+def leaving():
+    sys.exit(3)
+
+def network():
+    return sequential()
+
+def breaking():
+    net = sequential()
+    net.forward = lambda x: 1 / 0
+    return net
+
+instance = sequential()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "factories_of_mine.py").write_text(FACTORIES)
+    (tmp_path / "wrong_syntax.py").write_text("def net(:")
+    (tmp_path / "wrong_import.py").write_text("import package_that_is_not_there")
+    (tmp_path / "wrong_module.py").write_text("raise KeyError('x')")
+    (tmp_path / "junk").write_bytes(b"junk" * 100)
+    (tmp_path / "junk.pt").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
+    (tmp_path / "text.txt").write_text("hello\n")
+    (tmp_path / "archive.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    (tmp_path / "folder").mkdir()
+    yield tmp_path
+    for name in ("factories_of_mine", "wrong_syntax", "wrong_import", "wrong_module"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("command", ["spectrum", "certify", "soften", "harden", "convert"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["wrong_syntax:net"], "module 'wrong_syntax' cannot be imported: SyntaxError: invalid syntax"),
+        (["wrong_import:net"], "module 'wrong_import' needs package_that_is_not_there, which is not installed"),
+        (["wrong_module:net"], "cannot be imported: KeyError: 'x'"),
+        (["factories_of_mine:raising"], "factories_of_mine:raising() fails: ValueError: first line. Call it in Python"),
+        (["factories_of_mine:leaving"], "factories_of_mine:leaving() fails: SystemExit: 3"),
+        (["factories_of_mine:sys"], "Expected a torch module but got"),
+        *(
+            (["factories_of_mine:network", "--checkpoint", name], "checkpoint")
+            for name in ("junk", "junk.pt", "junk.safetensors", "text.txt", "archive.zip", "factories_of_mine.py")
+        ),
+        (["factories_of_mine:network", "--checkpoint", "folder"], "cannot read --checkpoint folder: Is a directory"),
+        (["factories_of_mine:network", "--checkpoint", "none"], "cannot read --checkpoint none: No such file"),
+        (["factories_of_mine:network", "--checkpoint", "folder/none.safetensors"], "No such file"),
+    ],
+)
+def test_what_the_user_gave_wrong_takes_one_line(command, words, message, folder, capsys) -> None:
+    more = {"soften": ["--softness", "0.5"], "convert": ["--to", "export", *SHAPE]}.get(command, [])
+    output = [] if command in ("spectrum", "certify") else ["--output", "out"]
+    checkpoint = [] if "--checkpoint" in words else ["--checkpoint", "none"]
+    assert main([command, *words, *checkpoint, *more, *output]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("escnn-soft: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_a_file_that_may_not_be_read_or_written(folder, monkeypatch, capsys) -> None:
+    write(sequential(), folder / "net.pt")
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(models, "read_state", denied)
+    assert main(["spectrum", NET, "--checkpoint", "net.pt"]) == 2
+    assert capsys.readouterr().err == "escnn-soft: error: cannot read --checkpoint net.pt: Permission denied\n"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert main(["soften", NET, "--softness", "0.5", "--output", "out.pt"]) == 2
+    assert capsys.readouterr().err == "escnn-soft: error: --output out.pt may not be written: permission denied\n"
+
+
+def test_a_network_may_be_given_itself_and_may_fail_later(folder, capsys) -> None:
+    assert main(["spectrum", "factories_of_mine:instance"]) == 0
+    assert main(["certify", "factories_of_mine:breaking", *SHAPE]) == 2
+    error = capsys.readouterr().err
+    assert "does not take an input of this --shape: ZeroDivisionError: division by zero" in error
+    assert main(["certify", NET, "--shape", "1,3"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["soften", "torch.nn:ReLU", "--softness", "0.5", "--output", "out.pt"]) == 2
+    assert "Expected a model with hard steerable layers but got model=ReLU()" in capsys.readouterr().err
+
+
+def test_the_formats_of_the_command_line_are_those_that_there_are() -> None:
+    assert {"safetensors": FORMATS["safetensors"], **{name: p.description for name, p in PROGRAMS.items()}} == FORMATS

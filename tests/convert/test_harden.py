@@ -108,9 +108,9 @@ def test_status_is_one_line_a_layer() -> None:
     soft = soften(Classifier(), 0.5, per_layer={"stem": es.Cutoff(1.0)}, filter_fn=lambda m, name: name != "read")
     status = soft_status(soft)
     assert str(status).splitlines() == [
-        "stem    SoftR2Conv  softness Cutoff(bound=1.0)  3 irrep_0 -> 3 regular  breaking 0.0%",
-        "body.0  SoftR2Conv  softness 0.5                3 regular -> 3 regular  breaking 0.0%",
-        "read    Linear      hard                        2 regular -> 2 regular  breaking 0.0%",
+        "stem    SoftR2Conv  softness Cutoff(bound=1.0)  3 irrep_0 -> 3 regular  breaking 0.0% of energy",
+        "body.0  SoftR2Conv  softness 0.5                3 regular -> 3 regular  breaking 0.0% of energy",
+        "read    Linear      hard                        2 regular -> 2 regular  breaking 0.0% of energy",
     ]
     disturb(soft)
     assert 0.01 < soft_status(soft).layers[1].breaking < 1

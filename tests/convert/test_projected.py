@@ -160,6 +160,6 @@ def test_bad_arguments() -> None:
         project_after_step(sequential(), optimizer)
     with pytest.raises(ArgumentError, match="an optimiser of the projected"):
         project_after_step(model, torch.optim.SGD(model[1].parameters(), lr=0.1))
-    with pytest.raises(ArgumentError, match="a Optimizer but got optimizer"):
+    with pytest.raises(ArgumentError, match="an Optimizer but got optimizer"):
         project_after_step(model, model)
     assert isinstance(model[1], nn.InnerBatchNorm)

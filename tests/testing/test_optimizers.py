@@ -142,5 +142,5 @@ def test_an_optimizer_that_stands_still_passes_neither() -> None:
 
 
 def test_a_layer_without_a_softness() -> None:
-    with pytest.raises(ArgumentError, match="a layer with a softness between fields but got layer='Linear'"):
+    with pytest.raises(ArgumentError, match="a layer with a softness between fields but got layer=Linear"):
         assert_covariant_step(sgd, torch.nn.Linear(2, 2))

@@ -65,7 +65,7 @@ def centre_strides(model: AnyModule, *, filter_fn: FilterFn | None = None, inpla
     layers = names_of(model, lambda module: _centred_class(module) is not None, filter_fn)
     if not layers:
         expected = "a model with strided torch.nn.Conv2d, MaxPool2d or AvgPool2d layers"
-        raise ArgumentError("model", type(model).__name__, expected, "Check filter_fn.")
+        raise ArgumentError("model", model, expected, "Check filter_fn.")
     for layer in layers:
         centred = _centred_class(layer)
         assert centred is not None

@@ -110,7 +110,7 @@ class Graded(Policy):
         eta = number("eta", eta, minimum=0.0, maximum=2.0, error=SoftnessError, remedy=remedy)
         if math.isinf(layer.bound()):
             expected = "a layer whose error has a supremum: orthogonal representations"
-            raise SoftnessError("layer", type(layer).__name__, expected, "Use layer.bound(length) and choose s by it.")
+            raise SoftnessError("layer", layer, expected, "Use layer.bound(length) and choose s by it.")
         breaking = (level.exponent for level in layer.levels if level.dim and not level.symmetric)
         smallest = min(breaking, default=1.0)
         return cls((eta / 2) ** (1 / smallest))

@@ -60,14 +60,14 @@ class RotaryTable:
         """pi: how the group acts on the channels of a head; ``GridActionError`` where the embedding is not closed."""
         if not grid_exact(gspace):
             remedy = "Take C_2, C_4, D_1, D_2 or D_4: other rotations send no axis of the embedding to an axis."
-            raise GridActionError("gspace", gspace.name, "a group that permutes the rotary axes", remedy)
+            raise GridActionError("gspace", gspace, "a group that permutes the rotary axes", remedy)
         source = token_permutations(gspace, self.sides).source  # source[g, p] = g^-1 p
         # an offset of the coordinates is a constant phase, which cancels between two rotated tokens
         centred = (self.phases / _mean_phase(self.phases)).numpy()
         matched = [_matched(centred[np.argsort(moved)], centred) for moved in source.numpy()]
         if any(match is None for match in matched):
             remedy = "Frequencies that are mixed or learned per direction are sent to others; leave these layers out."
-            raise GridActionError("rotary embedding", gspace.name, "frequencies that the group permutes", remedy)
+            raise GridActionError("gspace", gspace, "a rotary embedding whose frequencies the group permutes", remedy)
         pairs = np.stack([match[0] for match in matched if match is not None])
         flips = np.stack([match[1] for match in matched if match is not None])
         _check_law(gspace, pairs, flips)
@@ -123,7 +123,7 @@ class RotaryChannels:
             raise GridActionError("symmetry", symmetry, "turns or mirrors for a rotary embedding", remedy)
         if self.prefixed and not self.table.centred:
             expected = "rotary coordinates from the centre of the grid, as class tokens attend without a rotation"
-            raise GridActionError("rotary embedding", symmetry.name, expected, "Leave these layers out.")
+            raise GridActionError("symmetry", symmetry, expected, "Leave these layers out.")
         pi = self.table.representation(symmetry)
         size, blocks = pi.source.shape[1], self.blocks
         source = (pi.source[:, None, :] + size * torch.arange(blocks)[:, None]).flatten(1)
@@ -165,4 +165,4 @@ def _check_law(gspace: GSpace2D, pairs: NDArray[np.int64], flips: NDArray[np.flo
         same = (pairs[j][pairs[i]] == pairs[k]).all() and (flips[j][pairs[i]] * flips[i] == flips[k]).all()
         if not same:
             remedy = "Leave these layers out."
-            raise GridActionError("rotary embedding", gspace.name, "frequencies that the group permutes", remedy)
+            raise GridActionError("gspace", gspace, "a rotary embedding whose frequencies the group permutes", remedy)

@@ -49,8 +49,13 @@ class TokenTable:
     def __post_init__(self) -> None:
         """Check that the grid fits."""
         if self.axis >= len(self.shape) or self.after < 0:
-            expected = f"{self.before} entries and a {self.sides[0]} x {self.sides[1]} grid along axis {self.axis}"
-            raise ShapeError("table.shape", self.shape, expected, "Name the sides of the token grid.")
+            expected = f"{self.before} + {self.sides[0]} x {self.sides[1]} entries or more along axis {self.axis}"
+            raise ShapeError(
+                "table.shape",
+                self.shape,
+                expected,
+                "Correct the axis, the sides of the token grid, or how many entries come before it.",
+            )
 
     def __str__(self) -> str:
         points = "offsets" if self.offsets else "tokens"
@@ -165,7 +170,7 @@ def token_permutations(gspace: GSpace2D, sides: tuple[int, int]) -> SignedPermut
     """How a finite group permutes the points of a grid (rows, columns); ``GridActionError`` if it does not."""
     if not grid_exact(gspace):
         remedy = "Take C_2, C_4, D_1, D_2 or D_4, or a mirror along the grid's axes or diagonals."
-        raise GridActionError("gspace", gspace.name, "a group that maps the grid of tokens to itself", remedy)
+        raise GridActionError("gspace", gspace, "a group that maps the grid of tokens to itself", remedy)
     matrices = [grid_action(gspace, g) for g in gspace.fibergroup.elements]
     if sides[0] != sides[1] and any(matrix[0, 0] == 0 for matrix in matrices):
         raise GridActionError("token grid", sides, f"a square grid for {gspace.name}", _FULL)

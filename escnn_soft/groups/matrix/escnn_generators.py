@@ -104,7 +104,7 @@ def _generators(group: Group) -> tuple[list[Circle], list[GroupElement]]:
         return [partial(_proper_turn, group, axis) for axis in np.eye(3)], [group.inversion]
     expected = "a representation of a finite group, SO(2), O(2), SO(3) or O(3)"
     remedy = "Give the generators' matrices yourself: MatrixGroup.of and MatrixRepresentation.of."
-    raise RepresentationError("group", group.name, expected, remedy)
+    raise RepresentationError("group", group, expected, remedy)
 
 
 def _turn(group: Group, axis: NDArray[np.float64], angle: float) -> GroupElement:

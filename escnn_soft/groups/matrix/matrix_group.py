@@ -100,7 +100,12 @@ class MatrixGroup:
             if isinstance(step, int):
                 if not 0 <= step < discrete:
                     remedy = "Count discrete generators from 0."
-                    raise ShapeError("step", step, f"a number below {discrete}, or {algebra} coordinates", remedy)
+                    raise ShapeError(
+                        "step",
+                        step,
+                        f"the index of one of {discrete} discrete generators, or {algebra} coordinates",
+                        remedy,
+                    )
                 checked.append(step)
             else:
                 coordinates = tuple(torch.as_tensor(step, dtype=torch.float64).flatten().tolist())

@@ -135,10 +135,8 @@ class MatrixRepresentation:
         given = group.generators
         counts = (len(images.algebra), len(images.discrete))
         if counts != (len(given.algebra), len(given.discrete)):
-            expected = f"{len(given.algebra)} algebra and {len(given.discrete)} discrete images, one a generator"
-            raise RepresentationError(
-                "(algebra, discrete)", counts, expected, "Keep the order of the group's generators."
-            )
+            expected = f"{len(given.algebra)} algebra and {len(given.discrete)} discrete images, one a generator,"
+            raise RepresentationError("number of images", counts, expected, "Keep the order of the group's generators.")
         _check_brackets(given, images)
         return MatrixRepresentation(group, (MatrixField(group, (MatrixFactor(name, images),)),))
 
@@ -220,7 +218,7 @@ def _check_brackets(given: Generators, images: Generators) -> None:
     if bool((defect.abs() > RELATION_TOLERANCE * (1 + seen.norm())).any()):
         expected = "images whose brackets, and conjugates by discrete generators, are those of the generators"
         remedy = "Check the order and the signs: drho([X, Y]) = [drho(X), drho(Y)]."
-        raise RepresentationError("(algebra, discrete)", float(defect.abs().max()), expected, remedy)
+        raise RepresentationError("largest deviation", float(defect.abs().max()), expected, remedy)
 
 
 def _brackets(g: Generators) -> Tensor:

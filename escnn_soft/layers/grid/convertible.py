@@ -9,7 +9,7 @@ from escnn.nn import EquivariantModule, FieldType, R3IcoConv, R3IcoConvTranspose
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
-from escnn_soft._checks import instance
+from escnn_soft._checks import class_words, instance
 from escnn_soft.dial import Policy
 from escnn_soft.errors import ArgumentError
 from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, exactly
@@ -75,7 +75,7 @@ class Convertible(SoftLayer):
         """
         check_hard(layer, cls.hard_class, f"Use from_dense for torch.nn.{cls.plain_class.__name__}.")
         if has_samples(layer) and not issubclass(cls, R3IcoConv | R3IcoConvTransposed):
-            raise ArgumentError("layer", layer, f"a {cls.hard_class.__name__} of harmonics", "Use SoftR3IcoConv.")
+            raise ArgumentError("layer", layer, f"{class_words(cls.hard_class)} of harmonics", "Use SoftR3IcoConv.")
         soft = cls._like(
             layer, layer.in_type, layer.out_type, frequencies_cutoff,
             bias=layer.bias is not None, basis_filter=basis_filter, softness=softness, chain=chain,

@@ -61,7 +61,8 @@ class SoftPointConvolution(SoftLayer):
         require_point_convolutions(name)
         check_types(in_type, out_type, self._space_class, f"{name} acts on points of a {self._space_class.__name__}.")
         if groups != 1:
-            raise ArgumentError("groups", groups, "1, as in escnn", "Build one layer a group.")
+            remedy = "Build one layer for each group of channels."
+            raise ArgumentError("groups", groups, "1 (escnn's point convolutions have no groups)", remedy)
         policy = as_policy(softness)
         harmonics = harmonics_at_points(dims=in_type.gspace.dimensionality, **rings)
         fields = in_type.representations, out_type.representations

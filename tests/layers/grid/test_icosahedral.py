@@ -98,7 +98,7 @@ BAD = {
         lambda: SoftR3IcoConv.from_hard(nn.R3IcoConv(FIELD, FIELD, 3), frequencies_cutoff=2.0), ArgumentError, "no cut-off",
     ),
     "other class": (lambda: es.SoftR3Conv.from_hard(nn.R3IcoConv(FIELD, FIELD, 3)), ArgumentError, "Use SoftR3IcoConv"),
-    "not a layer": (lambda: SoftR3IcoConv.from_hard(nn.R3Conv(FIELD, FIELD, 3)), ArgumentError, "a R3IcoConv but got"),
+    "not a layer": (lambda: SoftR3IcoConv.from_hard(nn.R3Conv(FIELD, FIELD, 3)), ArgumentError, "an R3IcoConv but got"),
 }  # fmt: skip
 
 
