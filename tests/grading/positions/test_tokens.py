@@ -282,7 +282,7 @@ def test_rotary_embeddings_out_of_reach_are_refused() -> None:
         RotaryChannels(axial(4, offset=1.5), blocks=1).graded(planar("C4"), (12, 4))
     RotaryChannels(axial(4, offset=1.5), blocks=1, prefixed=False).graded(planar("C4"), (12, 4))
     tilted = torch.polar(torch.ones(16, 2), torch.randn(16, 2)).to(torch.complex128)
-    with pytest.raises(GridActionError, match="frequencies that the group permutes"):
+    with pytest.raises(GridActionError, match="a rotary embedding whose frequencies the group permutes"):
         RotaryTable(tilted, (4, 4), False).representation(planar("C4"))
     with pytest.raises(GridActionError, match="turns or mirrors"):
         RotaryChannels(axial(4), blocks=1).graded(TokenShifts(), (12, 4))
@@ -296,5 +296,5 @@ def test_grids_that_the_group_does_not_act_on_are_refused() -> None:
         token_maps(planar("C8"), (4, 4), (4, 4))
     with pytest.raises(GridActionError, match="table of offsets"):
         token_spectrum(TokenShifts(), TokenTable((9, 2), axis=0, sides=(3, 3), offsets=True))
-    with pytest.raises(ShapeError, match="4 x 4 grid along axis 1"):
+    with pytest.raises(ShapeError, match="4 x 4 entries or more along axis 1"):
         TokenTable((1, 10, 2), axis=1, sides=(4, 4))
