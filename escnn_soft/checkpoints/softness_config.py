@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from torch.nn import Module
 
 from escnn_soft._checks import instance
-from escnn_soft.checkpoints.field_types import written_symmetry, written_type
-from escnn_soft.convert import ProjectedLayer
-from escnn_soft.dial import SoftModule, as_policy
-from escnn_soft.dial.policies.written import written_policy, written_schedule
+from escnn_soft.checkpoints.filter_entries import FILTER_ENTRY, written_filters
+from escnn_soft.checkpoints.layer_entries import LAYER_ENTRY, written_layer
+from escnn_soft.dial import SoftModule
+from escnn_soft.dial.policies.written import written_schedule
 from escnn_soft.errors import ArgumentError
-from escnn_soft.layers import FilteredTensor, SoftnessScheduler, dials, filtered_tensors
+from escnn_soft.layers import SoftnessScheduler, dials
 
-__all__ = ["FORMAT", "layer_entry", "softness_config"]
+__all__ = ["read_tables", "softness_config"]
 
 FORMAT = 1
 """Version of the configuration; raised when an older reader would read another function."""
@@ -52,59 +52,42 @@ def softness_config(model: Module, scheduler: SoftnessScheduler | None = None) -
     filters: dict[str, Any] = {}
     for name, module in model.named_modules():
         if isinstance(module, SoftModule):
-            layers[name] = layer_entry(name, module)
-        filters.update(_of_filters(name, module))
+            layers[name] = written_layer(name, module)
+        filters.update(written_filters(name, module))
     config: dict[str, Any] = {"format": FORMAT, "layers": layers, "filters": filters, "scheduler": None}
     if scheduler is not None:
         config["scheduler"] = _of_scheduler(model, scheduler)
     return config
 
 
-def layer_entry(name: str, layer: SoftModule) -> dict[str, Any]:
-    """What a configuration says of a soft layer."""
-    is_projected = isinstance(layer, ProjectedLayer)
-    return {
-        "kind": layer.soft_kind if isinstance(layer, ProjectedLayer) else layer.kind,
-        "projected": is_projected,
-        "fields": layer.fields,
-        "bias": len(layer._dials) > 1,
-        "chain": None if layer.chain is None else [_id(name, part) for part in layer.chain],
-        "softness": written_policy(as_policy(layer.softness)),
-    }
+def read_tables(config: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layers and filters of a configuration, each entry with the right keys and kinds of values.
+
+    Args:
+        config: what may be one.
+
+    Returns:
+        Entries of layers, and of filters, by name.
+
+    Raises:
+        ArgumentError: if it is none.
+    """
+    if not isinstance(config, Mapping) or config.get("format") != FORMAT:
+        expected = f"a dictionary from softness_config, of format {FORMAT}"
+        raise ArgumentError("config", config, expected, "Write it anew, or read it with the version that wrote it.")
+    return _table(config, "layers", LAYER_ENTRY), _table(config, "filters", FILTER_ENTRY)
 
 
-def _id(name: str, part: Any) -> Any:
-    """An id of a subgroup, with lists for tuples."""
-    if isinstance(part, tuple | list):
-        return [_id(name, each) for each in part]
-    if not isinstance(part, int | float | str | None):
-        expected = "a chain of ids made of numbers, names and tuples of these"
-        raise ArgumentError(f"chain of {name!r}", part, expected, "Write the softness of this layer yourself.")
-    return part
-
-
-def _of_filters(name: str, module: Module) -> dict[str, Any]:
-    found = filtered_tensors(module)
-    most = Counter(each.tensor for each in found).most_common(1)
-    if most and most[0][1] > 1:
-        expected = "tensors with one filter each"
-        raise ArgumentError("model", f"{name}.{most[0][0]}", expected, "Take the second filter off.")
-    return {".".join(filter(None, (name, each.tensor))): _of_filter(name, each) for each in found}
-
-
-def _of_filter(name: str, each: FilteredTensor) -> dict[str, Any]:
-    types, symmetry = each.filter.types, each.filter.symmetry
-    if types is None and symmetry is None:
-        expected = "a filter between field types, or of a table that soften knows"
-        remedy = "Give SoftFilter its types, or its symmetry and the class a reader with register_positions."
-        raise ArgumentError("filter", f"{name}.{each.tensor}", expected, remedy)
-    return {
-        "symmetry": written_symmetry(types.in_type.gspace if types is not None else symmetry),
-        "in_type": None if types is None else written_type(types.in_type),
-        "out_type": None if types is None else written_type(types.out_type),
-        "what": each.filter.what,
-        "softness": written_policy(as_policy(each.softness)),
-    }
+def _table(config: Mapping[str, Any], table: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    entries = config.get(table)
+    if not isinstance(entries, Mapping) or not all(isinstance(name, str) for name in entries):
+        raise ArgumentError(f"config[{table!r}]", entries, "a dictionary by name", "Write the file anew.")
+    for name, entry in entries.items():
+        fits = isinstance(entry, Mapping) and entry.keys() == wanted.keys()
+        if not fits or not all(isinstance(entry[key], kind) for key, kind in wanted.items()):
+            expected = f"a dictionary with {', '.join(wanted)}, as softness_config writes it"
+            raise ArgumentError(f"config[{table!r}][{name!r}]", entry, expected, "Write the file anew.")
+    return dict(entries)
 
 
 def _of_scheduler(model: Module, scheduler: SoftnessScheduler) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_a_filter_put_on_by_hand_without_types_is_refused() -> None:
     conv = torch.nn.Conv2d(3, 8, 3)
     graded = graded_kernel(conv, IMAGE, HIDDEN)
     torch.nn.utils.parametrize.register_parametrization(conv, "weight", es.SoftFilter(graded, 0.5, conv.weight))
-    with pytest.raises(ArgumentError, match=r"a filter between field types.*weight"):
+    with pytest.raises(ArgumentError, match=r"the filter of a Conv2d between field types.*filter=.weight"):
         es.softness_config(conv)
 
 

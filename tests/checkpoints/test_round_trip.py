@@ -25,7 +25,7 @@ POLICIES: dict[str, float | es.Policy] = {
 }
 REFUSED = {("ProjectedLayer", "budget"), ("ProjectedLayer", "learned"), ("table of positions", "budget")}
 
-TO_ROUNDING = ("SoftMatrixLinear--budget", "SoftMatrixBilinear--budget")
+TO_ROUNDING = ("SoftMatrixLinear", "SoftMatrixBilinear")
 """A matrix group's irreps are compared in the form in which a process met them first, and forms differ by rounding."""
 
 
@@ -62,7 +62,7 @@ def test_the_function_is_the_same_bit_for_bit(outputs, name) -> None:
     assert len(stems) > len(KINDS) - 3
     for stem in stems:
         for built, y in elsewhere[stem].items():
-            if stem in TO_ROUNDING:
+            if stem.startswith(TO_ROUNDING):
                 assert torch.allclose(y, here[stem], rtol=1e-5, atol=1e-7), (stem, built)
             else:
                 assert torch.equal(y, here[stem]), (stem, built)

@@ -1,0 +1,114 @@
+"""What a configuration says of a filtered tensor, and the filter that this asks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from escnn.gspaces import GSpace2D
+from torch.nn import Conv2d, Module
+
+from escnn_soft.checkpoints.field_types import read_symmetry, read_type, written_symmetry, written_type
+from escnn_soft.convert.plain.plain_convolutions import conv_filters
+from escnn_soft.convert.vision_transformers.positions import position_filters
+from escnn_soft.dial import FieldTypes, Policy, SoftFilter, as_policy
+from escnn_soft.dial.policies.written import read_policy, written_policy
+from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.layers import FilteredTensor, filtered_tensors
+from escnn_soft.layers.type_words import between
+
+__all__ = ["FILTER_ENTRY", "read_filter", "written_filters"]
+
+FILTER_ENTRY = {"symmetry": object, "in_type": dict | None, "out_type": dict | None, "what": str, "softness": dict}
+"""Keys of an entry, and the kinds of their values."""
+
+_REMEDY = "Pass the model that the configuration was written for, as your code builds it."
+
+
+def written_filters(name: str, module: Module) -> dict[str, Any]:
+    """The entries of a module's own filtered tensors, by the tensors' full names.
+
+    Args:
+        name: of the module.
+        module: the module.
+
+    Returns:
+        JSON by name.
+
+    Raises:
+        ArgumentError: if a filter is not one that :func:`read_filter` could make.
+    """
+    found = filtered_tensors(module)
+    twice = [tensor for tensor, n in Counter(each.tensor for each in found).items() if n > 1]
+    if twice:
+        remedy = "Take the second filter off, with torch.nn.utils.parametrize."
+        raise ArgumentError("model", f"{name}.{twice[0]}", "tensors with one filter each", remedy)
+    keys = {".".join(filter(None, (name, each.tensor))): each for each in found}
+    return {key: _written(key, each) for key, each in keys.items()}
+
+
+def _written(key: str, each: FilteredTensor) -> dict[str, Any]:
+    types, symmetry = each.filter.types, each.filter.symmetry
+    if symmetry is None if types is None else not isinstance(each.owner, Conv2d):
+        expected = "the filter of a Conv2d between field types, or of a table that soften knows"
+        remedy = "Let soften make it; register_positions tells it about tables of a class of yours."
+        raise ArgumentError("filter", key, expected, remedy)
+    return {
+        "symmetry": written_symmetry(types.in_type.gspace if types is not None else symmetry),
+        "in_type": None if types is None else written_type(types.in_type),
+        "out_type": None if types is None else written_type(types.out_type),
+        "what": each.filter.what,
+        "softness": written_policy(as_policy(each.softness)),
+    }
+
+
+def read_filter(
+    model: Module, modules: Mapping[str, Module], key: str, entry: Mapping[str, Any]
+) -> tuple[FilteredTensor, Policy]:
+    """The tensor of that name with its filter, that which it has or a new one, and the policy to give it.
+
+    Args:
+        model: the model.
+        modules: of the model, by name.
+        key: full name of the tensor.
+        entry: from :func:`written_filters`.
+
+    Returns:
+        The filtered tensor, whose filter may not be on it yet, and its policy; nothing is changed.
+
+    Raises:
+        ArgumentError: if the model has no such tensor, or another filter there.
+        EscnnSoftError: if it cannot have the filter.
+    """
+    name, _, tensor = key.rpartition(".")
+    owner = modules.get(name)
+    if owner is None or not hasattr(owner, tensor):
+        raise ArgumentError("config filter", key, "the name of a tensor of the model", _REMEDY)
+    policy, types, symmetry = read_policy(entry["softness"]), _types(entry), read_symmetry(entry["symmetry"])
+    existing = next((each for each in filtered_tensors(owner) if each.tensor == tensor), None)
+    if existing is not None:
+        if written_filters(name, owner)[key] != {**entry, "softness": written_policy(as_policy(existing.softness))}:
+            raise ArgumentError("config filter", key, "the filter that the model has there", _REMEDY)
+        return existing, policy
+    found: Mapping[str, SoftFilter] | EscnnSoftError = {}
+    if types is None:
+        positions, _ = position_filters(model, symmetry, policy, lambda module, _: module is owner)
+        found = positions.get(owner, {})
+    elif isinstance(owner, Conv2d):
+        found = conv_filters(owner, types, policy)
+    if isinstance(found, EscnnSoftError):
+        raise found
+    if tensor not in found or found[tensor].what != entry["what"]:
+        expected = entry["what"] or f"a convolution {between(types.in_type, types.out_type) if types else ''}"
+        raise ArgumentError("config filter", f"{type(owner).__name__} {key}", expected, _REMEDY)
+    return FilteredTensor(owner, tensor, found[tensor]), policy
+
+
+def _types(entry: Mapping[str, Any]) -> FieldTypes | None:
+    symmetry, types = read_symmetry(entry["symmetry"]), (entry["in_type"], entry["out_type"])
+    if types == (None, None):
+        return None
+    if None in types or not isinstance(symmetry, GSpace2D):
+        raise ArgumentError("config filter", entry["what"], "both field types, on a gspace", "Write the file anew.")
+    return FieldTypes(*(read_type(symmetry, each) for each in types))

@@ -1,0 +1,119 @@
+"""What a configuration says of a soft layer, and what that asks of a layer it meets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from escnn.nn import EquivariantModule
+from torch.nn import Module
+
+from escnn_soft.checkpoints.field_types import tupled
+from escnn_soft.convert import ProjectedLayer
+from escnn_soft.dial import Policy, SoftModule, as_policy
+from escnn_soft.dial.policies.written import read_policy, written_policy
+from escnn_soft.errors import ArgumentError
+from escnn_soft.grading import subgroup_chain
+from escnn_soft.layers import twin_of
+from escnn_soft.layers.type_words import between
+
+__all__ = ["LAYER_ENTRY", "LayerPlan", "read_layer", "written_layer"]
+
+LAYER_ENTRY = {"kind": str, "projected": bool, "fields": str, "bias": bool, "chain": list | None, "softness": dict}
+"""Keys of an entry, and the kinds of their values."""
+
+_REMEDY = "Pass the model that the configuration was written for, as your code builds it."
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What is to become of a layer.
+
+    Attributes:
+        softness: its policy.
+        chain: as ``soften`` takes it.
+        projected: whether it is in projected training.
+    """
+
+    softness: Policy
+    chain: tuple[Any, ...] | None
+    projected: bool
+
+
+def written_layer(name: str, layer: SoftModule) -> dict[str, Any]:
+    """The entry of a soft layer.
+
+    Args:
+        name: of the layer, for errors.
+        layer: the layer.
+
+    Returns:
+        JSON.
+
+    Raises:
+        ArgumentError: if its policy or chain is no JSON.
+    """
+    projected = isinstance(layer, ProjectedLayer)
+    return {
+        "kind": layer.soft_kind if isinstance(layer, ProjectedLayer) else layer.kind,
+        "projected": projected,
+        "fields": layer.fields,
+        "bias": len(layer._dials) > 1,
+        "chain": None if layer.chain is None else [_id(name, part) for part in layer.chain],
+        "softness": written_policy(as_policy(layer.softness)),
+    }
+
+
+def _id(name: str, part: Any) -> Any:
+    """An id of a subgroup, with lists for tuples."""
+    if isinstance(part, tuple | list):
+        return [_id(name, each) for each in part]
+    if not isinstance(part, int | float | str | None):
+        expected = "a chain of ids made of numbers, names and tuples of these"
+        raise ArgumentError(f"chain of {name!r}", part, expected, "Write the softness of this layer yourself.")
+    return part
+
+
+def read_layer(modules: Mapping[str, Module], name: str, entry: Mapping[str, Any]) -> LayerPlan:
+    """What an entry asks for, checked against the layer of that name, soft or hard.
+
+    Args:
+        modules: of the model, by name.
+        name: of the layer.
+        entry: from :func:`written_layer`.
+
+    Returns:
+        The plan; nothing is changed.
+
+    Raises:
+        ArgumentError: if the model has another layer there, or the entry asks for what cannot be.
+    """
+    module = modules.get(name)
+    if module is None:
+        raise ArgumentError("config layer", name, "the name of a layer of the model", _REMEDY)
+    chain = None if entry["chain"] is None else tuple(map(tupled, entry["chain"]))
+    plan = LayerPlan(read_policy(entry["softness"]), chain, entry["projected"])
+    if plan.projected and (plan.softness.learned or plan.softness.bounded):
+        expected = "a softness that does not depend on the weights, in projected training"
+        raise ArgumentError("config softness", plan.softness, expected, "Write the file anew.")
+    if isinstance(module, ProjectedLayer) and not plan.projected:
+        remedy = "Load it into the model before projected(model)."
+        raise ArgumentError(f"layer {name!r}", "ProjectedLayer", f"a {entry['kind']} itself", remedy)
+    found = written_layer(name, module) if isinstance(module, SoftModule) else _softened(module, plan.chain, entry)
+    different = [key for key in ("kind", "fields", "bias", "chain") if found[key] != entry[key]]
+    if different:
+        has, wanted = ({key: each[key] for key in different} for each in (found, entry))
+        raise ArgumentError(f"layer {name!r}", has, f"one with {wanted}", _REMEDY)
+    return plan
+
+
+def _softened(module: Module, chain: tuple[Any, ...] | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry that a hard layer gets once it is softened by this chain."""
+    twin = twin_of(module)
+    if twin is None or not isinstance(module, EquivariantModule):
+        return {**entry, "kind": type(module).__name__, "fields": ""}
+    if chain is not None:
+        subgroup_chain(module.in_type.gspace, chain)  # refused here if it is none
+    fields, bias = between(module.in_type, module.out_type), getattr(module, "bias", None) is not None
+    return {**entry, "kind": twin.soft.__name__, "fields": fields, "bias": bias}
