@@ -6,6 +6,7 @@ and writes what they make of fixed numbers.
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tests.kinds import KINDS, TWINS, Table, value
 
 UNTOLD = ("SoftR2ConvTransposed",)
 """Its fields have no invariant direction, so that escnn's layer has no bias, with bias=True or without."""
+
+SLOW = "SoftR3Ico"
+"""A second to soften: hard models of these under one policy only."""
 
 
 def soft(kind: str) -> torch.nn.Module:
@@ -36,12 +40,13 @@ def hard(kind: str) -> torch.nn.Module | None:
 
 def main(folder: str) -> None:
     found: dict[str, dict[str, torch.Tensor]] = {}
-    for file in sorted(Path(folder).glob("*.safetensors")):
-        kind = file.stem.rpartition("--")[0].replace("_", " ")
-        models = {"soft": soft(kind), "hard": hard(kind)}
-        found[file.stem] = {
-            name: value(es.load_softened(file, model.eval())) for name, model in models.items() if model is not None
-        }
+    for kind in KINDS:
+        once, twin = soft(kind).eval(), hard(kind)
+        for file in Path(folder).glob(f"{kind.replace(' ', '_')}--*.safetensors"):
+            models = {"soft": once}
+            if twin is not None and (not kind.startswith(SLOW) or file.stem.endswith("--graded")):
+                models["hard"] = copy.deepcopy(twin).eval()
+            found[file.stem] = {name: value(es.load_softened(file, model)) for name, model in models.items()}
     torch.save(found, Path(folder) / "outputs.pt")
 
 
