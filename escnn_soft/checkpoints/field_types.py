@@ -12,6 +12,7 @@ from escnn.gspaces import GSpace2D
 from escnn.nn import FieldType
 
 from escnn_soft.errors import ArgumentError
+from escnn_soft.escnn.stored_arguments import subgroup_of_plane
 from escnn_soft.grading import TokenShifts
 
 __all__ = ["read_symmetry", "read_type", "tupled", "written_symmetry", "written_type"]
@@ -40,7 +41,7 @@ def written_symmetry(symmetry: GSpace2D | TokenShifts) -> Any:
         >>> read_symmetry([None, 8]) == gspaces.rot2dOnR2(8)
         True
     """
-    return _SHIFTS if isinstance(symmetry, TokenShifts) else list(symmetry._sg_id)
+    return _SHIFTS if isinstance(symmetry, TokenShifts) else list(subgroup_of_plane(symmetry))
 
 
 def read_symmetry(written: Any) -> GSpace2D | TokenShifts:

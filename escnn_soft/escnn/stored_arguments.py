@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from escnn.group import Representation
+from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule, FieldType, InnerBatchNorm
 from torch import Tensor
 from torch.nn import Module
@@ -23,6 +24,7 @@ __all__ = [
     "pointwise_function",
     "restricted_to",
     "rings_of",
+    "subgroup_of_plane",
 ]
 
 
@@ -30,6 +32,11 @@ def different_representations(field: FieldType) -> set[Representation]:
     """The representations that occur in a type, once each."""
     representations: set[Representation] = field._unique_representations
     return representations
+
+
+def subgroup_of_plane(gspace: GSpace2D) -> tuple[float | None, int]:
+    """The symmetry of a gspace on the plane as a subgroup of O(2): (axis of the reflection, order), -1 for infinite."""
+    return gspace._sg_id  # type: ignore[no-any-return]
 
 
 def rings_of(layer: EquivariantModule) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import escnn_soft as es
 from escnn_soft.errors import ArgumentError
 from escnn_soft.groups import lorentz_group, vector
 from escnn_soft.training import log_softness, softness_scalars
-from tests.test_verbs import table
+from tests.kinds import table
 from tests.workflows.carriers import CARRIERS, filled
 
 

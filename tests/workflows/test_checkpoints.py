@@ -218,8 +218,8 @@ def test_what_is_kept_for_evaluation_is_no_part_of_the_state(name, softness, tra
     set_softness(first, softness)
     expected = output_of(first.train(train))
     assert list(first.state_dict()) == list(second.state_dict())
-    second.load_state_dict(first.state_dict())
     set_softness(second, softness)
+    second.load_state_dict(first.state_dict())
     assert torch.equal(output_of(second.train(train)), expected)
     set_softness(first, 0.3)
 
