@@ -36,7 +36,7 @@ def different_representations(field: FieldType) -> set[Representation]:
 
 def subgroup_of_plane(gspace: GSpace2D) -> tuple[float | None, int]:
     """The symmetry of a gspace on the plane as a subgroup of O(2): (axis of the reflection, order), -1 for infinite."""
-    return gspace._sg_id  # type: ignore[no-any-return]
+    return gspace._sg_id
 
 
 def rings_of(layer: EquivariantModule) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def cached(name: str):
 )
 def test_an_optimiser_that_maximises_the_error_stays_within_the_budget(name, dtype) -> None:
     layer = disturb(build(name, Budget(0.1), dtype), 1e-3)  # exactly symmetric weights have no gradient to follow
-    optimiser = torch.optim.Adam(layer.parameters(), lr=0.05)
-    for step in range(200):
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for step in range(100):
         optimiser.zero_grad()
         kernel, bias = layer.expand_parameters()
         breaking = layer._soft(0).analysis(kernel)
@@ -54,7 +54,7 @@ def test_an_optimiser_that_maximises_the_error_stays_within_the_budget(name, dty
             loss = loss - layer._soft(1).analysis(bias[:, None, None]).square().sum()
         loss.backward()
         optimiser.step()
-        if step % 8 not in (0, 7):
+        if step % 8 not in (0, 3):
             continue
         certificate = layer.certificate()
         assert certificate.relative.sup <= 0.1 * (1 + 1e-5)

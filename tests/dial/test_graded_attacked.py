@@ -95,7 +95,7 @@ def attack(layer: Module, optimizer: str, steps: int) -> None:
         training.step()
 
 
-@settings(max_examples=5_000 if THOROUGH else 2 * settings.default.max_examples)
+@settings(max_examples=5_000 if THOROUGH else settings.default.max_examples)
 @given(
     which=st.sampled_from(LAYERS),
     softness=st.sampled_from([0.0, 1e-6, 0.02, 0.1, 0.5, 0.999, 1.0]) | st.floats(0, 1),
