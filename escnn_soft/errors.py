@@ -95,6 +95,18 @@ class EscnnSoftError(Exception):
         self.name, self.value, self.expected, self.remedy = name, value, expected, remedy
         super().__init__(f"Expected {expected} but got {name}={shown(value)} (type={type(value).__name__}). {remedy}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process the value goes as it is shown: it may be a network, or hold what does not pickle."""
+        words = {"name": self.name, "expected": self.expected, "remedy": self.remedy, "value": shown(self.value)}
+        return _again, (type(self), str(self), words)
+
+
+def _again(cls: type[EscnnSoftError], message: str, words: dict[str, str]) -> EscnnSoftError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    vars(error).update(words)
+    return error
+
 
 class ArgumentError(EscnnSoftError, ValueError):
     """An argument has the wrong type or lies outside its domain."""

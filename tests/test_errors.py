@@ -1,5 +1,6 @@
 """Messages stay short and on one line, whatever the value; ``error.value`` keeps it."""
 
+import pickle
 import re
 from collections import OrderedDict
 
@@ -80,3 +81,10 @@ def test_what_soften_leaves_hard_is_listed_up_to_ten_layers() -> None:
     with pytest.raises(ArgumentError, match="and 30 more") as raised:
         soften(model, 0.5, gspace=PLANE)
     assert str(raised.value).count("\n") == 12
+
+
+def test_errors_travel_to_other_processes() -> None:
+    error = pickle.loads(pickle.dumps(ArgumentError("model", NETWORK, "a smaller one", "Take half.")))
+    assert type(error) is ArgumentError
+    assert str(error) == str(ArgumentError("model", NETWORK, "a smaller one", "Take half."))
+    assert (error.name, error.value, error.remedy) == ("model", shown(NETWORK), "Take half.")

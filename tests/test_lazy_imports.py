@@ -74,7 +74,8 @@ ORDERS = {
 
 FORKED = """
 import contextlib, io, json, os, sys, traceback
-import autograd, joblib, pymanopt, scipy.linalg, scipy.optimize, sklearn.utils.extmath, torch  # what takes long in escnn's import, once for all orders
+import autograd, joblib, pymanopt, scipy.linalg, scipy.optimize, sklearn.utils.extmath, torch._dynamo
+# this is what takes long in escnn's import: once for all orders
 
 failed = {{}}
 for name, program in {programs!r}.items():

@@ -128,7 +128,7 @@ def _field(model: nn.Module, x: object, in_type: FieldType | None) -> GeometricT
         x = GeometricTensor(x, typed)
     if not isinstance(x, GeometricTensor) or not x.tensor.is_floating_point() or len(x.tensor) == 0:
         expected = "a batch of features with a field type, in floating point"
-        remedy = "Pass in_type=..., the type of its channels, or wrap the tensor as in_type(tensor)."
+        remedy = "Pass in_type=..., the type of its channels, or a GeometricTensor if the network takes one."
         raise ArgumentError("x", x, expected, remedy)
     if not bool(torch.isfinite(x.tensor).all()):
         raise ArgumentError("x", "infinities or NaN", "finite numbers", "Look at where they come from.")

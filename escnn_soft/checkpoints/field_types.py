@@ -19,8 +19,8 @@ __all__ = ["read_symmetry", "read_type", "tupled", "written_symmetry", "written_
 
 _REMEDY = "Write the file anew, with the version that reads it."
 _SHIFTS = "shifts"
-_MOST_FIELDS = 2**20
-"""More channels than any layer has: a file that claims more is no file of ours."""
+_LARGEST = 1000
+"""Order of a group on the plane beyond which a file is no file of ours: escnn would take hours."""
 _REFUSALS = (AssertionError, ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """How escnn refuses what is no id of a group, or no representation."""
 
@@ -59,10 +59,18 @@ def read_symmetry(written: Any) -> GSpace2D | TokenShifts:
     if written == _SHIFTS:
         return TokenShifts()
     try:
-        return GSpace2D(tupled(written))
+        return GSpace2D(_small(tupled(written)))
     except _REFUSALS:
         expected = 'the id of a subgroup of O(2), [axis or null, order], or "shifts"'
         raise ArgumentError("symmetry", written, expected, _REMEDY) from None
+
+
+def _small(subgroup: Any) -> Any:
+    """The id of a subgroup, if it is one that can be built."""
+    _, order = subgroup
+    if type(order) is not int or order > _LARGEST:
+        raise ValueError("no order of a subgroup")
+    return subgroup
 
 
 def written_type(field_type: FieldType) -> dict[str, Any]:
@@ -95,12 +103,13 @@ def _written(rho: Representation) -> dict[str, Any]:
     }
 
 
-def read_type(gspace: GSpace2D, written: Any) -> FieldType:
+def read_type(gspace: GSpace2D, written: Any, channels: int) -> FieldType:
     """The field type that :func:`written_type` wrote.
 
     Args:
         gspace: on which it lives.
         written: JSON.
+        channels: how many it has.
 
     Returns:
         The type, equal to that which was written.
@@ -110,17 +119,20 @@ def read_type(gspace: GSpace2D, written: Any) -> FieldType:
     """
     try:
         representations = [_read(gspace.fibergroup, rho) for rho in written["representations"]]
-        return gspace.type(*(representations[index] for index, n in _counted(written["fields"]) for _ in range(n)))
+        return gspace.type(
+            *(representations[index] for index, n in _counted(written["fields"], channels) for _ in range(n))
+        )
     except _REFUSALS:
         expected = f"representations of {gspace.fibergroup} and how many fields of each follow"
         raise ArgumentError("field type", written, expected, _REMEDY) from None
 
 
-def _counted(fields: Any) -> list[tuple[int, int]]:
-    """How many fields of which representation follow each other."""
-    counts = [(int(index), int(n)) for index, n in fields]
-    if sum(n for _, n in counts) > _MOST_FIELDS:
-        raise ValueError("too many fields")
+def _counted(fields: Any, channels: int) -> list[tuple[int, int]]:
+    """How many fields of which representation follow each other: no more than there are channels."""
+    counts = [(index, n) for index, n in fields]
+    whole = all(type(number) is int and number >= 0 for pair in counts for number in pair)
+    if not whole or sum(n for _, n in counts) > channels:
+        raise ValueError("no numbers of fields")
     return counts
 
 

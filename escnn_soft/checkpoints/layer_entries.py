@@ -13,14 +13,23 @@ from escnn_soft.checkpoints.field_types import tupled
 from escnn_soft.convert import ProjectedLayer
 from escnn_soft.dial import Policy, SoftModule, as_policy
 from escnn_soft.dial.policies.written import read_policy, written_policy
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, shown
 from escnn_soft.grading import subgroup_chain
 from escnn_soft.layers import twin_of
 from escnn_soft.layers.type_words import between
 
 __all__ = ["LAYER_ENTRY", "LayerPlan", "read_layer", "written_layer"]
 
-LAYER_ENTRY = {"kind": str, "projected": bool, "fields": str, "bias": bool, "chain": list | None, "softness": dict}
+LAYER_ENTRY = {
+    "names": list,
+    "kind": str,
+    "projected": bool,
+    "space": str,
+    "fields": str,
+    "bias": bool,
+    "chain": list | None,
+    "softness": dict,
+}
 """Keys of an entry, and the kinds of their values."""
 
 _REMEDY = "Pass the model that the configuration was written for, as your code builds it."
@@ -41,11 +50,11 @@ class LayerPlan:
     projected: bool
 
 
-def written_layer(name: str, layer: SoftModule) -> dict[str, Any]:
+def written_layer(names: list[str], layer: SoftModule) -> dict[str, Any]:
     """The entry of a soft layer.
 
     Args:
-        name: of the layer, for errors.
+        names: of the layer; one that is shared has several.
         layer: the layer.
 
     Returns:
@@ -56,13 +65,21 @@ def written_layer(name: str, layer: SoftModule) -> dict[str, Any]:
     """
     projected = isinstance(layer, ProjectedLayer)
     return {
+        "names": names,
         "kind": layer.soft_kind if isinstance(layer, ProjectedLayer) else layer.kind,
         "projected": projected,
+        "space": _space(layer),
         "fields": layer.fields,
         "bias": len(layer._dials) > 1,
-        "chain": None if layer.chain is None else [_id(name, part) for part in layer.chain],
+        "chain": None if layer.chain is None else [_id(names[0], part) for part in layer.chain],
         "softness": written_policy(as_policy(layer.softness)),
     }
+
+
+def _space(module: Module) -> str:
+    """The group and the space that it acts on, in escnn's words."""
+    in_type = getattr(module, "in_type", None)
+    return "" if in_type is None else str(in_type.gspace)
 
 
 def _id(name: str, part: Any) -> Any:
@@ -75,11 +92,11 @@ def _id(name: str, part: Any) -> Any:
     return part
 
 
-def read_layer(modules: Mapping[str, Module], name: str, entry: Mapping[str, Any]) -> LayerPlan:
+def read_layer(names: Mapping[Module, list[str]], name: str, entry: Mapping[str, Any]) -> LayerPlan:
     """What an entry asks for, checked against the layer of that name, soft or hard.
 
     Args:
-        modules: of the model, by name.
+        names: all names of each module of the model.
         name: of the layer.
         entry: from :func:`written_layer`.
 
@@ -89,7 +106,7 @@ def read_layer(modules: Mapping[str, Module], name: str, entry: Mapping[str, Any
     Raises:
         ArgumentError: if the model has another layer there, or the entry asks for what cannot be.
     """
-    module = modules.get(name)
+    module = next((module for module, aliases in names.items() if name in aliases), None)
     if module is None:
         raise ArgumentError("config layer", name, "the name of a layer of the model", _REMEDY)
     chain = None if entry["chain"] is None else tuple(map(tupled, entry["chain"]))
@@ -100,11 +117,13 @@ def read_layer(modules: Mapping[str, Module], name: str, entry: Mapping[str, Any
     if isinstance(module, ProjectedLayer) and not plan.projected:
         remedy = "Load it into the model before projected(model)."
         raise ArgumentError(f"layer {name!r}", "ProjectedLayer", f"a {entry['kind']} itself", remedy)
-    found = written_layer(name, module) if isinstance(module, SoftModule) else _softened(module, plan.chain, entry)
-    different = [key for key in ("kind", "fields", "bias", "chain") if found[key] != entry[key]]
+    aliases = names[module]
+    found = written_layer(aliases, module) if isinstance(module, SoftModule) else _softened(module, plan.chain, entry)
+    found["names"] = aliases
+    different = [key for key in ("names", "kind", "space", "fields", "bias", "chain") if found[key] != entry[key]]
     if different:
         has, wanted = ({key: each[key] for key in different} for each in (found, entry))
-        raise ArgumentError(f"layer {name!r}", has, f"one with {wanted}", _REMEDY)
+        raise ArgumentError(f"layer {name!r}", has, f"one with {shown(wanted)}", _REMEDY)
     return plan
 
 
@@ -116,4 +135,4 @@ def _softened(module: Module, chain: tuple[Any, ...] | None, entry: Mapping[str,
     if chain is not None:
         subgroup_chain(module.in_type.gspace, chain)  # refused here if it is none
     fields, bias = between(module.in_type, module.out_type), getattr(module, "bias", None) is not None
-    return {**entry, "kind": twin.soft.__name__, "fields": fields, "bias": bias}
+    return {**entry, "kind": twin.soft.__name__, "space": _space(module), "fields": fields, "bias": bias}

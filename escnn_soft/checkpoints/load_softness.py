@@ -14,7 +14,8 @@ from escnn_soft.checkpoints.softness_config import read_tables, softness_config
 from escnn_soft.convert import soften
 from escnn_soft.convert.plain.plain_dials import attach
 from escnn_soft.convert.projected import become_projected
-from escnn_soft.dial import Policy, SoftModule
+from escnn_soft.convert.selection import names_of
+from escnn_soft.dial import Policy, SoftModule, as_policy
 from escnn_soft.dial.policies.written import read_schedule
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import Dialled, SoftLayer, SoftnessScheduler, filtered_tensors
@@ -57,21 +58,23 @@ def load_softness(model: AnyModule, config: Mapping[str, Any]) -> AnyModule:
     """
     instance("model", model, Module, "Pass the model that the configuration was written for.")
     layers, filters = read_tables(config)
-    modules = dict(model.named_modules(remove_duplicate=False))
+    names = names_of(model, lambda _: True, None)
     _check_nothing_else(model, layers, filters)
-    plans = {name: read_layer(modules, name, entry) for name, entry in layers.items()}
-    tensors = [read_filter(model, modules, key, entry) for key, entry in filters.items()]
+    plans = {name: read_layer(names, name, entry) for name, entry in layers.items()}
+    tensors = [read_filter(model, names, key, entry) for key, entry in filters.items()]
+    modules = {name: module for module, aliases in names.items() for name in aliases}
     soft = {name: module for name in plans if isinstance(module := modules[name], SoftModule)}
     there: list[tuple[Dialled, Policy]] = [(layer, plans[name].softness) for name, layer in soft.items()]
     there += [(each, policy) for each, policy in tensors if each in filtered_tensors(each.owner)]
     for dial, policy in there:
         dial.accepted(policy)
-    # from here on nothing refuses
     _soften(model, {name: plan for name, plan in plans.items() if name not in soft})
+    # from here on nothing refuses
+    for dial, policy in there:
+        if not (policy.learned and as_policy(dial.softness).learned):  # the gains are Parameters, and in the state
+            dial.softness = policy
     projecting = [modules[name] for name, plan in plans.items() if plan.projected]
     become_projected([layer for layer in projecting if isinstance(layer, SoftLayer)])
-    for dial, policy in there:
-        dial.softness = policy
     for each, _ in tensors:
         if each not in filtered_tensors(each.owner):
             attach(each.owner, each.tensor, each.filter)
@@ -94,7 +97,8 @@ def _check_nothing_else(model: Module, layers: Iterable[str], filters: Iterable[
     own = softness_config(model)
     further = [*(own["layers"].keys() - set(layers)), *(own["filters"].keys() - set(filters))]
     if further:
-        expected = f"a model whose dials the configuration names (it does not name {', '.join(sorted(further)[:5])})"
+        named = ", ".join(name or "(root)" for name in sorted(further)[:5])
+        expected = f"a model whose dials the configuration names (it does not name {named})"
         remedy = "Pass the model that the configuration was written for, as your code builds it."
         raise ArgumentError("model", type(model).__name__, expected, remedy)
 
@@ -126,7 +130,7 @@ def load_scheduler(model: Module, config: Mapping[str, Any]) -> SoftnessSchedule
     """
     read_tables(config)
     written = config.get("scheduler")
-    if not isinstance(written, Mapping) or not isinstance(written.get("step"), int):
+    if not isinstance(written, Mapping) or type(written.get("step")) is not int:
         remedy = "Write it with softness_config(model, scheduler)."
         raise ArgumentError("config", written, "a configuration with a scheduler", remedy)
     schedule = read_schedule({name: value for name, value in written.items() if name != "step"})

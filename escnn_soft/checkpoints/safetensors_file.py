@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -17,8 +18,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft._checks import instance
+from escnn_soft._drafts import whole_file
 from escnn_soft.checkpoints.load_softness import load_softness
-from escnn_soft.checkpoints.softness_config import softness_config
+from escnn_soft.checkpoints.softness_config import read_tables, softness_config
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import SoftnessScheduler, dials
 
@@ -98,9 +100,9 @@ def load_softened(path: str | PathLike[str], model: AnyModule, config: Mapping[s
         text = f"{path} was saved with another softness than the config that was given; the latter is used."
         warnings.warn(text, stacklevel=2)
     config = own if config is None else config
-    if config is not None:
+    if config is not None and any(read_tables(config)):  # a hard model's state means the same at every softness
         load_softness(model, config)
-    elif any(True for _ in dials(model)):
+    elif config is None and dials(model) and not _says_its_softness(state):
         text = f"{path} does not say at which softness it was saved: the model keeps its own. Pass config=..."
         warnings.warn(text, stacklevel=2)
     fill(model, state, path)
@@ -120,12 +122,17 @@ def fill(model: Module, state: Mapping[str, Tensor], path: str | PathLike[str]) 
     """
     before = {name: value.detach().clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     try:
-        model.load_state_dict(dict(state))
+        model.load_state_dict(state)
     except RuntimeError as error:
         model.load_state_dict(before, strict=False)  # torch has written what did fit
         lines = " ".join(str(error).split())
         remedy = "Build the model that the file was saved from, at its softness."
         raise ArgumentError("checkpoint", str(path), f"the model's parameters ({lines[:200]})", remedy) from None
+
+
+def _says_its_softness(state: Mapping[str, Tensor]) -> bool:
+    """Whether torch's notes in a state name its softness, by which loading warns of another one."""
+    return any("softness" in notes for notes in getattr(state, "_metadata", {}).values())
 
 
 # ---------------------------------------------------------------------- files
@@ -145,17 +152,14 @@ def write_state(state: Mapping[str, Tensor], path: str | PathLike[str], config: 
     path = Path(path)
     if not path.parent.is_dir():
         raise ArgumentError("path", str(path), "a file in an existing folder", "Make the folder first.")
-    apart = {name: value.detach().clone().contiguous() for name, value in state.items()}
-    draft = path.with_name(f".{path.name}.part")  # what is there stays until the new file is complete
-    try:
+    apart = OrderedDict((name, value.detach().clone().contiguous()) for name, value in state.items())
+    vars(apart).update(vars(state) if isinstance(state, OrderedDict) else {})  # torch's notes, and our softness there
+    with whole_file(path) as draft:
         if path.suffix == ".safetensors":
             said = {} if config is None else {_KEY: json.dumps(config)}
             save_file(apart, draft, metadata={"format": "pt", **said})
         else:
             torch.save(apart, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_state(path: str | PathLike[str]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch.nn import Module
 from escnn_soft._checks import instance
 from escnn_soft.checkpoints.filter_entries import FILTER_ENTRY, written_filters
 from escnn_soft.checkpoints.layer_entries import LAYER_ENTRY, written_layer
+from escnn_soft.convert.selection import names_of
 from escnn_soft.dial import SoftModule
 from escnn_soft.dial.policies.written import written_schedule
 from escnn_soft.errors import ArgumentError
@@ -50,10 +51,11 @@ def softness_config(model: Module, scheduler: SoftnessScheduler | None = None) -
     instance("model", model, Module, "Pass the model whose softness is to be kept.")
     layers: dict[str, Any] = {}
     filters: dict[str, Any] = {}
-    for name, module in model.named_modules():
+    names = names_of(model, lambda _: True, None)
+    for module, aliases in names.items():
         if isinstance(module, SoftModule):
-            layers[name] = written_layer(name, module)
-        filters.update(written_filters(name, module))
+            layers[aliases[0]] = written_layer(aliases, module)
+        filters.update(written_filters(aliases, module))
     config: dict[str, Any] = {"format": FORMAT, "layers": layers, "filters": filters, "scheduler": None}
     if scheduler is not None:
         config["scheduler"] = _of_scheduler(model, scheduler)
@@ -72,7 +74,7 @@ def read_tables(config: object) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         ArgumentError: if it is none.
     """
-    if not isinstance(config, Mapping) or config.get("format") != FORMAT:
+    if not isinstance(config, Mapping) or config.get("format") != FORMAT or config["format"] is True:
         expected = f"a dictionary from softness_config, of format {FORMAT}"
         raise ArgumentError("config", config, expected, "Write it anew, or read it with the version that wrote it.")
     return _table(config, "layers", LAYER_ENTRY), _table(config, "filters", FILTER_ENTRY)
@@ -92,7 +94,8 @@ def _table(config: Mapping[str, Any], table: str, wanted: Mapping[str, Any]) -> 
 
 def _of_scheduler(model: Module, scheduler: SoftnessScheduler) -> dict[str, Any]:
     instance("scheduler", scheduler, SoftnessScheduler, "Pass the SoftnessScheduler of the model.")
-    own = set(dials(model).values())
-    if not own.issuperset(scheduler.dials):
-        raise ArgumentError("scheduler", scheduler, "a scheduler of this model", "Build one with this model.")
+    if set(dials(model).values()) != set(scheduler.dials):
+        expected = "a scheduler of all dials of this model"
+        remedy = "Build it with this model, or keep that of a part with the configuration of the part."
+        raise ArgumentError("scheduler", scheduler, expected, remedy)
     return {**written_schedule(scheduler.schedule), "step": scheduler.last_epoch}

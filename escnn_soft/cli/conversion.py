@@ -31,6 +31,8 @@ def run_soften(options: argparse.Namespace) -> int:
     for warning in caught:
         print(f"note: {warning.message}")
     write(model, options.output)
+    if options.output.suffix != ".safetensors":
+        print(f"note: {options.output} holds no softness: give --softness when it is read, or write .safetensors")
     return 0
 
 
@@ -40,13 +42,15 @@ def run_harden(options: argparse.Namespace) -> int:
         raise UsageError("give the --checkpoint of a soft network, or --softness")
     _check_output(options)
     told = options.softness is not None or read_config(options.checkpoint) is not None
-    if not told:
-        options.softness = ("", 0.0)  # has no part in what is kept
-    model = built(options)
+    with warnings.catch_warnings():
+        if not told:  # the softness of the file has no part in what is kept
+            warnings.filterwarnings("ignore", "This state was saved at softness")
+        model = built(options, ("", 0.0))
     print(soft_status(model))
     if told or any(dial.softness != 0.0 for dial in dials(model).values()):
-        share = _dropped(model)
+        share, breaking = _dropped(model)
         print(f"dropped: {share:.2%} of the energy (squared norm) of the kernels, {math.sqrt(share):.2%} of their norm")
+        print(f"of it {breaking:.2%} breaks the symmetry; the rest is symmetric, but beyond escnn's basis")
     else:
         print("dropped: how much depends on the softness of training, give it as --softness to see it")
     model = harden(model, inplace=True)
@@ -54,12 +58,13 @@ def run_harden(options: argparse.Namespace) -> int:
     return 0
 
 
-def _dropped(model: Module) -> float:
-    """Share of the energy of the kernels that escnn's own basis does not hold."""
+def _dropped(model: Module) -> tuple[float, float]:
+    """Shares of the energy of the kernels: that escnn's own basis does not hold, and that breaks the symmetry."""
     levels = [level for dial in dials(model).values() for level in dial.spectrum().levels]
     energy = sum(level.energy for level in levels)
-    kept = sum(level.energy for level in levels if level.sigma == 0 and not level.remainder)
-    return min(max(1 - kept / energy, 0.0), 1.0) if energy > 0 else 0.0
+    kept = sum(level.energy for level in levels if level.equivariant)
+    breaking = sum(level.energy for level in levels if not level.symmetric)
+    return (min(max(1 - kept / energy, 0.0), 1.0), breaking / energy) if energy > 0 else (0.0, 0.0)
 
 
 def run_convert(options: argparse.Namespace) -> int:

@@ -33,11 +33,12 @@ __all__ = [
 _TRACE = "Call it in Python to see where"
 
 
-def built(options: argparse.Namespace) -> Module:
+def built(options: argparse.Namespace, softness: tuple[str, float] | None = None) -> Module:
     """The network that the command line names, in evaluation mode.
 
     Args:
         options: what :func:`add_model` parsed.
+        softness: at which a hard network is softened where neither the command line nor the checkpoint says it.
 
     Returns:
         The network, softened if asked for, with the checkpoint's parameters if there is one.
@@ -48,16 +49,16 @@ def built(options: argparse.Namespace) -> Module:
         ModuleNotFoundError: if the checkpoint's format needs a package that is not installed.
     """
     model = _made(*options.model)
-    softness = getattr(options, "softness", None)
+    asked = getattr(options, "softness", None)
     state, said = (None, None) if options.checkpoint is None else _read(options.checkpoint)
     if said is not None:  # it goes first: the file's numbers mean nothing at another softness
         load_softness(model, said)
-    elif softness is not None and not dials(model):
-        model = soften(model, policy(softness))
+    elif (first := softness if asked is None else asked) is not None and not dials(model):
+        model = soften(model, policy(first))
     if state is not None:
         fill(model, state, options.checkpoint)
-    if softness is not None and said is not None:
-        set_softness(model, policy(softness))
+    if asked is not None:
+        set_softness(model, policy(asked))
     with torch.no_grad():  # escnn's own layers would keep their expanded kernels with the graph
         return model.eval()
 
@@ -83,7 +84,8 @@ def _made(module: str, function: str) -> Module:
         factory: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module + ".").startswith(error.name + "."):
-            raise UsageError(f"there is no module {module!r}") from None
+            hint = f": write {module.removesuffix('.py')}:{function}" if module.endswith(".py") else ""
+            raise UsageError(f"there is no module {module!r}{hint}") from None
         raise UsageError(f"module {module!r} needs {error.name}, which is not installed") from error
     except (Exception, SystemExit) as error:
         raise UsageError(f"module {module!r} cannot be imported: {_words(error)}. {_TRACE}") from error

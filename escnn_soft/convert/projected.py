@@ -43,6 +43,8 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         SoftnessError: if its softness depends on the weights (``Budget``, ``Learned``).
     """
 
+    _means_softness = False
+
     def __init__(self, soft: SoftLayer) -> None:
         super().__init__()
         training, weights = soft.training, soft.weights

@@ -124,6 +124,9 @@ class SoftFilter(DialHolder):
     def _logit_dtype(self) -> torch.dtype:
         return self._like.dtype
 
+    def _in_state(self, state_dict: Any, prefix: str) -> bool:
+        return True  # the weight is the parametrized module's, and torch shows a filter its own part of the state alone
+
     def gains(self, weight: Tensor) -> Tensor:
         """The factor of each level, as the policy and the parameters have it at this moment.
 

@@ -31,6 +31,10 @@ class DialHolder(Module):
 
     level_logits: Parameter | None
     _dials: tuple[Dial, ...]
+    scheduled: bool = False
+    """Whether a scheduler sets the softness, and so again after a state is loaded."""
+    _means_softness: ClassVar[bool] = True
+    """Whether the softness has a part in what the trained tensors mean."""
 
     def _hold(self, *dials: Dial) -> None:
         """Take dials; called once, by the constructor."""
@@ -145,6 +149,10 @@ class DialHolder(Module):
 
     # ------------------------------------------------------------------ the softness in a state_dict
 
+    def _in_state(self, state_dict: Any, prefix: str) -> bool:
+        """Whether a state holds any of the tensors."""
+        return any(key.startswith(prefix) for key in state_dict)
+
     def _softness_words(self) -> str:
         """The softness, less what the state_dict holds itself: the gains of a learned policy."""
         policy = self._dials[0].policy
@@ -160,7 +168,8 @@ class DialHolder(Module):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         """Say so where the tensors were saved at another softness: they mean another function here."""
         saved, own = local_metadata.get("softness"), self._softness_words()
-        if saved is not None and saved != own:
+        expected = saved is None or saved == own or self.scheduled or not self._means_softness
+        if not expected and self._in_state(state_dict, prefix):
             warnings.warn(
                 f"This state was saved at softness {saved} and is loaded into layers at {own}, where it means another "
                 "function. Set the softness it was saved at first, with softness_config and load_softness, or save and "

@@ -34,7 +34,7 @@ def plain(model: Module) -> Module:
 
     An escnn module is exported as a whole. In any other network each outermost escnn module is exchanged for what it
     exports, between the same field types; those that have no ``export`` stay. Filters are baked in, and matrix layers
-    turn into ``torch.nn.Linear``.
+    turn into ``torch.nn.Linear``. Forward hooks on escnn's modules are no part of it.
 
     Args:
         model: the network; it stays as it is.

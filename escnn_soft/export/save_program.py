@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft._checks import instance, number
+from escnn_soft._drafts import whole_file
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.export.plain import plain
 from escnn_soft.export.programs import PROGRAMS, Program
@@ -75,21 +76,22 @@ def save_program(
     if len(x) < 2:
         expected = "a batch of at least two entries (that of one would stay one)"
         raise ArgumentError("x.shape", tuple(x.shape), expected, "Repeat the input.")
-    mode = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         expected_output = _answer(model.eval(), x)
         network = plain(model)
     finally:
-        model.train(mode)
-    draft = path.with_name(f".{path.name}.part")
-    try:
+        model.train()  # escnn's layers change with their mode, so all go there first
+        for module, training in modes.items():
+            if not training:
+                module.eval()
+        for module, training in modes.items():
+            module.training = training
+    with whole_file(path) as draft:
         difference = _written(program, network, x, expected_output, draft)
         if not difference <= tolerance:
             expected = f"a file that computes the same (up to {tolerance:g})"
             raise ArgumentError("difference", difference, expected, "Nothing was kept.")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return difference
 
 
@@ -122,6 +124,8 @@ def _answer(model: Module, x: Tensor) -> Tensor:
         expected = f"an input that the network takes ({first})"
         raise ArgumentError("x.shape", tuple(x.shape), expected, "Pass a batch of inputs.") from error
     y = getattr(y, "tensor", y)
-    if not isinstance(y, Tensor):
-        raise ArgumentError("output", type(y).__name__, "a network that returns one tensor", "Wrap it in one.")
+    if not isinstance(y, Tensor) or not y.is_floating_point():
+        raise ArgumentError(
+            "output", y, "a network that returns one tensor of numbers in floating point", "Wrap it in one."
+        )
     return y

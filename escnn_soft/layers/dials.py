@@ -21,6 +21,7 @@ class Dialled(Protocol):
     """What has a softness: a soft layer, or a plain tensor that goes through a filter."""
 
     softness: float | Policy
+    scheduled: bool
 
     @property
     def chain(self) -> tuple[SubgroupId, ...] | None:

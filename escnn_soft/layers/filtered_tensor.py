@@ -50,6 +50,15 @@ class FilteredTensor:
     def softness(self, softness: float | Policy) -> None:
         self.filter.softness = softness
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether a scheduler sets the softness."""
+        return self.filter.scheduled
+
+    @scheduled.setter
+    def scheduled(self, scheduled: bool) -> None:
+        self.filter.scheduled = scheduled
+
     def turn(self, softness: float | Policy, *, keep: bool = False) -> None:
         """Set the filter's softness; with ``keep`` the tensor as it was in use becomes the one that is filtered.
 

@@ -47,6 +47,8 @@ class SoftnessScheduler:
             raise ArgumentError("model", model, "a model with soft layers", "Soften a layer first.")
         self.schedule = schedule
         self.last_epoch = integer("last_epoch", last_epoch, minimum=-1)
+        for dial in self.dials:
+            dial.scheduled = True
         self.step()
 
     def step(self) -> None:

@@ -7,6 +7,7 @@ import json
 import pickle
 import struct
 import warnings
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +16,7 @@ from escnn import gspaces, nn
 from safetensors.torch import load_file, save_file
 
 import escnn_soft as es
-from escnn_soft.checkpoints import read_config, read_state
+from escnn_soft.checkpoints import read_config, read_state, write_state
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.layers import dials, graded_kernel
 
@@ -130,13 +131,13 @@ def test_a_policy_of_ones_own_is_found_by_its_name() -> None:
         (lambda c: c["layers"]["0"].update(fields="irrep_1 -> regular"), "layer '0'"),
         (lambda c: c["layers"]["0"].update(kind="SoftLinear"), "layer '0'"),
         (lambda c: c["layers"]["0"].update(chain=[3]), "chain"),
-        (lambda c: c["layers"]["0"].update(chain=7), "with kind, projected"),
-        (lambda c: c["layers"]["0"].pop("bias"), "with kind, projected"),
+        (lambda c: c["layers"]["0"].update(chain=7), "with names, kind, projected"),
+        (lambda c: c["layers"]["0"].pop("bias"), "with names, kind, projected"),
         (lambda c: c["layers"]["0"]["softness"].update(policy="os.system"), "the name of a class among.*Graded"),
         (lambda c: c["layers"]["0"]["softness"].update(softness=1.5), r"a number in \[0, 1\]"),
         (lambda c: c["layers"]["0"]["softness"].update(more=1), "with the fields"),
         (lambda c: c["layers"]["2"].update(projected=True), "does not depend on the weights"),
-        (lambda c: c["filters"].update({"0.weights": {}}), "a dictionary with symmetry"),
+        (lambda c: c["filters"].update({"0.weights": {}}), "a dictionary with owners, place, symmetry"),
     ],
 )
 @pytest.mark.parametrize("soft", [False, True])
@@ -158,6 +159,10 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(config, change, expect
         (lambda f: f.update(symmetry=[None, "4"]), "the id of a subgroup of O"),
         (lambda f: f.update(symmetry=[None, 8]), None),
         (lambda f: f.update(symmetry="shifts"), "both field types"),
+        (lambda f: f.update(symmetry=[None, 10**9]), "the id of a subgroup of O"),
+        (lambda f: f.update(place=1), "other parametrizations|filter that the model has"),
+        (lambda f: f.update(owners=["0", "1"]), "by no other name"),
+        (lambda f: f["in_type"].update(fields=[[-1, 3]]), "how many fields"),
         (lambda f: f["in_type"].update(fields=[[0, 10**12]]), "how many fields"),
         (lambda f: f["in_type"].update(fields=[[5, 1]]), "how many fields"),
         (lambda f: f["in_type"].update(fields=[[0, 2]]), "channels|filter that the model has"),
@@ -317,6 +322,128 @@ def test_cut_files_are_refused(tmp_path, size, ending) -> None:
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(ArgumentError, match="checkpoint"):
         es.load_softened(path, steerable())
+
+
+# ---------------------------------------------------------------------- found by an attacker
+
+
+def test_layers_of_another_group_are_refused() -> None:
+    d2 = gspaces.flipRot2dOnR2(2)
+    field, other = C4.type(C4.regular_repr), d2.type(d2.regular_repr)  # both of four channels, "regular -> regular"
+    config = es.softness_config(es.SoftR2Conv(field, field, 3, softness=0.5))
+    for build in (es.SoftR2Conv, nn.R2Conv):
+        with pytest.raises(ArgumentError, match="'space': 'C4_on_R2"):
+            es.load_softness(build(other, other, 3), config)
+
+
+def tied(kind: type[nn.R2Conv]) -> torch.nn.Sequential:
+    layer = kind(HIDDEN, HIDDEN, 3)
+    return torch.nn.Sequential(layer, nn.ReLU(HIDDEN), layer)
+
+
+def untied(kind: type[nn.R2Conv]) -> torch.nn.Sequential:
+    return torch.nn.Sequential(kind(HIDDEN, HIDDEN, 3), nn.ReLU(HIDDEN), kind(HIDDEN, HIDDEN, 3))
+
+
+@pytest.mark.parametrize("kind", [nn.R2Conv, es.SoftR2Conv])
+@pytest.mark.parametrize(("saved", "loaded"), [(tied, untied), (untied, tied)])
+def test_shared_layers_are_shared_in_both(kind, saved, loaded) -> None:
+    config = es.softness_config(saved(es.SoftR2Conv))
+    model = loaded(kind)
+    before = states(model)
+    with pytest.raises(ArgumentError, match=r"config|names"):
+        es.load_softness(model, config)
+    assert states(model) == before
+    assert es.softness_config(es.load_softness(saved(kind), config)) == config
+
+
+class Clamp(torch.nn.Module):
+    def forward(self, weight):
+        return weight.clamp(-0.1, 0.1)
+
+
+def test_the_order_of_parametrizations_counts() -> None:
+    parametrize = torch.nn.utils.parametrize.register_parametrization
+    soft, again = es.soften(torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3)), 0.3, gspace=C4), torch.nn.Conv2d(2, 3, 3)
+    parametrize(soft[0], "weight", Clamp())
+    parametrize(again, "weight", Clamp())
+    with pytest.raises(ArgumentError, match="through 0 other parametrizations before"):
+        es.load_softness(torch.nn.Sequential(again), es.softness_config(soft))
+
+
+def test_the_scheduler_of_a_part_is_refused() -> None:
+    soft = es.soften(steerable(), 0.3)
+    with pytest.raises(ArgumentError, match="of all dials of this model"):
+        es.softness_config(soft, es.SoftnessScheduler(soft[0], es.LinearSchedule(1.0, 0.0, 10)))
+
+
+def test_torchs_own_files_say_their_softness_too(tmp_path) -> None:
+    soft = es.soften(steerable(), 0.3)
+    torch.save(soft.state_dict(), tmp_path / "a.pt")
+    write_state(soft.state_dict(), tmp_path / "b.pt", None)
+    for name in ("a.pt", "b.pt"):
+        with pytest.warns(UserWarning, match=r"saved at softness 0.3 .* layers at 0.5"):
+            es.load_softened(tmp_path / name, es.soften(steerable(), 0.5))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            es.load_softened(tmp_path / name, es.soften(steerable(), 0.3))
+
+
+def test_a_resumed_schedule_does_not_warn() -> None:
+    def scheduled():
+        soft = es.soften(steerable(), 0.0)
+        return soft, es.SoftnessScheduler(soft, es.LinearSchedule(1.0, 0.0, 10))
+
+    (soft, scheduler), (again, resumed) = scheduled(), scheduled()
+    scheduler.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again.load_state_dict(soft.state_dict())
+        resumed.load_state_dict(scheduler.state_dict())
+    assert again[0].softness == soft[0].softness == 0.9
+
+
+def test_states_that_do_not_depend_on_the_softness_do_not_warn() -> None:
+    soft = es.projected(es.soften(steerable(), 0.3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        es.projected(es.soften(steerable(), 0.7)).load_state_dict(soft.state_dict())
+        es.soften(steerable(), 0.7).load_state_dict(
+            OrderedDict({k: v for k, v in es.soften(steerable(), 0.3).state_dict().items() if k.startswith("1")}),
+            strict=False,
+        )
+
+
+def test_projected_layers_come_where_a_budget_was() -> None:
+    config = es.softness_config(es.projected(es.soften(steerable(), 0.3)))
+    model = es.soften(steerable(), es.Budget(0.1), filter_fn=lambda module, name: name == "2")
+    assert es.softness_config(es.load_softness(model, config)) == config
+
+
+def test_a_hard_models_file_loads_into_a_soft_one(tmp_path) -> None:
+    hard = steerable()
+    es.save_softened(hard, tmp_path / "a.safetensors")
+    soft = es.load_softened(tmp_path / "a.safetensors", es.soften(steerable(), 0.4))
+    assert soft[0].softness == 0.4
+    assert torch.equal(soft[0].weights, hard[0].weights)
+
+
+def test_learned_gains_stay_the_same_parameters() -> None:
+    soft = es.soften(steerable(), es.Learned(0.3))
+    logits = soft[0].level_logits
+    es.load_softness(soft, es.softness_config(es.soften(steerable(), es.Learned(0.7))))
+    assert soft[0].level_logits is logits
+
+
+def test_files_are_whole_have_usual_permissions_and_links_stay(tmp_path) -> None:
+    (tmp_path / "usual").touch()
+    es.save_softened(steerable(), tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "a.safetensors")
+    es.save_softened(es.soften(steerable(), 0.3), tmp_path / "link.safetensors")
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert read_config(tmp_path / "a.safetensors")["layers"]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_file_that_is_not_there() -> None:

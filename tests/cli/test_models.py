@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from escnn_soft import SoftR2Conv, harden, soft_status, soften
+from escnn_soft import Cutoff, SoftR2Conv, harden, soft_status, soften
 from escnn_soft.checkpoints import read_state as read
 from escnn_soft.cli import main, models
 from escnn_soft.cli.models import write
@@ -40,7 +40,7 @@ def test_there_and_back_through_checkpoints(suffix, tmp_path, capsys) -> None:
     words = ["--softness", "0.5", "--per-layer", "0=cutoff:1", "--output", str(soft)]
     assert main(["soften", NET, "--checkpoint", str(hard), *words]) == 0
     assert "0  SoftR2Conv  softness Cutoff(bound=1.0)" in lines(capsys)
-    twin = soften(sequential(), 0.5)
+    twin = soften(sequential(), 0.5, per_layer={"0": Cutoff(1.0)})
     twin.load_state_dict(read(soft))
     assert torch.allclose(output(twin.eval()), output(model.eval()), atol=1e-6)
     write(disturb(twin), soft)
@@ -267,3 +267,21 @@ def test_a_network_may_be_given_itself_and_may_fail_later(folder, capsys) -> Non
 
 def test_the_formats_of_the_command_line_are_those_that_there_are() -> None:
     assert {"safetensors": FORMATS["safetensors"], **{name: p.description for name, p in PROGRAMS.items()}} == FORMATS
+
+
+def test_a_softness_on_the_command_line_is_used_whatever_the_network_and_the_file(tmp_path, capsys) -> None:
+    soft = disturb(soften(sequential(), 0.5))
+    files = tmp_path / "soft.safetensors", tmp_path / "soft.pt"
+    for file in files:
+        write(soft, file)
+    words = ["--checkpoint", str(files[0]), "--softness", "0.2"]
+    assert main(["spectrum", "tests.cli.test_models:already_soft", *words]) == 0
+    assert capsys.readouterr().out.count("softness 0.2") == 2
+    assert main(["spectrum", NET, "--checkpoint", str(files[0])]) == 0
+    assert capsys.readouterr().out.count("softness 0.5") == 2
+    with pytest.warns(UserWarning, match=r"saved at softness 0.5 .* layers at 0.9"):
+        assert main(["spectrum", "tests.cli.test_models:already_soft", "--checkpoint", str(files[1])]) == 0
+
+
+def already_soft():
+    return soften(sequential(), 0.9)

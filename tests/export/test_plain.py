@@ -81,3 +81,19 @@ def test_wrong_inputs_are_refused(tmp_path, x, expected) -> None:
     with pytest.raises(ArgumentError, match=expected):
         save_program(model, x, tmp_path / "net.pt2", "export")
     assert model.training
+
+
+def test_modes_of_parts_are_kept(tmp_path) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3)).train()
+    model[1].eval()
+    save_program(model, torch.randn(2, 1, 7, 7), tmp_path / "net.pt2", "export")
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_whole_numbers_are_refused(tmp_path) -> None:
+    class Argmax(torch.nn.Module):
+        def forward(self, x):
+            return x.argmax(1)
+
+    with pytest.raises(ArgumentError, match="in floating point"):
+        save_program(Argmax(), PICTURES, tmp_path / "net.pt2", "export")

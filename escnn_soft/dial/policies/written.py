@@ -57,7 +57,10 @@ def read_policy(written: Any) -> Policy:
         SoftnessError: if the policy refuses its fields.
     """
     found, values = _read(written, "policy", Policy)
-    return cast("Policy", found(**{name: _INFINITE.get(value, value) for name, value in values.items()}))
+    try:
+        return cast("Policy", found(**{name: _INFINITE.get(value, value) for name, value in values.items()}))
+    except (OverflowError, TypeError):
+        raise ArgumentError("policy", written, f"values of the fields of {found.__name__}", "Write it anew.") from None
 
 
 def written_schedule(schedule: Schedule) -> dict[str, Any]:
