@@ -6,6 +6,9 @@ import argparse
 import math
 from fnmatch import fnmatchcase
 
+from escnn.nn import EquivariantModule, FieldType
+from torch.nn import Module
+
 from escnn_soft.certification import certify
 from escnn_soft.cli.arguments import UsageError
 from escnn_soft.cli.models import answer, built, network_input, random_input
@@ -39,13 +42,26 @@ def run_certify(options: argparse.Namespace) -> int:
     else:
         x = random_input(model, options.shape, options.seed)
         answer(model, x)  # whatever goes wrong here is the network's, or the shape's
-        result = certify(model, network_input(model, x))
+        result = certify(model, network_input(model, x), in_type=_in_type(model))
         print(result)
         worst = result.relative if result.certified else math.inf
     if worst <= options.at_most and math.isfinite(worst):
         return 0
     print(f"failed: {worst:.3g} > {options.at_most:g}" if math.isfinite(worst) else "failed: not covered")
     return 1
+
+
+def _in_type(model: Module) -> FieldType | None:
+    """The type of a plain tensor that goes into a network: that of its first escnn layer, which is printed."""
+    if isinstance(model, EquivariantModule):
+        return None
+    first = next(((name, part) for name, part in model.named_modules() if isinstance(part, EquivariantModule)), None)
+    if first is None:
+        raise UsageError("the network has no layer of escnn's, which would tell the types of its channels")
+    name, layer = first
+    print(f"input taken as that of {name}: {layer.in_type}")
+    in_type: FieldType = layer.in_type
+    return in_type
 
 
 def _error(name: str, dial: Dialled) -> float:

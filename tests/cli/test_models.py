@@ -285,3 +285,23 @@ def test_a_softness_on_the_command_line_is_used_whatever_the_network_and_the_fil
 
 def already_soft():
     return soften(sequential(), 0.9)
+
+
+class Tensors(torch.nn.Module):
+    """From tensors to tensors, and no in_type of its own, as most networks are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = soften(sequential(), 0.5)
+
+    def forward(self, x):
+        return self.body(self.body.in_type(x)).tensor
+
+
+def test_networks_of_plain_tensors_are_certified_by_their_first_layers_type(capsys) -> None:
+    assert main(["certify", "tests.cli.test_models:Tensors", *SHAPE]) == 0
+    out = capsys.readouterr().out
+    assert "input taken as that of body: [C8_on_R2" in out
+    assert "relative" in out
+    assert main(["certify", "torch.nn:ReLU", *SHAPE]) == 2
+    assert "no layer of escnn's" in capsys.readouterr().err
