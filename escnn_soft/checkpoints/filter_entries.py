@@ -109,10 +109,8 @@ def read_filter(
     types = _types(entry, symmetry, owner)
     existing = next((each for each in filtered_tensors(owner) if each.tensor == tensor), None)
     if existing is not None:
-        if written_filters(names[owner], owner)[key] != {
-            **entry,
-            "softness": written_policy(as_policy(existing.softness)),
-        }:
+        own = written_filters(names[owner], owner)[key]
+        if {**own, "softness": None} != {**entry, "softness": None}:
             raise ArgumentError("config filter", key, "the filter that the model has there", _REMEDY)
         return existing, policy
     if len(_stack(owner, tensor)) != entry["place"]:
@@ -127,12 +125,8 @@ def read_filter(
     if isinstance(found, EscnnSoftError):
         raise found
     if tensor not in found or found[tensor].what != entry["what"]:
-        expected = (
-            shown(entry["what"])
-            if entry["what"]
-            else f"a convolution {between(types.in_type, types.out_type) if types else ''}"
-        )
-        raise ArgumentError("config filter", f"{type(owner).__name__} {key}", expected, _REMEDY)
+        wanted = entry["what"] if types is None else f"a convolution {between(types.in_type, types.out_type)}"
+        raise ArgumentError("config filter", f"{type(owner).__name__} {key}", shown(wanted), _REMEDY)
     return FilteredTensor(owner, tensor, found[tensor]), policy
 
 
@@ -141,8 +135,7 @@ def _types(entry: Mapping[str, Any], symmetry: GSpace2D | TokenShifts, owner: Mo
     if types == (None, None):
         return None
     if None in types or not isinstance(symmetry, GSpace2D) or not isinstance(owner, Conv2d):
-        raise ArgumentError(
-            "config filter", entry["what"], "both field types of a Conv2d, on a gspace", "Write the file anew."
-        )
+        expected = "both field types of a Conv2d, on a gspace"
+        raise ArgumentError("config filter", entry["what"], expected, "Write the file anew.")
     channels = owner.in_channels, owner.out_channels
     return FieldTypes(*(read_type(symmetry, each, size) for each, size in zip(types, channels, strict=True)))

@@ -81,12 +81,8 @@ def save_program(
         expected_output = _answer(model.eval(), x)
         network = plain(model)
     finally:
-        model.train()  # escnn's layers change with their mode, so all go there first
-        for module, training in modes.items():
-            if not training:
-                module.eval()
-        for module, training in modes.items():
-            module.training = training
+        for module, training in modes.items():  # parts come after the whole, and go back to their own
+            module.train(training)
     with whole_file(path) as draft:
         difference = _written(program, network, x, expected_output, draft)
         if not difference <= tolerance:
