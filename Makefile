@@ -41,7 +41,7 @@ lint: $(STAMP)
 
 # The doctests of the package run in the same call as the tests.
 test: lint
-	$(ONE_THREAD) "$(BIN)/python" -m pytest escnn_soft tests -n 2 $(ARGS)
+	$(ONE_THREAD) "$(BIN)/python" -m pytest escnn_soft tests -n 2 --dist worksteal $(ARGS)
 
 benchmarks: $(STAMP)
 	@for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \

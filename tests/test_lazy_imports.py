@@ -75,6 +75,8 @@ ORDERS = {
 FORKED = """
 import contextlib, io, json, os, sys, traceback
 import autograd, joblib, pymanopt, scipy.linalg, scipy.optimize, sklearn.utils.extmath, torch._dynamo
+with contextlib.suppress(ModuleNotFoundError):
+    import torch_geometric
 # this is what takes long in escnn's import: once for all orders
 
 failed = {{}}
@@ -115,7 +117,6 @@ def check():
 {chr(10).join("    " + line for line in MENDED.strip().splitlines())}
 
 if __name__ == "__main__":
-    import escnn
     process = multiprocessing.get_context("spawn").Process(target=check)
     process.start()
     process.join()
