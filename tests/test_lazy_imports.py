@@ -96,16 +96,10 @@ print(json.dumps(failed))
 """
 
 
-@pytest.fixture(scope="module")
-def failures() -> dict[str, str]:
-    """What goes wrong in a process of its own for each order."""
+def test_escnn_is_mended_in_every_order_of_imports() -> None:
     programs = {name: f"{inspect.cleandoc(program)}\n{MENDED}" for name, program in ORDERS.items()}
-    return json.loads(python(FORKED.format(programs=programs)).splitlines()[-1])
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_escnn_is_mended(failures, order) -> None:
-    assert failures[order] == ""
+    failed = json.loads(python(FORKED.format(programs=programs)).splitlines()[-1])
+    assert failed == dict.fromkeys(ORDERS, "")
 
 
 def test_escnn_is_mended_in_processes_that_are_spawned(tmp_path) -> None:
