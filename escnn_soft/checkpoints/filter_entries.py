@@ -125,7 +125,8 @@ def read_filter(
     if isinstance(found, EscnnSoftError):
         raise found
     if tensor not in found or found[tensor].what != entry["what"]:
-        wanted = entry["what"] if types is None else f"a convolution {between(types.in_type, types.out_type)}"
+        fields = "" if types is None else between(types.in_type, types.out_type)
+        wanted = entry["what"] or f"a convolution {fields}"
         raise ArgumentError("config filter", f"{type(owner).__name__} {key}", shown(wanted), _REMEDY)
     return FilteredTensor(owner, tensor, found[tensor]), policy
 
