@@ -22,6 +22,9 @@ __all__ = ["main"]
 _EXTRAS = ("matplotlib", "mlxtend", "tqdm")
 """What the demo needs beyond the library's own dependencies."""
 
+_NUMPY = '"numpy<2"'
+"""Without it pip takes an mlxtend that brings numpy 2, with which lie_learn does not run."""
+
 _PACKAGES = ("safetensors", "onnx", "onnxscript", "onnxruntime")
 """What some formats need beyond them."""
 
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"error: this format needs {error.name}, which is not installed: pip install {error.name}")
         if options.command != "demo" or (error.name or "").partition(".")[0] not in _EXTRAS:
             raise
-        return _fail(f"error: the demo needs {error.name}, which is not installed: pip install {' '.join(_EXTRAS)}")
+        return _fail(f"error: the demo needs {error.name}, which is not installed: pip install {' '.join(_EXTRAS)} {_NUMPY}")
     except BrokenExecutor:
         return _fail("error: a training process was killed, perhaps for want of memory: try --workers 1")
     except OSError as error:

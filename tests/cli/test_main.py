@@ -158,7 +158,7 @@ def test_missing_extra_says_what_to_install(missing, monkeypatch, capsys):
     assert main(["demo"]) == 1
     error = capsys.readouterr().err
     assert missing in error
-    assert error.endswith("pip install matplotlib mlxtend tqdm\n")
+    assert error.endswith('pip install matplotlib mlxtend tqdm "numpy<2"\n')
     assert error.count("\n") == 1
 
 
