@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"error: this format needs {error.name}, which is not installed: pip install {error.name}")
         if options.command != "demo" or (error.name or "").partition(".")[0] not in _EXTRAS:
             raise
-        return _fail(f"error: the demo needs {error.name}, which is not installed: pip install {' '.join(_EXTRAS)} {_NUMPY}")
+        missing = f"the demo needs {error.name}, which is not installed"
+        return _fail(f"error: {missing}: pip install {' '.join(_EXTRAS)} {_NUMPY}")
     except BrokenExecutor:
         return _fail("error: a training process was killed, perhaps for want of memory: try --workers 1")
     except OSError as error:
