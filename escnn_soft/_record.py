@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["Record", "plain"]
+__all__ = ["Record", "as_json"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Record:
             ('0', 0.3, True)
         """
         names = [each.name for each in fields(self) if each.repr]
-        return {name.replace(".", "_"): plain(attrgetter(name)(self)) for name in (*names, *self.recorded)}
+        return {name.replace(".", "_"): as_json(attrgetter(name)(self)) for name in (*names, *self.recorded)}
 
 
-def plain(value: object) -> Any:
+def as_json(value: object) -> Any:
     """A value as :meth:`Record.to_dict` writes it.
 
     Args:
@@ -59,7 +59,7 @@ def plain(value: object) -> Any:
         None, a bool, int, finite float, string, list or dictionary.
 
     Example:
-        >>> plain({"a": (1, float("inf"), np.float32(0.5)), "b": slice(2)})
+        >>> as_json({"a": (1, float("inf"), np.float32(0.5)), "b": slice(2)})
         {'a': [1, None, 0.5], 'b': 'slice(None, 2, None)'}
     """
     if isinstance(value, Record):
@@ -73,7 +73,7 @@ def plain(value: object) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {" ".join(str(key).split()): plain(entry) for key, entry in value.items()}
+        return {" ".join(str(key).split()): as_json(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(entry) for entry in value]
+        return [as_json(entry) for entry in value]
     return " ".join(str(value).split())  # escnn writes rotations in space on three lines

@@ -15,7 +15,7 @@ from escnn import group, gspaces, nn
 
 import escnn_soft as es
 from escnn_soft import bounds, certification, convert, grading, metrics, testing
-from escnn_soft._record import Record, plain
+from escnn_soft._record import Record, as_json
 from escnn_soft.groups import lorentz_group, vector
 from tests.workflows.carriers import CARRIERS, filled
 
@@ -163,4 +163,4 @@ def test_other_values_become_plain_or_words() -> None:
     assert type(record[2]) is bool
     assert "\n" not in record[6]
     assert record[7] == "a  b"
-    assert plain(Odd(Odd(1))) == {"a": {"a": 1}}
+    assert as_json(Odd(Odd(1))) == {"a": {"a": 1}}

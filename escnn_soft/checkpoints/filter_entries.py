@@ -10,6 +10,7 @@ from escnn.gspaces import GSpace2D
 from torch.nn import Conv2d, Module
 
 from escnn_soft.checkpoints.field_types import read_symmetry, read_type, written_symmetry, written_type
+from escnn_soft.checkpoints.layer_entries import OTHER_MODEL
 from escnn_soft.convert.plain.plain_convolutions import conv_filters
 from escnn_soft.convert.vision_transformers.positions import position_filters
 from escnn_soft.dial import FieldTypes, Policy, SoftFilter, as_policy
@@ -31,8 +32,6 @@ FILTER_ENTRY = {
     "softness": dict,
 }
 """Keys of an entry, and the kinds of their values."""
-
-_REMEDY = "Pass the model that the configuration was written for, as your code builds it."
 
 
 def written_filters(names: list[str], module: Module) -> dict[str, Any]:
@@ -81,13 +80,18 @@ def _stack(owner: Module, tensor: str) -> list[Module]:
 
 
 def read_filter(
-    model: Module, names: Mapping[Module, list[str]], key: str, entry: Mapping[str, Any]
+    model: Module,
+    modules: Mapping[str, Module],
+    names: Mapping[Module, list[str]],
+    key: str,
+    entry: Mapping[str, Any],
 ) -> tuple[FilteredTensor, Policy]:
     """The tensor of that name with its filter, that which it has or a new one, and the policy to give it.
 
     Args:
         model: the model.
-        names: all names of each module of the model.
+        modules: of the model, by all their names.
+        names: of each of them.
         key: full name of the tensor.
         entry: from :func:`written_filters`.
 
@@ -99,23 +103,23 @@ def read_filter(
         EscnnSoftError: if it cannot have the filter.
     """
     name, _, tensor = key.rpartition(".")
-    owner = next((module for module, aliases in names.items() if name in aliases), None)
+    owner = modules.get(name)
     if owner is None or not hasattr(owner, tensor):
-        raise ArgumentError("config filter", key, "the name of a tensor of the model", _REMEDY)
+        raise ArgumentError("config filter", key, "the name of a tensor of the model", OTHER_MODEL)
     if names[owner] != entry["owners"]:
         expected = f"a tensor of the module called {shown(entry['owners'])}, and by no other name"
-        raise ArgumentError(f"config filter {key!r}", names[owner], expected, _REMEDY)
+        raise ArgumentError(f"config filter {key!r}", names[owner], expected, OTHER_MODEL)
     policy, symmetry = read_policy(entry["softness"]), read_symmetry(entry["symmetry"])
     types = _types(entry, symmetry, owner)
     existing = next((each for each in filtered_tensors(owner) if each.tensor == tensor), None)
     if existing is not None:
         own = written_filters(names[owner], owner)[key]
         if {**own, "softness": None} != {**entry, "softness": None}:
-            raise ArgumentError("config filter", key, "the filter that the model has there", _REMEDY)
+            raise ArgumentError("config filter", key, "the filter that the model has there", OTHER_MODEL)
         return existing, policy
     if len(_stack(owner, tensor)) != entry["place"]:
         expected = f"a tensor that goes through {entry['place']} other parametrizations before the filter"
-        raise ArgumentError("config filter", key, expected, _REMEDY)
+        raise ArgumentError("config filter", key, expected, OTHER_MODEL)
     found: Mapping[str, SoftFilter] | EscnnSoftError = {}
     if types is None:
         positions, _ = position_filters(model, symmetry, policy, lambda module, _: module is owner)
@@ -127,7 +131,7 @@ def read_filter(
     if tensor not in found or found[tensor].what != entry["what"]:
         fields = "" if types is None else between(types.in_type, types.out_type)
         wanted = entry["what"] or f"a convolution {fields}"
-        raise ArgumentError("config filter", f"{type(owner).__name__} {key}", shown(wanted), _REMEDY)
+        raise ArgumentError("config filter", f"{type(owner).__name__} {key}", shown(wanted), OTHER_MODEL)
     return FilteredTensor(owner, tensor, found[tensor]), policy
 
 

@@ -18,7 +18,7 @@ from escnn_soft.grading import subgroup_chain
 from escnn_soft.layers import twin_of
 from escnn_soft.layers.type_words import between
 
-__all__ = ["LAYER_ENTRY", "LayerPlan", "read_layer", "written_layer"]
+__all__ = ["LAYER_ENTRY", "OTHER_MODEL", "LayerPlan", "read_layer", "written_layer"]
 
 LAYER_ENTRY = {
     "names": list,
@@ -32,7 +32,8 @@ LAYER_ENTRY = {
 }
 """Keys of an entry, and the kinds of their values."""
 
-_REMEDY = "Pass the model that the configuration was written for, as your code builds it."
+OTHER_MODEL = "Pass the model that the configuration was written for, as your code builds it."
+"""The remedy where a configuration and a model do not fit."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,10 @@ def written_layer(names: list[str], layer: SoftModule) -> dict[str, Any]:
     Raises:
         ArgumentError: if its policy or chain is no JSON.
     """
-    projected = isinstance(layer, ProjectedLayer)
     return {
         "names": names,
         "kind": layer.soft_kind if isinstance(layer, ProjectedLayer) else layer.kind,
-        "projected": projected,
+        "projected": isinstance(layer, ProjectedLayer),
         "space": _space(layer),
         "fields": layer.fields,
         "bias": len(layer._dials) > 1,
@@ -92,11 +92,14 @@ def _id(name: str, part: Any) -> Any:
     return part
 
 
-def read_layer(names: Mapping[Module, list[str]], name: str, entry: Mapping[str, Any]) -> LayerPlan:
+def read_layer(
+    modules: Mapping[str, Module], names: Mapping[Module, list[str]], name: str, entry: Mapping[str, Any]
+) -> LayerPlan:
     """What an entry asks for, checked against the layer of that name, soft or hard.
 
     Args:
-        names: all names of each module of the model.
+        modules: of the model, by all their names.
+        names: of each of them.
         name: of the layer.
         entry: from :func:`written_layer`.
 
@@ -106,9 +109,9 @@ def read_layer(names: Mapping[Module, list[str]], name: str, entry: Mapping[str,
     Raises:
         ArgumentError: if the model has another layer there, or the entry asks for what cannot be.
     """
-    module = next((module for module, aliases in names.items() if name in aliases), None)
+    module = modules.get(name)
     if module is None:
-        raise ArgumentError("config layer", name, "the name of a layer of the model", _REMEDY)
+        raise ArgumentError("config layer", name, "the name of a layer of the model", OTHER_MODEL)
     chain = None if entry["chain"] is None else tuple(map(tupled, entry["chain"]))
     plan = LayerPlan(read_policy(entry["softness"]), chain, entry["projected"])
     if plan.projected and (plan.softness.learned or plan.softness.bounded):
@@ -123,7 +126,7 @@ def read_layer(names: Mapping[Module, list[str]], name: str, entry: Mapping[str,
     different = [key for key in ("names", "kind", "space", "fields", "bias", "chain") if found[key] != entry[key]]
     if different:
         has, wanted = ({key: each[key] for key in different} for each in (found, entry))
-        raise ArgumentError(f"layer {name!r}", has, f"one with {shown(wanted)}", _REMEDY)
+        raise ArgumentError(f"layer {name!r}", has, f"one with {shown(wanted)}", OTHER_MODEL)
     return plan
 
 

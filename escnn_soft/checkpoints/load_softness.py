@@ -9,7 +9,7 @@ from torch.nn import Module
 
 from escnn_soft._checks import instance
 from escnn_soft.checkpoints.filter_entries import read_filter
-from escnn_soft.checkpoints.layer_entries import LayerPlan, read_layer
+from escnn_soft.checkpoints.layer_entries import OTHER_MODEL, LayerPlan, read_layer
 from escnn_soft.checkpoints.softness_config import read_tables, softness_config
 from escnn_soft.convert import soften
 from escnn_soft.convert.plain.plain_dials import attach
@@ -59,10 +59,10 @@ def load_softness(model: AnyModule, config: Mapping[str, Any]) -> AnyModule:
     instance("model", model, Module, "Pass the model that the configuration was written for.")
     layers, filters = read_tables(config)
     names = names_of(model, lambda _: True, None)
-    _check_nothing_else(model, layers, filters)
-    plans = {name: read_layer(names, name, entry) for name, entry in layers.items()}
-    tensors = [read_filter(model, names, key, entry) for key, entry in filters.items()]
     modules = {name: module for module, aliases in names.items() for name in aliases}
+    _check_nothing_else(model, layers, filters)
+    plans = {name: read_layer(modules, names, name, entry) for name, entry in layers.items()}
+    tensors = [read_filter(model, modules, names, key, entry) for key, entry in filters.items()]
     soft = {name: module for name in plans if isinstance(module := modules[name], SoftModule)}
     there: list[tuple[Dialled, Policy]] = [(layer, plans[name].softness) for name, layer in soft.items()]
     there += [(each, policy) for each, policy in tensors if each in filtered_tensors(each.owner)]
@@ -99,8 +99,7 @@ def _check_nothing_else(model: Module, layers: Iterable[str], filters: Iterable[
     if further:
         named = ", ".join(name or "(root)" for name in sorted(further)[:5])
         expected = f"a model whose dials the configuration names (it does not name {named})"
-        remedy = "Pass the model that the configuration was written for, as your code builds it."
-        raise ArgumentError("model", type(model).__name__, expected, remedy)
+        raise ArgumentError("model", type(model).__name__, expected, OTHER_MODEL)
 
 
 def load_scheduler(model: Module, config: Mapping[str, Any]) -> SoftnessScheduler:

@@ -24,7 +24,7 @@ from escnn_soft.checkpoints.softness_config import read_tables, softness_config
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import SoftnessScheduler, dials
 
-__all__ = ["load_softened", "read_config", "read_state", "save_softened", "write_state"]
+__all__ = ["fill", "load_softened", "read_config", "read_state", "save_softened", "write_state"]
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 

@@ -60,10 +60,9 @@ def run_harden(options: argparse.Namespace) -> int:
 
 def _dropped(model: Module) -> tuple[float, float]:
     """Shares of the energy of the kernels: that escnn's own basis does not hold, and that breaks the symmetry."""
-    levels = [level for dial in dials(model).values() for level in dial.spectrum().levels]
-    energy = sum(level.energy for level in levels)
-    kept = sum(level.energy for level in levels if level.equivariant)
-    breaking = sum(level.energy for level in levels if not level.symmetric)
+    spectra = [dial.spectrum() for dial in dials(model).values()]
+    energy, breaking = (sum(getattr(spectrum, name) for spectrum in spectra) for name in ("energy", "breaking"))
+    kept = sum(level.energy for spectrum in spectra for level in spectrum.levels if level.equivariant)
     return (min(max(1 - kept / energy, 0.0), 1.0), breaking / energy) if energy > 0 else (0.0, 0.0)
 
 

@@ -25,7 +25,7 @@ _EXTRAS = ("matplotlib", "mlxtend", "tqdm")
 _NUMPY = '"numpy<2"'
 """Without it pip takes an mlxtend that brings numpy 2, with which lie_learn does not run."""
 
-_PACKAGES = ("safetensors", "onnx", "onnxscript", "onnxruntime")
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """What some formats need beyond them."""
 
 _GIVEN = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)

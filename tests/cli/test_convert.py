@@ -92,7 +92,6 @@ def test_programs_hold_the_checkpoints_parameters(to, tmp_path) -> None:
 
 
 def test_a_torch_checkpoint_becomes_safetensors(tmp_path, capsys) -> None:
-    pytest.importorskip("safetensors", reason="safetensors is not installed")
     model, target = disturb(soften(sequential(), 0.5), scale=1.0), tmp_path / "net.safetensors"
     torch.save(model.state_dict(), tmp_path / "net.pt")
     words = ["--softness", "0.5", "--checkpoint", str(tmp_path / "net.pt"), "--to", "safetensors"]

@@ -29,8 +29,6 @@ def lines(capsys) -> str:
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_there_and_back_through_checkpoints(suffix, tmp_path, capsys) -> None:
-    if suffix == "safetensors":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
     hard, soft, back = (tmp_path / f"{name}.{suffix}" for name in ("hard", "soft", "back"))
     model = disturb(sequential())
     with torch.no_grad():
