@@ -18,6 +18,7 @@ from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlock
 from torch import Tensor
 from torch.nn import Module
 
+from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
 
 __all__ = [
@@ -91,6 +92,7 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
     return result
 
 
+@lasting()
 def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
     """escnn's basis with contiguous memory, once for all layers; escnn's own keeps its strides, and so its rounding."""
     basis = shared.sampled_basis

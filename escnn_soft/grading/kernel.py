@@ -8,6 +8,7 @@ from functools import lru_cache
 from escnn.group import GroupElement, Representation
 from escnn.gspaces import GSpace
 
+from escnn_soft._lasting import lasting
 from escnn_soft.functions import (
     Grid,
     Harmonic,
@@ -33,6 +34,7 @@ SpatialFunction = Harmonic | VertexShell
 """What a band limit is made of."""
 
 
+@lasting()
 def kernel_transform(
     gspace: GSpace,
     in_representations: Sequence[Representation],

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.functions import SpatialCopy
 from escnn_soft.grading.pair_basis import LAWLESS, LevelKey, PairBasis
@@ -41,6 +42,7 @@ class KernelSpace:
         self.between = cache(self._between)
 
     @cached_property
+    @lasting()
     def metric(self) -> Tensor | None:
         """L such that ||K L|| is the norm of the coefficients of a kernel K (..., S) within the band limit, in float64.
 
@@ -51,8 +53,7 @@ class KernelSpace:
             return None
         functions = torch.from_numpy(np.concatenate([copy.functions for copy in self.copies], axis=1))
         harmonic = torch.tensor([not copy.remainder for copy in self.copies for _ in range(copy.functions.shape[1])])
-        with torch.inference_mode(False):
-            return torch.linalg.inv(functions)[harmonic].T.contiguous()
+        return torch.linalg.inv(functions)[harmonic].T.contiguous()
 
     @staticmethod
     def point(group: IrrepProducts) -> KernelSpace:

@@ -10,6 +10,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.errors import ShapeError
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
@@ -163,16 +164,19 @@ class WeightTransform:
         return sum(level.dim for level in self.levels)
 
     @cached_property
+    @lasting()
     def dial(self) -> Tensor:
         """Place of each level on the dial, (levels,) in float64."""
         return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
 
     @cached_property
+    @lasting()
     def equivariant(self) -> WeightTransform:
         """The transform restricted to the level of escnn's own basis."""
         return self.band(0, sum(level.equivariant for level in self.levels))
 
     @cached_property
+    @lasting()
     def soft(self) -> WeightTransform:
         """The transform restricted to all other levels: what is soft, whether it breaks the symmetry or not."""
         return self.band(sum(level.equivariant for level in self.levels), len(self.levels))

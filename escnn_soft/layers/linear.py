@@ -139,7 +139,7 @@ class SoftLinear(SoftLayer, Linear):
     def export(self) -> torch.nn.Linear:
         """The plain layer that computes the same function, in evaluation mode, with this layer's device and dtype."""
         self.eval()
-        bias = self.expanded_bias is not None
+        bias = self._bias_transform is not None
         dense = torch.nn.Linear(
             self.in_type.size, self.out_type.size, bias, device=self.weights.device, dtype=self.weights.dtype
         )

@@ -455,7 +455,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _fill(self, dense: Dense) -> Dense:
         """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
-        return filled(dense, getattr(self, self._kernel_name), self.expanded_bias).eval()
+        return filled(dense, *self._detached()).eval()
 
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
