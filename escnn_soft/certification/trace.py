@@ -170,7 +170,7 @@ class Trace(TorchFunctionMode):
         rule: Rule,
         call: Call,
         known: list[Fact],
-        outs: Sequence[Field],
+        outs: Sequence[GeometricTensor | Tensor],
         again: Again,
     ) -> list[Fact]:
         """What is known of the outputs of a layer that a rule covers."""
