@@ -91,7 +91,8 @@ def certify(
     ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor))
     tensor = field.tensor.detach().clone()
     action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
-    with torch.inference_mode(False), torch.no_grad():
+    eagerly = torch.compiler.set_stance("force_eager")  # what is compiled cannot be watched
+    with torch.inference_mode(False), torch.no_grad(), eagerly:
         start = _start(ledger, action, tensor)
         trace = Trace(model, ledger, start, lookahead=lookahead)
         trace.learn(tensor, start)

@@ -57,6 +57,16 @@ class Operation:
         first, second = self.argument(0, "input"), self.argument(1, "other")
         return second if first is self.tracked[0] else first
 
+    def apart(self) -> str | None:
+        """Why two activations cannot be added number by number; None if the group acts alike on both."""
+        first, second = self.facts[:2]
+        if self.tracked[0].shape != self.tracked[1].shape:
+            return f"torch.{self.name} of tensors of different shapes"
+        same_type = first.action.type == second.action.type and first.action.pixels == second.action.pixels
+        if not same_type or first.action.elements != second.action.elements:
+            return f"torch.{self.name} of tensors on which the group acts differently"
+        return None
+
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by its position or its name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)

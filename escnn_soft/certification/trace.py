@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from typing import Any
 
 import torch
-from escnn.nn import GeometricTensor, MergeModule
+from escnn.nn import EquivariantModule, FieldType, GeometricTensor, MergeModule
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 from escnn_soft.certification.fact import Fact, sample_norms
+from escnn_soft.certification.known_errors import Again
 from escnn_soft.certification.layerwise import pass_layer, pass_operation
 from escnn_soft.certification.ledger import Ledger
 from escnn_soft.certification.nested import fields, tensor_of, with_fields
-from escnn_soft.certification.operation import Operation
-from escnn_soft.certification.operations import METADATA, operate
+from escnn_soft.certification.network_constants import NetworkConstants
+from escnn_soft.certification.obstacles import merged, mismatch, unfit
+from escnn_soft.certification.operation import Operation, Outcome
+from escnn_soft.certification.operations import METADATA, layer_of, operate
 from escnn_soft.certification.rule_registry import ACTIONS, LIPSCHITZ, by_class
 from escnn_soft.certification.rules import RULES, Call, Rule
 from escnn_soft.certification.rules.registered import Registered
@@ -43,9 +47,10 @@ class Trace(TorchFunctionMode):
     def __init__(self, model: nn.Module, ledger: Ledger, start: Fact, *, lookahead: int | None) -> None:
         super().__init__()
         self.model, self.ledger, self.start, self.lookahead = model, ledger, start, lookahead
-        self.constants = {id(t) for t in (*model.parameters(), *model.buffers())}
+        self._constants = NetworkConstants(model)
         self._facts: dict[int, tuple[Tensor, int, Fact]] = {}
         self._path: list[str] = [type(model).__name__]
+        self._around: list[nn.Module] = []
         self._busy = False
 
     # ------------------------------------------------------------------ what is known of tensors
@@ -73,7 +78,8 @@ class Trace(TorchFunctionMode):
         """Everything the network does in this context is followed."""
         with ExitStack() as stack:
             for name, module in self.model.named_modules():
-                stack.enter_context(self._replaced(module, self._step(name or type(module).__name__, module)))
+                label = ".".join(part for part in name.split(".") if part != "_orig_mod")  # what torch.compile wraps
+                stack.enter_context(self._replaced(module, self._step(label or type(module).__name__, module)))
             stack.enter_context(self)
             yield
 
@@ -100,9 +106,16 @@ class Trace(TorchFunctionMode):
                 return original(*args, **kwargs)
             self._path.append(name)
             try:
-                if rule is None:
-                    return original(*args, **kwargs)
-                return self._leaf(name, module, rule, original, args, kwargs)
+                if rule is not None:
+                    return self._leaf(name, module, rule, original, args, kwargs)
+                self._around.append(module)
+                try:
+                    result = original(*args, **kwargs)
+                finally:
+                    self._around.pop()
+                if isinstance(module, ParametrizationList) and not args:
+                    self._constants.keep(result)  # a filter may have kept it from before
+                return result
             finally:
                 self._path.pop()
 
@@ -116,10 +129,10 @@ class Trace(TorchFunctionMode):
         self._busy = True
         try:
             known = [fact for fact in facts if fact is not None]
-            gaps = _merged(fact.gaps for fact in known)
+            gaps = merged(fact.gaps for fact in known)
             if len(known) < len(facts) or not known:
                 gaps += ((name, "its input was not followed from the network's input"),)
-            gaps += tuple((name, reason) for x, f in zip(given, facts, strict=True) if (reason := _mismatch(x, f)))
+            gaps += tuple((name, reason) for x, f in zip(given, facts, strict=True) if (reason := mismatch(x, f)))
             if gaps:
                 result = forward(*args, **kwargs)
                 for out in fields(result):
@@ -132,29 +145,46 @@ class Trace(TorchFunctionMode):
             copies = [tensor_of(x).clone() for x in given]
             result = forward(*args, **kwargs)
             outs = list(fields(result))
-            gaps = _merged(((name, why),) for out in outs if (why := _unfit(tensor_of(out), copies)) is not None)
+            gaps = merged(((name, why),) for out in outs if (why := unfit(tensor_of(out), copies)) is not None)
             if gaps or not outs:
                 for out in outs:
                     self.learn(tensor_of(out), Fact(self.start.action, {}, self.start.lipschitz, gaps))
                 return result
             types = tuple(x.type if isinstance(x, GeometricTensor) else None for x in given)
-            call = Call(module, tuple(copies), types, actions, tensor_of(outs[0]))
+            call = Call(module, tuple(copies), types, actions, tensor_of(outs[0]), self._declared())
 
             def again(tensors: list[Tensor]) -> list[Tensor]:
                 moved = iter(tensors)
                 new_args, new_kwargs = with_fields(args, moved), with_fields(kwargs, moved)
                 return [tensor_of(out) for out in fields(forward(*new_args, **new_kwargs))]
 
-            run = None if self.lookahead is None else again
-            try:
-                learned = pass_layer(self.ledger, name, rule, call, known, outs, run, self.lookahead or 0)
-            except EscnnSoftError as error:
-                learned = [Fact(known[0].action, {}, known[0].lipschitz, ((name, str(error)),)) for _ in outs]
-            for out, fact in zip(outs, learned, strict=True):
+            for out, fact in zip(outs, self._passed(name, rule, call, known, outs, again), strict=True):
                 self.learn(tensor_of(out), fact)
             return result
         finally:
             self._busy = False
+
+    def _passed(
+        self,
+        name: str,
+        rule: Rule,
+        call: Call,
+        known: list[Fact],
+        outs: Sequence[GeometricTensor | Tensor],
+        again: Again,
+    ) -> list[Fact]:
+        """What is known of the outputs of a layer that a rule covers."""
+        run = None if self.lookahead is None else again
+        try:
+            return pass_layer(self.ledger, name, rule, call, known, outs, run, self.lookahead or 0)
+        except EscnnSoftError as error:
+            return [Fact(known[0].action, {}, known[0].lipschitz, ((name, str(error)),)) for _ in outs]
+
+    def _declared(self) -> FieldType | None:
+        """Type of the output of the innermost module of escnn's kind that is covered through its parts."""
+        around = [module for module in self._around if isinstance(module, EquivariantModule)]
+        declared = getattr(around[-1], "out_type", None) if around else None
+        return declared if isinstance(declared, FieldType) else None
 
     # ------------------------------------------------------------------ functions between modules
 
@@ -166,12 +196,14 @@ class Trace(TorchFunctionMode):
             return func(*args, **kwargs)
         tracked = [t for t in fields(args, kwargs) if isinstance(t, Tensor) and id(t) in self._facts]
         if not tracked:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            self._constants.keep_computed(result, args, kwargs)
+            return result
         name = getattr(func, "__name__", str(func))
         if func == Tensor.data.__get__:  # type: ignore[attr-defined]  # a wrapper that is made anew each time
             self.ledger.escapes[self._path[-1], "it takes .data, through which activations change unseen"] = None
         facts = [fact for fact in map(self.fact, tracked) if fact is not None]
-        before = [sample_norms(t) if t.is_floating_point() and t.ndim else torch.zeros(0) for t in tracked]
+        before = [t.clone() for t in tracked]
         result = func(*args, **kwargs)
         outs = [out for out in fields((result,)) if isinstance(out, Tensor)]
         if name == "__setitem__":
@@ -182,11 +214,12 @@ class Trace(TorchFunctionMode):
                 self.ledger.escapes[self._path[-1], reason] = None
             return result
         for out in outs:
-            self.learn(out, self._result(name, args, kwargs, tracked, facts, before, out))
+            self.learn(out, self._result(func, name, args, kwargs, tracked, facts, before, out))
         return result
 
     def _result(
         self,
+        func: Callable[..., Any],
         name: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -196,15 +229,27 @@ class Trace(TorchFunctionMode):
         out: Tensor,
     ) -> Fact:
         layer = self._path[-1]
-        gaps = _merged(fact.gaps for fact in facts)
+        gaps = merged(fact.gaps for fact in facts)
         if gaps:
             return Fact(facts[0].action, {}, facts[0].lipschitz, gaps)
         name = name if name.startswith("__") else name.rstrip("_")
-        outcome = operate(Operation(name, args, kwargs, tracked, facts, out, lambda t: id(t) in self.constants))
-        reason = outcome if isinstance(outcome, str) else _unfit(out, tracked)
-        if reason is not None or isinstance(outcome, str):
+        operation = Operation(name, args, kwargs, tracked, facts, out, self._constants.__contains__)
+        known = layer_of(operation) or operate(operation)
+        reason = known if isinstance(known, str) else unfit(out, before)
+        if reason is not None or isinstance(known, str):
             return self._void(facts[0], str(reason))
-        return pass_operation(self.ledger, f"{layer} (torch.{name})", facts, outcome, before, out)
+        label = f"{layer} (torch.{name})"
+        if isinstance(known, Outcome):
+            norms = [sample_norms(t) for t in before]
+            return pass_operation(self.ledger, label, facts, known, norms, out)
+        call = Call(known.module, (before[0],), (None,), (facts[0].action,), out, self._declared())
+
+        def again(tensors: list[Tensor]) -> list[Tensor]:
+            given = list(fields(args, kwargs))
+            moved = iter([tensors[0] if t is tracked[0] else t for t in given])
+            return [func(*with_fields(args, moved), **with_fields(kwargs, moved))]
+
+        return self._passed(label, known.rule, call, facts, [out], again)[0]
 
 
 def _rule(module: nn.Module) -> Rule | None:
@@ -224,30 +269,3 @@ def _merge(module: Any, inputs: dict[str, GeometricTensor]) -> GeometricTensor:
     # escnn fills a tensor in single precision
     joined = torch.cat([part.tensor for part in parts], dim=1).float()
     return GeometricTensor(joined, module.out_type, parts[0].coords)
-
-
-def _mismatch(x: GeometricTensor | Tensor, fact: Fact | None) -> str | None:
-    """Why a field is not what the network's input was followed to."""
-    if tensor_of(x).ndim < 2:
-        return "its input has no dimension beside that of the samples"
-    if fact is None or not isinstance(x, GeometricTensor):
-        return None
-    if x.coords is not None:
-        return "point clouds with coordinates are not covered"
-    if not fact.action.agrees(x.type):
-        return "its input was given a field type that transforms differently from what was computed"
-    return None
-
-
-def _unfit(out: Tensor, given: Sequence[Tensor]) -> str | None:
-    """Why a tensor that was computed from others cannot be followed, whatever the rule says."""
-    if out.ndim == 0 or len(out) != len(given[0]):
-        return "it mixes the samples of the batch"
-    if out.dtype == torch.float16 and any(x.dtype != torch.float16 for x in given):
-        return "it casts to float16, where small numbers vanish"
-    return None if bool(torch.isfinite(out).all()) else "it returns infinities or NaN"
-
-
-def _merged(gaps: Iterable[tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], ...]:
-    """All gaps, each once."""
-    return tuple(dict.fromkeys(gap for some in gaps for gap in some))

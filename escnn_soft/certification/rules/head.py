@@ -13,7 +13,7 @@ from escnn_soft.certification.rules.rule import Bound, Call, Rule, rounded, unit
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.linalg import convolution_norm, spectral_norm
 
-__all__ = ["Head", "HeadBatchNorm", "HeadConvolution", "HeadFlatten", "HeadLinear", "HeadNorm", "HeadSoftmax"]
+__all__ = ["Head", "HeadConvolution", "HeadFlatten", "HeadLinear", "HeadNorm", "HeadSoftmax"]
 
 
 class Head(Rule):
@@ -54,46 +54,22 @@ class HeadConvolution(HeadLinear):
 
     def refusal(self, call: Call, row: int) -> str | None:
         """A single image would have its channels taken for the samples."""
-        return "its input is no batch of images" if call.x.ndim != 4 else super().refusal(call, row)
+        batch = call.x.ndim == call.module.weight.ndim
+        return super().refusal(call, row) if batch else "its input is no batch of images"
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The certified norm of its kernel."""
         module = call.module
-        down, right = module.dilation
-        if module.padding_mode != "zeros" or down != right:
+        if module.padding_mode != "zeros" or len(set(module.dilation)) > 1:
             return (math.inf,)
-        kernel = module.weight.detach().double()
-        return (max(convolution_norm(block, module.stride, down) for block in kernel.chunk(module.groups)),)
+        kernel, dilation = module.weight.detach().double().cpu(), module.dilation[0]
+        return (max(convolution_norm(block, module.stride, dilation) for block in kernel.chunk(module.groups)),)
 
     def no_constant(self, call: Call) -> str:
         """Padding by other things than zeros, and oblong dilation."""
         module = call.module
         what = f"padding_mode={module.padding_mode!r}" if module.padding_mode != "zeros" else f"{module.dilation=}"
         return f"{what.removeprefix('module.')} of a plain convolution is not covered"
-
-
-class HeadBatchNorm(Head):
-    """Batch normalisation with stored statistics."""
-
-    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
-        """The largest factor."""
-        module = call.module
-        if module.running_var is None:
-            return (math.inf,)
-        factors = 1 / (module.running_var.double() + module.eps).sqrt()
-        if module.weight is not None:
-            factors = factors * module.weight.detach().double()
-        return (float(factors.abs().max()),)
-
-    def no_constant(self, call: Call) -> str:
-        """Statistics of the batch."""
-        return "it normalises with the statistics of the batch, so samples depend on each other"
-
-    def offset(self, call: Call) -> float:
-        """Means and biases."""
-        shifts = [call.module.running_mean, call.module.bias]
-        total = sum(float(t.detach().double().square().sum()) for t in shifts if t is not None)
-        return math.sqrt(total * call.x[0, 0].numel())
 
 
 class HeadNorm(Head):
@@ -105,23 +81,24 @@ class HeadNorm(Head):
     local = True
 
     def refusal(self, call: Call, row: int) -> str | None:
-        """The samples of a batch have to stay apart."""
-        return "it normalises over the batch" if self._over_batch(call) else super().refusal(call, row)
+        """The samples of a batch have to stay apart; groups of scalar fields may be normalised, all pixels at once."""
+        if self._over_batch(call):
+            return "it normalises over the batch"
+        scalars = call.action.fixes_channels() and not self._of_layers(call)
+        return None if scalars else super().refusal(call, row)
+
+    def out_action(self, call: Call, out_type: FieldType | None) -> Action:
+        """As on its input."""
+        return call.action
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """2 max |weight| / s, s the smallest of this input."""
         module = call.module
         if self._over_batch(call):
             return (math.inf,)
-        if isinstance(module, nn.GroupNorm):
-            groups = call.x.detach().double().cpu().reshape(len(call.x), module.num_groups, -1)
-        else:
-            groups = (
-                call.x.detach()
-                .double()
-                .flatten(-len(module.normalized_shape))
-                .reshape(len(call.x), -1, math.prod(module.normalized_shape))
-            )
+        x = call.x.detach().double().cpu()
+        blocks = (-1, math.prod(module.normalized_shape)) if self._of_layers(call) else (module.num_groups, -1)
+        groups = x.reshape(len(x), *blocks)
         root = (groups.var(dim=-1, unbiased=False) + module.eps).sqrt().amin(dim=1)
         weight = 1.0 if module.weight is None else float(module.weight.detach().abs().max())
         return (2 * weight / root,)
@@ -130,6 +107,9 @@ class HeadNorm(Head):
         """Sums over a group for the mean and the variance."""
         largest = torch.as_tensor(self.lipschitz(call, reach)[0])
         return rounded(call, torch.clamp(largest, min=1.0) * norms, 4.0 * call.x[0].numel() + 64.0)
+
+    def _of_layers(self, call: Call) -> bool:
+        return hasattr(call.module, "normalized_shape")
 
     def _over_batch(self, call: Call) -> bool:
         return len(getattr(call.module, "normalized_shape", ())) >= call.x.ndim

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from escnn.nn import EquivariantModule
 from torch import Tensor
-from torch.nn import Module
 
 from escnn_soft.bounds import Certificate
 from escnn_soft.certification.fact import sample_norms
@@ -32,30 +32,35 @@ class LinearLayer(Rule):
     def _certificates(self) -> dict[int, Certificate]:
         return {}
 
-    def certificate(self, module: Module) -> Certificate:
+    def certificate(self, call: Call) -> Certificate:
         """The layer's certificate; a rule serves one run of ``certify`` only, so the weights are those of now."""
-        if id(module) not in self._certificates:
-            self._certificates[id(module)] = certificate(module)
-        return self._certificates[id(module)]
+        if id(call.module) not in self._certificates:
+            self._certificates[id(call.module)] = certificate(call.module)
+        return self._certificates[id(call.module)]
+
+    def runs_in(self, module: Any) -> torch.dtype:
+        """The dtype of its weights."""
+        dtype: torch.dtype = module.weights.dtype
+        return dtype
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The certified norm of the layer as it runs."""
-        return (self.certificate(call.module).lipschitz,)
+        return (self.certificate(call).lipschitz,)
 
     def refusal(self, call: Call, row: int) -> str | None:
         """What the certificate says; and a kernel kept by escnn has to be the one that the weights stand for."""
         element = call.action.elements[row]
-        if call.output.dtype != call.module.weights.dtype:
+        if call.output.dtype != self.runs_in(call.module):
             return f"it runs in {call.output.dtype}, as under autocast, and its rounding is bounded for its own dtype"
         if stale(call.module):
             return "its kept kernel or bias is not that of its weights: call .train() and .eval() once"
         if element is None:
             return None
-        return self.certificate(call.module).refusal(element, tuple(call.x.shape))
+        return self.certificate(call).refusal(element, tuple(call.x.shape))
 
     def own(self, call: Call, row: int) -> Tensor | None:
         """The error that the weights allow."""
-        cert, element = self.certificate(call.module), call.action.elements[row]
+        cert, element = self.certificate(call), call.action.elements[row]
         gain = cert.operator if element is None else cert.operator_at(element)
         bias = 0.0
         if cert.bias is not None:
@@ -64,8 +69,8 @@ class LinearLayer(Rule):
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """The certificate's rounding, and that of adding the bias."""
-        return self.certificate(call.module).rounding * norms + 2 * unit_roundoff(call) * (
-            sample_norms(call.output) + self.certificate(call.module).lipschitz * norms
+        return self.certificate(call).rounding * norms + 2 * unit_roundoff(call) * (
+            sample_norms(call.output) + self.certificate(call).lipschitz * norms
         )
 
     def kernel(self, call: Call) -> Kernel | None:
@@ -85,7 +90,7 @@ class LinearLayer(Rule):
 
 def stale(module: Any) -> bool:
     """Whether what escnn keeps for evaluation, kernel and bias, was overtaken by the weights or changed by hand."""
-    if module.training or isinstance(module, SoftLayer):
+    if module.training or isinstance(module, SoftLayer) or not isinstance(module, EquivariantModule):
         return False
     kept = getattr(module, "filter", None)
     kept = getattr(module, "matrix", None) if kept is None else kept

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from escnn.group import Representation
-from escnn.nn import GeometricTensor, GNormBatchNorm, InnerBatchNorm
+from escnn.nn import FieldType, GeometricTensor, GNormBatchNorm, InnerBatchNorm
 from torch import Tensor
 
-from escnn_soft.certification.rules.gated import sizes_of
 from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
 from escnn_soft.escnn.stored_arguments import normalized_together
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "invariants"]
 
 
 class BatchNorm(Rule):
@@ -44,10 +43,8 @@ class BatchNorm(Rule):
         """||g f(0) - f(0)||, at most twice what is not invariant in f(0), at every pixel."""
         still = call.x.new_zeros(1, call.x.shape[1], *[1] * (call.x.ndim - 2))
         shift = call.module(GeometricTensor(still, call.type)).tensor.detach().double().cpu().flatten()
-        total = 0.0
-        for rho, part in zip(call.type.representations, shift.split(sizes_of(call.type)), strict=True):
-            total += float((part - _invariants(rho) @ part).square().sum())
-        return torch.full((len(call.x),), 2 * math.sqrt(total * call.points), dtype=torch.float64)
+        left = float((shift - invariants(call.type) @ shift).norm())
+        return torch.full((len(call.x),), 2 * left * math.sqrt(call.points), dtype=torch.float64)
 
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""
@@ -64,8 +61,12 @@ class BatchNorm(Rule):
         return scales
 
 
+def invariants(field_type: FieldType) -> Tensor:
+    """The orthogonal projection onto the invariant vectors of a type, in double precision."""
+    return torch.block_diag(*(_invariants(rho) for rho in field_type.representations))
+
+
 def _invariants(rho: Representation) -> Tensor:
-    """The orthogonal projection onto the invariant vectors of a representation, in double precision."""
     irreps = [rho.group.irrep(*irrep) for irrep in rho.irreps]
     trivial = torch.tensor([psi.is_trivial() for psi in irreps for _ in range(psi.size)])
     vectors = torch.from_numpy(rho.change_of_basis).double()[:, trivial]

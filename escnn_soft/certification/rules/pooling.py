@@ -15,7 +15,7 @@ from escnn_soft.escnn.stored_arguments import blur_padding, interpolation
 from escnn_soft.layers.geometry import per_axis
 from escnn_soft.linalg import convolution_norm
 
-__all__ = ["AdaptivePool", "AveragePool", "BlurPool", "MaxPool", "Upsampling", "Window", "overlap"]
+__all__ = ["AdaptivePool", "AveragePool", "BlurPool", "Interpolation", "MaxPool", "Upsampling", "Window", "overlap"]
 
 Axes = tuple[int, ...]
 
@@ -30,10 +30,10 @@ class Window:
     dilation: Axes
 
     @staticmethod
-    def of(module: Any) -> Window:
-        """The window of one of escnn's pooling modules."""
-        dims = module.in_type.gspace.dimensionality
-        values = (getattr(module, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
+    def of(call: Call) -> Window:
+        """The window of a pooling module or function."""
+        dims = call.x.ndim - 2
+        values = (getattr(call.module, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
         return Window(*(per_axis(value, dims) for value in values))
 
     def refusal(self, call: Call, row: int, margin: Axes | None = None) -> str | None:
@@ -66,39 +66,40 @@ class MaxPool(Rule):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """Square root of the overlap."""
-        return (overlap(Window.of(call.module)),)
+        return (overlap(Window.of(call)),)
 
     def refusal(self, call: Call, row: int) -> str | None:
         """Windows have to be centred, and channels permuted: the maximum is a pointwise matter."""
-        return Window.of(call.module).refusal(call, row) or not_permuting(call.action, row)
+        return Window.of(call).refusal(call, row) or not_permuting(call.action, row)
 
 
 class AveragePool(Rule):
-    """The convolution with a box, zeros around the image counted."""
+    """The mean over a window, zeros around the image counted unless the module says otherwise."""
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
-        """The norm of that convolution; where windows may be cut short, the product of the matrices of the axes."""
-        window = Window.of(call.module)
-        if call.module.ceil_mode:
-            return (math.prod(self._along(window, axis, size) for axis, size in enumerate(call.x.shape[2:])),)
-        return (convolution_norm(self._box(window), window.stride),)
+        """The product of the norms of the matrices of the axes; windows may be cut short."""
+        total, divisor = 1.0, getattr(call.module, "divisor_override", None)
+        for axis, size in enumerate(call.x.shape[2:]):
+            rows = self._along(call, axis, size)
+            rows = rows if divisor is None else (rows > 0).double()
+            total *= float(torch.linalg.matrix_norm(rows, 2)) * (1 + 1e-12)
+        return (total if divisor is None else total / abs(divisor),)
 
     def refusal(self, call: Call, row: int) -> str | None:
         """Windows have to be centred."""
-        return Window.of(call.module).refusal(call, row)
+        return Window.of(call).refusal(call, row)
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """A sum of as many terms as the window has pixels."""
-        return rounded(call, norms, 2.0 * math.prod(Window.of(call.module).kernel) + 4.0)
+        return rounded(call, norms, 2.0 * math.prod(Window.of(call).kernel) + 4.0)
 
-    def _along(self, window: Window, axis: int, size: int) -> float:
+    def _along(self, call: Call, axis: int, size: int) -> Tensor:
+        """The matrix of an axis, transposed."""
+        window, module = Window.of(call), call.module
         pixels = torch.eye(size, dtype=torch.float64)[None]
         kernel, stride, padding = window.kernel[axis], window.stride[axis], window.padding[axis]
-        rows = F.avg_pool1d(pixels, kernel, stride, padding, ceil_mode=True)[0]
-        return float(torch.linalg.matrix_norm(rows, 2)) * (1 + 1e-12)
-
-    def _box(self, window: Window) -> Tensor:
-        return torch.full((1, 1, *window.kernel), 1.0 / math.prod(window.kernel), dtype=torch.float64)
+        counted = getattr(module, "count_include_pad", True)
+        return F.avg_pool1d(pixels, kernel, stride, padding, module.ceil_mode, counted)[0]
 
 
 class BlurPool(Rule):
@@ -128,7 +129,7 @@ class BlurPool(Rule):
 
     def _windows(self, call: Call) -> tuple[Window, Window | None]:
         module = call.module
-        window = Window.of(module)
+        window = Window.of(call)
         padding = blur_padding(module)
         if padding is None:
             return window, None
@@ -177,16 +178,20 @@ class Upsampling(Rule):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """Product of the norms of the matrices."""
-        module, total = call.module, 1.0
-        for before, after in zip(call.x.shape[2:], call.output.shape[2:], strict=True):
+        total, (factors, how) = 1.0, self.settings(call)
+        for axis, (before, after) in enumerate(zip(call.x.shape[2:], call.output.shape[2:], strict=True)):
             beside = call.x.ndim - 3  # axes that are left as they are
             pixels = torch.eye(before, dtype=torch.float64)[None]
             lines = pixels.view(1, before, before, *[1] * beside).expand(-1, -1, -1, *[2] * beside)
-            factor, how = interpolation(module)
+            factor = factors[axis] if isinstance(factors, tuple | list) else factors
             size = {"size": (after, *[2] * beside)} if factor is None else {"scale_factor": (factor, *[1.0] * beside)}
             matrix = F.interpolate(lines, **how, **size)[0].flatten(2)[:, :, 0]
             total *= float(torch.linalg.matrix_norm(matrix, 2)) * (1 + 1e-5)
         return (total,)
+
+    def settings(self, call: Call) -> tuple[Any, dict[str, Any]]:
+        """Scale factor, or factors of the axes, or None; and how it interpolates."""
+        return interpolation(call.module)
 
     def refusal(self, call: Call, row: int) -> str | None:
         """The sizes have to scale alike along axes that are swapped."""
@@ -197,3 +202,11 @@ class Upsampling(Rule):
     def own(self, call: Call, row: int) -> Tensor | None:
         """Left to a measurement."""
         return None
+
+
+class Interpolation(Upsampling):
+    """Torch's function; it may make images smaller too."""
+
+    def settings(self, call: Call) -> tuple[Any, dict[str, Any]]:
+        """What it was called with."""
+        return call.module.factor, call.module.how

@@ -125,7 +125,7 @@ class StrongestInWindow(Rule):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """From the smallest gap between the norms of this input."""
-        window = Window.of(call.module)
+        window = Window.of(call)
         norms = field_norms(call.x, sizes_of(call.type))
         down, right = window.padding
         padded = F.pad(norms, (right, right, down, down), value=-math.inf)
@@ -139,7 +139,7 @@ class StrongestInWindow(Rule):
 
     def refusal(self, call: Call, row: int) -> str | None:
         """Windows have to be centred."""
-        return Window.of(call.module).refusal(call, row)
+        return Window.of(call).refusal(call, row)
 
     def own(self, call: Call, row: int) -> Tensor | None:
         """Left to a measurement, because of ties."""

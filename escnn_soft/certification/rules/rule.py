@@ -30,6 +30,7 @@ class Call:
         types: their field types; None for plain tensors.
         actions: how the group acts on them.
         output: what came out; the first tensor of it.
+        declared: type of the output of the escnn module, itself without a rule, that the call is a part of.
     """
 
     module: Any
@@ -37,6 +38,7 @@ class Call:
     types: tuple[FieldType | None, ...]
     actions: tuple[Action, ...]
     output: Tensor
+    declared: FieldType | None = None
 
     @property
     def x(self) -> Tensor:

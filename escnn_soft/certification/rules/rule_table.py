@@ -11,15 +11,17 @@ from torch import nn
 from escnn_soft.certification.rules.fourier import Fourier, TensorProduct
 from escnn_soft.certification.rules.gated import Gated, GatedPair, GatedUniform
 from escnn_soft.certification.rules.head import (
-    HeadBatchNorm,
-    HeadConvolution,
     HeadFlatten,
-    HeadLinear,
     HeadNorm,
     HeadSoftmax,
 )
 from escnn_soft.certification.rules.linear_layers import LinearLayer
 from escnn_soft.certification.rules.normalization import BatchNorm
+from escnn_soft.certification.rules.plain_layers import (
+    PlainBatchNorm,
+    PlainConvolution,
+    PlainLinear,
+)
 from escnn_soft.certification.rules.plumbing import Disentangle, Mask, MaximumOverFields, Moving, Restriction
 from escnn_soft.certification.rules.pointwise import (
     Concatenated,
@@ -115,11 +117,15 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.PointwiseDropout: Moving,
     enn.FieldDropout: Moving,
     enn.BranchingModule: Moving,
-    # torch's own, after an invariant map
-    nn.Linear: HeadLinear,
-    nn.Conv2d: HeadConvolution,
-    nn.BatchNorm1d: HeadBatchNorm,
-    nn.BatchNorm2d: HeadBatchNorm,
+    # torch's own
+    nn.Linear: PlainLinear,
+    nn.Conv2d: PlainConvolution,
+    nn.Conv3d: PlainConvolution,
+    nn.ConvTranspose2d: PlainConvolution,
+    nn.ConvTranspose3d: PlainConvolution,
+    nn.BatchNorm1d: PlainBatchNorm,
+    nn.BatchNorm2d: PlainBatchNorm,
+    nn.BatchNorm3d: PlainBatchNorm,
     nn.LayerNorm: HeadNorm,
     nn.GroupNorm: HeadNorm,
     nn.Softmax: HeadSoftmax,
@@ -129,6 +135,7 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     nn.Dropout: Moving,
     nn.Dropout1d: Moving,
     nn.Dropout2d: Moving,
+    nn.Dropout3d: Moving,
     nn.AlphaDropout: Moving,
     nn.ReLU: partial(HeadPointwise, "relu"),
     nn.ReLU6: partial(HeadPointwise, "relu6"),

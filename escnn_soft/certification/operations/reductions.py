@@ -1,0 +1,104 @@
+"""Reductions over channels and pixels: means, sums, extrema, norms and standard deviations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from escnn_soft.certification.operation import Operation, Outcome
+from escnn_soft.certification.rules.rule import not_permuting
+from escnn_soft.certification.tensor_action import Action
+
+__all__ = ["axes_of", "correction_of", "reduced", "reduced_action"]
+
+_FACTORS: dict[str, Callable[[int], float]] = {
+    "mean": lambda n: 1 / math.sqrt(n),
+    "sum": math.sqrt,
+    "amax": lambda n: 1.0,
+    "amin": lambda n: 1.0,
+    "max": lambda n: 1.0,
+    "min": lambda n: 1.0,
+    "norm": lambda n: 1.0,
+    "vector_norm": lambda n: 1.0,
+    "logsumexp": lambda n: 1.0,
+}
+"""Lipschitz constant of a reduction of n numbers to one; that of logsumexp is the norm of a softmax, at most 1."""
+
+_EXACT = ("amax", "amin", "max", "min")
+"""Reductions that choose one of the numbers, and do not round."""
+
+
+def reduced(operation: Operation) -> Outcome | str:
+    """A reduction over some dimensions, with a constant that depends only on how many numbers go into one."""
+    if operation.name in ("norm", "vector_norm") and _order(operation) != 2.0:
+        return f"torch.{operation.name} of another order than 2"
+    axes = axes_of(operation)
+    if isinstance(axes, str):
+        return axes
+    action = reduced_action(operation, axes)
+    if isinstance(action, str):
+        return action
+    count = math.prod(operation.tracked[0].shape[d] for d in axes)
+    factor = _FACTORS[operation.name](count) if operation.name in _FACTORS else _deviation(operation, count)
+    # |sum of n terms| loses n u sum |terms| <= n u sqrt(n) |x|
+    return Outcome((factor,), action, 0.0 if operation.name in _EXACT else 2.0 * count + 64.0)
+
+
+def axes_of(operation: Operation) -> set[int] | str:
+    """The dimensions that are reduced, or why there are none to speak of."""
+    x = operation.tracked[0]
+    position = 2 if operation.name in ("norm", "vector_norm") else 1
+    dims = operation.argument(position, "dim", operation.kwargs.get("axis"))
+    if dims is None or isinstance(dims, bool | torch.dtype) or dims in ((), []):
+        return f"torch.{operation.name} over everything mixes the samples of the batch"
+    if not isinstance(dims, int | tuple | list):
+        return f"torch.{operation.name} in this form"
+    axes = {int(d) % x.ndim for d in ((dims,) if isinstance(dims, int) else dims)}
+    return f"torch.{operation.name} mixes the samples of the batch" if 0 in axes else axes
+
+
+def reduced_action(operation: Operation, axes: set[int]) -> Action | str:
+    """How the group acts on what is left, or why that is no action."""
+    # pixels that move are reduced all together; channels where the group permutes them, or, by a norm, is orthogonal
+    action, x, name = operation.action, operation.tracked[0], operation.name
+    if operation.invariant:
+        return Action(action.elements, None, pixels=False)
+    refused = f"torch.{name} over dimensions {sorted(axes)} of a field that the group moves"
+    pixels = set(range(2, x.ndim))
+    if action.pixels and axes & pixels not in (set(), pixels):
+        return refused
+    permuted = not any(not_permuting(action, row) for row in operation.rows)
+    if 1 not in axes:
+        if name not in ("mean", "sum") and not permuted:
+            return f"torch.{name} of a field whose channels the group mixes"
+        return Action(action.elements, action.type, action.pixels and not axes)
+    if not permuted and not (name in ("norm", "vector_norm") and axes - pixels == {1}):
+        return f"torch.{name} over channels that the group mixes"
+    if not action.pixels or axes >= pixels:
+        return Action(action.elements, None, pixels=False)
+    if operation.result.ndim != x.ndim:
+        return f"{refused}: keep the dimension of the channels"
+    assert action.type is not None
+    space = action.type.gspace
+    return Action(action.elements, space.type(space.trivial_repr), pixels=True)
+
+
+def correction_of(operation: Operation) -> float:
+    """What ``std`` and ``var`` subtract from the number of numbers."""
+    unbiased = operation.argument(2, "unbiased", True)
+    return float(operation.kwargs.get("correction", 1 if unbiased else 0) or 0)
+
+
+def _deviation(operation: Operation, count: int) -> float:
+    """A standard deviation is the norm of what is left without the mean, over sqrt(n - correction)."""
+    left = count - correction_of(operation)
+    return 1 / math.sqrt(left) if left > 0 else math.inf
+
+
+def _order(operation: Operation) -> float | None:
+    order = operation.argument(1, "ord" if operation.name == "vector_norm" else "p", 2.0)
+    if order in ("fro", None):
+        return 2.0
+    return float(order) if isinstance(order, int | float) else None

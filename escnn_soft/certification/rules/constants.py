@@ -1,0 +1,76 @@
+"""Constant tensors added to a field or multiplied with it, such as tables of positions and masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from escnn_soft.certification.fact import sample_norms
+from escnn_soft.certification.rules.normalization import invariants
+from escnn_soft.certification.rules.rule import Bound, Call, Rule
+from escnn_soft.certification.tensor_action import Action, is_permutation
+
+__all__ = ["Scaling", "Shift", "displacement"]
+
+_ROUNDING = 1e-9
+"""What is allowed for the rounding of moving a constant."""
+
+
+def displacement(action: Action, row: int, table: Tensor) -> float | None:
+    """||g t - t|| for a constant (channels, ...); None where pixels move and no single element is given."""
+    table = table.detach().double().cpu()
+    if action.elements[row] is not None:
+        return float((action(row, table[None]) - table[None]).norm()) * (1 + _ROUNDING)
+    if action.pixels:
+        return None
+    if action.fixes_channels():
+        return 0.0
+    assert action.type is not None
+    # whatever the element, at most twice what is not invariant
+    left = table - torch.einsum("dc,c...->d...", invariants(action.type), table)
+    return 2 * float(left.norm()) * (1 + _ROUNDING)
+
+
+class Shift(Rule):
+    """x -> slope x + scale t: ||f(g x) - g f(x)|| = |scale| ||g t - t||, whatever x is."""
+
+    kind = "soft"
+    ulps = 4.0
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """The slope."""
+        return (abs(call.module.slope),)
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """How far the constant is from being symmetric."""
+        moved = displacement(call.action, row, call.module.table)
+        if moved is None:
+            return None
+        return torch.full((len(call.x),), abs(call.module.scale) * moved, dtype=torch.float64)
+
+    def offset(self, call: Call) -> float:
+        """The constant."""
+        return abs(call.module.scale) * float(call.module.table.double().norm())
+
+
+class Scaling(Rule):
+    """x -> t x, number by number: ||f(g x) - g f(x)|| <= max |t - g t| ||x|| where g only moves numbers."""
+
+    kind = "soft"
+    ulps = 4.0
+
+    def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
+        """The largest factor."""
+        return (float(call.module.table.double().abs().max()) * (1 + 1e-12),)
+
+    def no_constant(self, call: Call) -> str:
+        """A factor that is infinite, where something is divided by zero."""
+        return "a factor is infinite"
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """How far the factors are from being symmetric; where channels are mixed, left to a measurement."""
+        action = call.action
+        if action.elements[row] is None or not all(is_permutation(block) for block in action.blocks(row)):
+            return None
+        table = call.module.table.double().cpu()[None]
+        return float((action(row, table) - table).abs().max()) * (1 + _ROUNDING) * sample_norms(call.x)
