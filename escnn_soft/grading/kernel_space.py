@@ -25,6 +25,7 @@ class KernelSpace:
         group: what acts on the kernels.
         copies: the functions, split into copies of irreps.
         exact: whether the group acts on the points, so that every statement holds for the executed layer.
+        dependent: how many functions of the band limit are what others make of them on the points.
 
     Attributes:
         whole: the space of all kernels, if this is a part of it.
@@ -34,10 +35,11 @@ class KernelSpace:
     whole: KernelSpace | None = None
     stages: tuple[str, ...] = ()
 
-    def __init__(self, group: IrrepProducts, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
+    def __init__(self, group: IrrepProducts, copies: Sequence[SpatialCopy], *, exact: bool, dependent: int = 0) -> None:
         self.group = group
         self.copies = tuple(copies)
         self.exact = exact
+        self.dependent = dependent
         self.points = sum(copy.functions.shape[1] for copy in copies)
         self.between = cache(self._between)
 

@@ -134,6 +134,7 @@ class WeightTransform:
         metric: L such that ||W L|| is the norm of the coefficients of a weight W within the band limit; None if that is
             ||W||.  # shape: (S, harmonics)
         source: the transform of all weights, if this is that of the weights that a subgroup keeps.
+        dependent: how many functions of the band limit are what others make of them on the pixels.
         shape: of the weights: (out, in, S).
     """
 
@@ -147,6 +148,7 @@ class WeightTransform:
     exact: bool
     metric: Tensor | None = None
     source: WeightTransform | None = None
+    dependent: int = 0
     shape: tuple[int, int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -369,7 +371,7 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     source = None if space.whole is None else weight_transform(frame_out, frame_in, space.whole)
     return WeightTransform(
         space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels,
-        tuple(_levels(space, keys, dims)), space.exact, space.metric, source,
+        tuple(_levels(space, keys, dims)), space.exact, space.metric, source, space.dependent,
     )  # fmt: skip
 
 

@@ -89,9 +89,9 @@ def check_band_limit(soft: EquivariantModule, layer: EquivariantModule) -> None:
         raise ArgumentError("layer", layer, expected, remedy)
 
 
-def check_filter(basis_filter: BasisFilter | None, weights: Tensor, transform: WeightTransform) -> None:
-    """Refuse a filter with which escnn has other kernels than the equivariant level."""
-    kept, dim = weights.numel(), transform.equivariant.dim
+def check_filter(basis_filter: BasisFilter | None, kept: int, transform: WeightTransform) -> None:
+    """Refuse a filter with which escnn has other kernels than the equivariant level; ``kept`` is their dimension."""
+    dim = transform.equivariant.dim
     if kept != dim:
         kernels = f"all {dim} equivariant kernels of the rings and frequencies it keeps ({kept} are left)"
         remedy = 'Decide by "radius", "sigma" and "irrep:frequency" alone.'

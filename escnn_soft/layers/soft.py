@@ -25,6 +25,7 @@ from escnn_soft.escnn.sampled_basis import (
     has_closed_form,
     own,
     pair_blocks,
+    reach,
     sharpen,
 )
 from escnn_soft.grading import (
@@ -153,7 +154,21 @@ class SoftLayer(ExpandedLayer, SoftModule):
         in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
         out_rho = next(rho for rho in self.out_type.representations if rho.name == pair[1])
         block = dict(pair_blocks(self._basisexpansion))[pair]
-        return sharpen(block, self._build_transform([in_rho], [out_rho]).equivariant)
+        return sharpen(block, self._build_transform([in_rho], [out_rho]))
+
+    def _equivariant_basis(self) -> dict[tuple[str, str], Tensor]:
+        """The equivariant part of escnn's basis, by names of (input, output) representation; float64 on the CPU."""
+        found = {}
+        for pair, _ in pair_blocks(self._basisexpansion):
+            in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
+            out_rho = next(rho for rho in self._out_representations if rho.name == pair[1])
+            equivariant = self._build_transform([in_rho], [out_rho]).equivariant
+            found[pair] = torch.stack([equivariant.project(element) for element in self._sharp_basis(pair)])
+        return found
+
+    def _reach(self) -> int:
+        """Dimension of the equivariant kernels that escnn's basis reaches; few pixels far apart tell few of many."""
+        return reach(self._basisexpansion, self._equivariant_basis())
 
     def _sharp_bias_expansion(self) -> Tensor:
         assert self._bias_transform is not None
@@ -377,7 +392,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
         """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
         transform, kernel = self._transform, self._as_graded(weight.detach().double().cpu())
-        blocks = {pair: self._sharp_basis(pair) for pair, _ in pair_blocks(self._basisexpansion)}
+        blocks = self._equivariant_basis()
         representations = self._in_representations, self._out_representations
         equivariant = transform.equivariant.project(kernel)
         with torch.no_grad():
