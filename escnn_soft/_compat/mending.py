@@ -21,6 +21,11 @@ now goes to a folder of its own beside that, one for each way in which we have m
 And ``deepcopy`` of a layer in space raises ``AttributeError``: its gspace holds a dictionary whose keys are group
 elements, and copying one on the way round a cycle asks for its hash before it has its group. Elements never change, so
 a copy may share them.
+
+Torch asks for a module's hash whenever it walks through a model, and escnn's basis expansions answer with the values of
+their tensors: ``torch.func`` and ``torch.export`` fail, and equal expansions of two layers are taken for one. So each
+is equal to itself alone, like every other module. What else stands between escnn and one graph of a network is mended
+in :mod:`escnn_soft._compat.ranges`.
 """
 
 from __future__ import annotations
@@ -33,8 +38,11 @@ from typing import Any
 import numpy as np
 from escnn.group import GroupElement, IrreducibleRepresentation, _clebsh_gordan, _numerical, irrep
 from escnn.group.groups import o3group, so3group
+from escnn.nn.modules.basismanager import BlocksBasisExpansion, SingleBlockBasisExpansion
+from torch.nn import Module
 
 from escnn_soft._compat.racah import clebsch_gordan
+from escnn_soft._compat.ranges import keep_ranges
 from escnn_soft._compat.subspace import canonical_basis, orthogonal_member
 
 _SEED = 0  # of what escnn samples
@@ -83,3 +91,6 @@ _numerical.compute_irrep_embeddings_general = _seeded(_numerical.compute_irrep_e
 _clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_tensor)
 so3group._clebsh_gordan_tensor_so3 = o3group._clebsh_gordan_tensor_so3 = clebsch_gordan
 GroupElement.__deepcopy__ = lambda self, memo: self
+for _kind in (BlocksBasisExpansion, SingleBlockBasisExpansion):
+    _kind.__hash__, _kind.__eq__ = Module.__hash__, object.__eq__
+keep_ranges()

@@ -16,7 +16,6 @@ from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
 from torch import Tensor
-from torch.nn import Module
 
 from escnn_soft.grading import WeightTransform
 
@@ -46,24 +45,6 @@ def block_name(expansion: BlocksBasisExpansion, pair: tuple[str, str]) -> str:
     return f"block_expansion_{expansion._escape_pair(pair)}"
 
 
-class _OwnExpansion(BlocksBasisExpansion):
-    """Equal to itself alone, like every other module.
-
-    escnn compares and hashes expansions by the values of their tensors, which torch asks for whenever it walks through
-    a model's modules: torch.func and torch.export fail, and equal expansions of two layers are taken for one.
-    """
-
-    __hash__ = Module.__hash__
-    __eq__ = object.__eq__
-
-
-class _OwnBlock(SingleBlockBasisExpansion):
-    """Likewise."""
-
-    __hash__ = Module.__hash__
-    __eq__ = object.__eq__
-
-
 def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
     """A copy whose modules are its own while its tensors are still shared: casting it leaves other layers alone.
 
@@ -77,7 +58,6 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
         The layer's own expansion.
     """
     result = copy.copy(expansion)
-    result.__class__ = _OwnExpansion
     result._buffers = {name: buffer.contiguous() for name, buffer in expansion._buffers.items()}
     result._modules = {}
     for name, value in vars(expansion).items():
@@ -85,7 +65,6 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
             vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
         block = copy.copy(shared)
-        block.__class__ = _OwnBlock
         block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
         result._modules[name] = block
     return result
