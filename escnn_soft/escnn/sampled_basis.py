@@ -16,7 +16,6 @@ from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
 from torch import Tensor
-from torch.nn import Module
 
 from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
@@ -55,27 +54,13 @@ def block_name(expansion: BlocksBasisExpansion, pair: tuple[str, str]) -> str:
 
 
 class _OwnExpansion(BlocksBasisExpansion):
-    """Equal to itself alone, like every other module; an empty one expands to zeros, where escnn fails.
-
-    escnn compares and hashes expansions by the values of their tensors, which torch asks for whenever it walks through
-    a model's modules: torch.func and torch.export fail, and equal expansions of two layers are taken for one.
-    """
-
-    __hash__ = Module.__hash__
-    __eq__ = object.__eq__
+    """An empty one expands to zeros, where escnn fails."""
 
     def forward(self, weights: Tensor) -> Tensor:
         """The kernel, (out, in, S)."""
         if not self._representations_pairs:
             return weights.new_zeros(self._output_size, self._input_size, self.S)
         return super().forward(weights)
-
-
-class _OwnBlock(SingleBlockBasisExpansion):
-    """Likewise."""
-
-    __hash__ = Module.__hash__
-    __eq__ = object.__eq__
 
 
 def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
@@ -99,7 +84,6 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
             vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
         block = copy.copy(shared)
-        block.__class__ = _OwnBlock
         block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
         result._modules[name] = block
     return result

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
     basis_coordinates,
@@ -495,10 +495,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """The plain torch layer that computes the same function, where torch has one.
 
         Raises:
-            ArgumentError: if it has none, as over points.
+            NoPlainLayerError: if it has none, as over points.
         """
-        remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
-        raise ArgumentError("layer", self, "a layer with a twin in torch (there is no plain torch layer)", remedy)
+        remedy = "Keep the layer, and train it as it is; torch.export.export takes the network that holds it."
+        expected = "a layer with a twin in torch (there is no plain torch layer)"
+        raise NoPlainLayerError("layer", self, expected, remedy)
 
     def hardened(self) -> EquivariantModule:
         """escnn's layer with this layer's content, less its softness: it computes what this one does at softness 0.
