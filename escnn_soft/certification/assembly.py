@@ -69,6 +69,7 @@ def assembled(
         norms=tuple(sample_norms(tensor).tolist()),
         output=_words(fact.action),
         assumptions=tuple(_assumptions(ledger, tensor)),
+        radius=ledger.radius,
     )
 
 

@@ -71,6 +71,6 @@ def shorten(
             terms[probe.layer][row] = torch.minimum(terms[probe.layer][row], distance)
 
 
-def rounding_of_action(action: Action, x: Tensor, row: int) -> Tensor:
-    """The rounding of computing g x, sample by sample."""
-    return action.rounding(row, x.dtype) * sample_norms(x)
+def rounding_of_action(action: Action, x: Tensor, row: int, apart: Tensor | float = 0.0) -> Tensor:
+    """The rounding of computing g x, sample by sample, for all x no further apart."""
+    return action.rounding(row, x.dtype) * (sample_norms(x) + apart)

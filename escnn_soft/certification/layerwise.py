@@ -42,6 +42,7 @@ def pass_layer(
 
     and the middle term is the layer's own error: bounded from the weights, or measured, whichever is smaller. A
     measurement that exceeds what the weights allow, rounding included, shows a false claim, and nothing is covered.
+    In a neighbourhood of x it grows by ``rule.drift`` times the distance, and points that were measured say no more.
 
     Args:
         ledger: where to note.
@@ -57,23 +58,28 @@ def pass_layer(
         A fact for each output.
     """
     error = sum((fact.error for fact in facts), ledger.table())
-    reach = sum((fact.reach for fact in facts[1:]), facts[0].reach)
+    apart = torch.stack([ledger.neighbourhood(fact.lipschitz) for fact in facts]).sum(dim=0)
+    reach = sum((fact.reach for fact in facts[1:]), facts[0].reach) + apart
     bounds = [as_bound(bound, reach) for bound in rule.lipschitz(call, reach)]
     actions = [rule.out_action(call, out.type if isinstance(out, GeometricTensor) else None) for out in outs]
     for row in range(len(ledger.names)):
         _check(ledger, name, rule, call, actions, bounds, error, row)
 
     rows = range(len(ledger.names))
-    norms = torch.stack([sample_norms(x) for x in call.inputs]).norm(dim=0).expand(error.shape)
-    moving = torch.stack([_loss(call.actions, call.inputs, row) for row in rows])
+    norms = torch.stack([sample_norms(x) for x in call.inputs]).norm(dim=0).expand(error.shape) + 2 * apart
+    spread_apart = amplified(apart, torch.stack([bound[-1] for bound in bounds]).amax(dim=0))
+    moving = torch.stack([_loss(call.actions, call.inputs, row, apart) for row in rows])
     at_orbit = rule.rounding(call, norms * (1 + SLACK) + moving, reach)
     at_image = rule.rounding(call, norms * (1 + SLACK) + error, reach)
-    out_loss = torch.stack([_loss(actions, [tensor_of(out) for out in outs], row) for row in rows])
+    out_loss = torch.stack([_loss(actions, [tensor_of(out) for out in outs], row, spread_apart) for row in rows])
     loss = amplified(moving, torch.stack([bound[:-1] for bound in bounds]).amax(dim=0)) + out_loss
     # at k and T h, at h, and at both ends of each distance between probes
     rounding = at_image * (2 + 2 * sum(len(fact.probes) for fact in facts)) + at_orbit + loss
 
     own, measured, images = _own(ledger, name, rule, call, actions, outs, again, rounding)
+    if ledger.radius:
+        own = torch.stack([own[row] + amplified(apart, _drift(rule, call, bounds, row)) for row in rows])
+        images, lookahead = [None] * len(images), 0
     terms: dict[int, Tensor] = {}
     lipschitz = torch.zeros(ledger.samples, dtype=torch.float64)
     for fact, bound in zip(facts, bounds, strict=True):
@@ -116,8 +122,8 @@ def pass_operation(
     if outcome.ulps:
         unit = torch.finfo(out.dtype).eps / 2
         magnitude = ledger.table() + sample_norms(out)
-        for factor, norms, error in zip(outcome.factors, before, errors, strict=True):
-            magnitude = magnitude + factor * norms + error
+        for fact, factor, norms, error in zip(facts, outcome.factors, before, errors, strict=True):
+            magnitude = magnitude + factor * norms + error + 2 * factor * ledger.neighbourhood(fact.lipschitz)
         own = 2 * outcome.ulps * unit * magnitude
         terms[ledger.enter(Entry(name, ROUNDING, own, torch.zeros_like(own, dtype=torch.bool)))] = own
     return Fact(outcome.action, terms, lipschitz)
@@ -142,6 +148,10 @@ def _check(
     reason = rule.refusal(call, row)
     if reason is None and any(bool(((error[row] > 0) & ~torch.isfinite(bound[row])).any()) for bound in bounds):
         reason = rule.no_constant(call)
+    if reason is None and ledger.radius and rule.local:
+        reason = "its Lipschitz constant uses the activations on x, so that nothing is known in a neighbourhood"
+    if reason is None and ledger.radius and any(not bool(torch.isfinite(bound[-1]).all()) for bound in bounds):
+        reason = f"no finite bound in a neighbourhood: {rule.no_constant(call)}"
     if reason is None:
         reason = next((why for action in actions if (why := action.obstacle(row)) is not None), None)
     if reason is not None:
@@ -235,9 +245,18 @@ def _spread(rule: Rule, call: Call, fact: Fact, bound: Tensor) -> tuple[dict[int
     return terms, torch.minimum(constant, linear.source.lipschitz * joint)
 
 
-def _loss(actions: Sequence[Action], tensors: Sequence[Tensor], row: int) -> Tensor:
-    """Rounding of computing T h, sample by sample."""
+def _drift(rule: Rule, call: Call, bounds: Sequence[Tensor], row: int) -> Tensor:
+    """How much faster than its input moves the own error of a layer may grow, sample by sample."""
+    if all(action.is_identity(row) for action in call.actions):
+        return torch.zeros(len(call.x), dtype=torch.float64)
+    drift = rule.drift(call, row)
+    # || (f T - T f)(y) - (f T - T f)(h) || <= 2 L ||y - h||
+    return 2 * torch.stack([bound[-1] for bound in bounds]).amax(dim=0) if drift is None else torch.as_tensor(drift)
+
+
+def _loss(actions: Sequence[Action], tensors: Sequence[Tensor], row: int, apart: Tensor) -> Tensor:
+    """Rounding of computing T h, sample by sample, for all h no further apart."""
     return sum(
-        (rounding_of_action(action, x, row) for action, x in zip(actions, tensors, strict=True)),
+        (rounding_of_action(action, x, row, apart) for action, x in zip(actions, tensors, strict=True)),
         torch.zeros(len(tensors[0]), dtype=torch.float64),
     )

@@ -27,6 +27,7 @@ class Ledger:
     Attributes:
         names: of the elements, by row.
         samples: size of the batch.
+        radius: how far from x the inputs may lie that the account is for.
         entries: one for each layer that was passed.
         refused: reasons by (layer, reason), with the rows that they concern.
         outside: rows whose elements were left behind, with layer and reason.
@@ -35,6 +36,7 @@ class Ledger:
 
     names: tuple[str, ...]
     samples: int
+    radius: float = 0.0
     entries: list[Entry] = field(default_factory=list)
     refused: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     outside: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -43,6 +45,10 @@ class Ledger:
     def table(self, value: float = 0.0) -> Tensor:
         """A number for each (row, sample)."""
         return torch.full((len(self.names), self.samples), value, dtype=torch.float64)
+
+    def neighbourhood(self, lipschitz: Tensor) -> Tensor:
+        """How far from that on x a tensor with these Lipschitz constants can lie, sample by sample."""
+        return lipschitz * self.radius if self.radius else torch.zeros_like(lipschitz)
 
     def refuse(self, layer: str, reason: str, row: int) -> None:
         """Note that a layer is not covered under the element of a row."""

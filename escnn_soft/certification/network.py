@@ -9,7 +9,7 @@ from escnn.group import GroupElement
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor, nn
 
-from escnn_soft._checks import instance
+from escnn_soft._checks import instance, number
 from escnn_soft.certification.assembly import assembled, void
 from escnn_soft.certification.end import rounding_at_the_end
 from escnn_soft.certification.fact import Fact
@@ -26,6 +26,8 @@ from escnn_soft.functions import pixel_elements
 
 __all__ = ["certify"]
 
+_FARTHEST = 1e300
+
 
 def certify(
     model: nn.Module,
@@ -33,7 +35,8 @@ def certify(
     elements: Sequence[GroupElement] | None = None,
     *,
     in_type: FieldType | None = None,
-    lookahead: int | None = 1,
+    radius: float = 0.0,
+    lookahead: int | None = 16,
 ) -> NetworkCertificate:
     r"""Bound ||f(g x) - g f(x)|| for a network f and an input x, layer by layer, in floating point.
 
@@ -45,13 +48,20 @@ def certify(
     Norms are Euclidean, sample by sample; the bound is the maximum over the batch. Lipschitz constants are certified
     norms (of the symbol, for convolutions), with a batch norm folded into the map before it, and use the norms of the
     activations where a non-linearity has no other. A torch function or module without a rule is never passed over: the
-    certificate names it, and the bound is infinite. Nothing is said about inputs other than x.
+    certificate names it, and the bound is infinite.
+
+    Single elements are run: the bound is no more than ||f(g x) - g f(x)|| as it was found, and twice what rounding did
+    to f(x) and f(g x), by the model in double precision; where it has none, what rounding can do in all layers. The sum
+    over the layers then says where the error comes from.
+
+    With a radius r the claim is for every input y with ||y - x|| <= r, which no measurement can give: own errors grow
+    by ||W T - T W|| times the distance, or 2 L_i where nothing better is known, and the error at the end by 2 L r.
 
     Only tensors are followed. Shapes may be read freely, though a quarter turn swaps height and width, and code may
-    reach numbers behind torch's back. So the model is run once more on x, where it has to repeat itself, and once on
-    each g x that was asked for: an element at which ||f(g x) - g f(x)|| exceeds the bound is not covered. This guard
-    only refuses and changes no bound, whatever ``lookahead`` is; where all elements of an infinite group are bounded at
-    once, no single one is run.
+    reach numbers behind torch's back. So the model is run once more on x, where it has to repeat itself and leave its
+    parameters, buffers and plain tensors alone; on other values, where it has to make the same calls with the same
+    numbers; and on each g x that was asked for, or on a few where all elements of an infinite group are bounded at
+    once: an element at which ||f(g x) - g f(x)|| exceeds the sum over the layers is not covered.
 
     Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and
     plain torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
@@ -62,10 +72,12 @@ def certify(
         elements: the group elements asked for. By default all of a finite group; on the plane and in space those that
             move pixels onto pixels; for infinite groups without a base space every element at once.
         in_type: field type of a plain tensor ``x``; the model's own by default.
+        radius: how far from x the inputs may lie that the claim is for, in the norm of a sample.
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
             weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
-            Every step costs a call of the layers concerned for each element. None: nothing is measured, so that the
-            bound follows from the weights and the norms of one forward pass; the guard may still refuse it.
+            Every step costs a call of the layers concerned for each element. None: nothing is measured, at the end
+            neither, so that the bound follows from the weights and the norms of one forward pass; the guard may still
+            refuse it.
 
     Returns:
         The certificate.
@@ -86,9 +98,11 @@ def certify(
     instance("model", model, nn.Module, "Pass the network itself.")
     field = _field(model, x, in_type)
     _check_mode(model)
+    remedy = "Pass the largest ||y - x|| of the inputs y that the bound is for, 0 for x alone."
+    radius = number("radius", radius, minimum=0.0, maximum=_FARTHEST, error=ArgumentError, remedy=remedy)
     asked = None if elements is None else check_elements(elements)
     rows, notes = _rows(field.type, asked)
-    ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor))
+    ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor), radius)
     tensor = field.tensor.detach().clone()
     action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
     eagerly = torch.compiler.set_stance("force_eager")  # what is compiled cannot be watched
@@ -161,7 +175,7 @@ def _start(ledger: Ledger, action: Action, tensor: Tensor) -> Fact:
         if reason is not None:
             ledger.refuse("input", reason, row)
     terms = {}
-    own = _rounding(ledger, action, tensor)
+    own = _rounding(ledger, action, tensor, ledger.radius)
     if bool((own > 0).any()) or any(map(ledger.dead, range(len(ledger.names)))):
         entry = Entry("g x", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))
         terms[ledger.enter(entry)] = entry.own
@@ -206,8 +220,12 @@ def _conclude(
         moved = {row: (start(row, x), image) for row, image in images.items()}
         rounding = rounding_at_the_end(run, x, tensor, moved)
         for row in moved:
-            allowance = _rounding_terms(ledger, fact, row) if rounding is None else rounding[row]
-            bound[row] = torch.minimum(bound[row], found[row] * (1 + SLACK) + allowance)
+            carried = _rounding_terms(ledger, fact, row)
+            end = found[row] * (1 + SLACK) + (carried if rounding is None else rounding[row])
+            if ledger.radius:
+                # || f(g y) - g f(y) || at y, near x, is off by 2 L ||y - x||, and what rounding does there
+                end = end + 2 * ledger.neighbourhood(fact.lipschitz) + carried
+            bound[row] = torch.minimum(bound[row], end)
     return assembled(ledger, fact, bound, tensor, rows, ledger.gaps() + notes, everything)
 
 
@@ -217,16 +235,16 @@ def _rounding_terms(ledger: Ledger, fact: Fact, row: int) -> Tensor:
     return sum(parts, torch.zeros(ledger.samples, dtype=torch.float64))
 
 
-def _rounding(ledger: Ledger, action: Action, tensor: Tensor) -> Tensor:
-    """Rounding of computing g x, by row and sample; nothing where a row is given up."""
+def _rounding(ledger: Ledger, action: Action, tensor: Tensor, apart: Tensor | float) -> Tensor:
+    """Rounding of computing g x, by row and sample, for all x no further apart; nothing where a row is given up."""
     zero = torch.zeros(len(tensor), dtype=torch.float64)
     rows = range(len(ledger.names))
-    return torch.stack([zero if ledger.dead(row) else rounding_of_action(action, tensor, row) for row in rows])
+    return torch.stack([zero if ledger.dead(row) else rounding_of_action(action, tensor, row, apart) for row in rows])
 
 
 def _with_output(ledger: Ledger, fact: Fact, tensor: Tensor) -> Fact:
     """The fact with a term for the rounding of g f(x)."""
-    own = _rounding(ledger, fact.action, tensor)
+    own = _rounding(ledger, fact.action, tensor, ledger.neighbourhood(fact.lipschitz))
     if not bool((own > 0).any()):
         return fact
     entry = Entry("g f(x)", ROUNDING, own, torch.zeros_like(own, dtype=torch.bool))

@@ -38,7 +38,7 @@ class LayerTerm(Record):
 
 @dataclass(frozen=True)
 class NetworkCertificate(Record):
-    """Claim: ||f(g x) - g f(x)|| <= bound for every element g that is covered, for this x, in floating point.
+    """Claim: ||f(g y) - g f(y)|| <= bound for every element g that is covered and ||y - x|| <= radius, as computed.
 
         ||f(T_0 x) - T_L f(x)|| <= sum over layers of (product of the Lipschitz constants after it) * own error
 
@@ -58,6 +58,7 @@ class NetworkCertificate(Record):
         worst: the element at which the bound is attained.
         samples: for each covered element the bound for each sample.
         norms: ||f(x)|| of each sample.
+        radius: how far from x the inputs may lie; 0 for x alone.
         output: how the output transforms.
         assumptions: what the claim rests on.
 
@@ -87,6 +88,7 @@ class NetworkCertificate(Record):
     norms: tuple[float, ...]
     output: str
     assumptions: tuple[str, ...]
+    radius: float = 0.0
 
     @property
     def certified(self) -> bool:
@@ -116,6 +118,8 @@ class NetworkCertificate(Record):
             lines[0] += (
                 f" (relative {self.relative:.2g}) at {name_of(self.worst)}; Lipschitz constant {self.lipschitz:.3g}"
             )
+        if self.radius:
+            lines[0] += f", for every y with ||y - x|| <= {self.radius:.3g} in the place of x"
         if self.layerwise > self.bound:
             lines[0] += f"; of single layers, added up: {self.layerwise:.3g}"
         if self.terms:

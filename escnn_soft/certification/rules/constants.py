@@ -48,6 +48,10 @@ class Shift(Rule):
             return None
         return torch.full((len(call.x),), abs(call.module.scale) * moved, dtype=torch.float64)
 
+    def drift(self, call: Call, row: int) -> Bound | None:
+        """None: what is added is the same everywhere."""
+        return 0.0
+
     def offset(self, call: Call) -> float:
         """The constant."""
         return abs(call.module.scale) * float(call.module.table.double().norm())

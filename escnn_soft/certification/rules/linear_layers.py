@@ -67,6 +67,11 @@ class LinearLayer(Rule):
             bias = cert.bias.sup if element is None else cert.bias.at(element)
         return (gain * sample_norms(call.x) + bias * math.sqrt(call.output[0, 0].numel())) * (1 + _NORM_ROUNDING)
 
+    def drift(self, call: Call, row: int) -> Bound | None:
+        """||W T - T W||."""
+        cert, element = self.certificate(call), call.action.elements[row]
+        return (cert.operator if element is None else cert.operator_at(element)) * (1 + _NORM_ROUNDING)
+
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """The certificate's rounding, and that of adding the bias."""
         return self.certificate(call).rounding * norms + 2 * unit_roundoff(call) * (

@@ -46,6 +46,10 @@ class BatchNorm(Rule):
         left = float((shift - invariants(call.type) @ shift).norm())
         return torch.full((len(call.x),), 2 * left * math.sqrt(call.points), dtype=torch.float64)
 
+    def drift(self, call: Call, row: int) -> Bound | None:
+        """None: what is added is the same everywhere."""
+        return 0.0
+
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""
         total = sum(float(t.detach().double().square().sum()) for t in _shifts(call.module))

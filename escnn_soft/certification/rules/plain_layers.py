@@ -94,6 +94,10 @@ class PlainLayer(LinearLayer):
         """The error that the weights allow."""
         return super().own(call, row) if self.between_fields(call) else self.head.own(call, row)
 
+    def drift(self, call: Call, row: int) -> Bound | None:
+        """Likewise."""
+        return super().drift(call, row) if self.between_fields(call) else self.head.drift(call, row)
+
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """The certificate's."""
         if not self.between_fields(call):

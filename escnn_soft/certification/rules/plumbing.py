@@ -48,8 +48,11 @@ class Disentangle(Rule):
 
     def own(self, call: Call, row: int) -> Tensor | None:
         """Twice what the rounding of the change of basis amounts to."""
-        size = max(q.shape[0] for q in change_of_basis(call.module))
-        return 2 * size * torch.finfo(torch.float32).eps * sample_norms(call.x)
+        return self.drift(call, row) * sample_norms(call.x)
+
+    def drift(self, call: Call, row: int) -> float:
+        """Likewise, of a unit vector."""
+        return 2 * max(q.shape[0] for q in change_of_basis(call.module)) * torch.finfo(torch.float32).eps
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Sums over a field."""

@@ -112,6 +112,11 @@ class Rule:
         """Bound on its own error without rounding; None if only a measurement can tell."""
         return torch.zeros(len(call.x), dtype=torch.float64)
 
+    def drift(self, call: Call, row: int) -> Bound | None:
+        """Lipschitz constant of f(T x) - T f(x), where it is smaller than twice that of f; None if it is not known."""
+        own = self.own(call, row)
+        return 0.0 if own is not None and not bool(own.any()) else None
+
     def offset(self, call: Call) -> float:
         """Norm of the constants that are added to the input."""
         return 0.0
