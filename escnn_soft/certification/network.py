@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from escnn.group import GroupElement
+from escnn.group import Group, GroupElement
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor, nn
 
@@ -45,7 +45,8 @@ def certify(
     Norms are Euclidean, sample by sample; the bound is the maximum over the batch. Lipschitz constants are certified
     norms (of the symbol, for convolutions), with a batch norm folded into the map before it, and use the norms of the
     activations where a non-linearity has no other. A torch function or module without a rule is never passed over: the
-    certificate names it, and the bound is infinite. Nothing is said about inputs other than x.
+    certificate names it, and the bound is infinite. A compiled model is followed as it runs without its compiler.
+    Nothing is said about inputs other than x.
 
     Only tensors are followed. Shapes may be read freely, though a quarter turn swaps height and width, and code may
     reach numbers behind torch's back. So the model is run once more on x, where it has to repeat itself, and once on
@@ -53,14 +54,17 @@ def certify(
     only refuses and changes no bound, whatever ``lookahead`` is; where all elements of an infinite group are bounded at
     once, no single one is run.
 
-    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and
-    plain torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
+    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations,
+    poolings, paddings and further functions of torch between them; plain torch layers after an invariant map, and
+    convolutions, linear maps and batch norms of torch, softened or not, between fields: those that a filter knows, that
+    the escnn module around declares, or scalars. :func:`register_lipschitz` adds modules of your own.
 
     Args:
         model: the network, its batch norms and dropouts in evaluation mode.
         x: a batch of inputs.
         elements: the group elements asked for. By default all of a finite group; on the plane and in space those that
-            move pixels onto pixels; for infinite groups without a base space every element at once.
+            move pixels onto pixels; for infinite groups without a base space every element at once, or, where a layer
+            can only be measured element by element, escnn's testing elements, and the certificate names the rest.
         in_type: field type of a plain tensor ``x``; the model's own by default.
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
             weights the error is followed in the same way; the layers after those count with their Lipschitz constants.
@@ -88,6 +92,26 @@ def certify(
     _check_mode(model)
     asked = None if elements is None else check_elements(elements)
     rows, notes = _rows(field.type, asked)
+    plain = not isinstance(x, GeometricTensor)
+    certificate = _certified(model, field, plain, rows, notes, asked is None, lookahead)
+    if rows != (None,) or certificate.certified:
+        return certificate
+    sample, notes = _sample(field.type.fibergroup, certificate.not_covered)
+    with preserved(model, field.tensor):
+        sampled = _certified(model, field, plain, sample, notes, True, lookahead)
+    return sampled if sampled.certified else certificate
+
+
+def _certified(
+    model: nn.Module,
+    field: GeometricTensor,
+    plain: bool,
+    rows: tuple[GroupElement | None, ...],
+    notes: list[tuple[str, str]],
+    everything: bool,
+    lookahead: int | None,
+) -> NetworkCertificate:
+    """The certificate for the elements of some rows."""
     ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor))
     tensor = field.tensor.detach().clone()
     action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
@@ -96,7 +120,6 @@ def certify(
         start = _start(ledger, action, tensor)
         trace = Trace(model, ledger, start, lookahead=lookahead)
         trace.learn(tensor, start)
-        plain = not isinstance(x, GeometricTensor)
         with trace.watching():
             out = model(tensor if plain else GeometricTensor(tensor, field.type))
 
@@ -105,7 +128,7 @@ def certify(
 
         with preserved(model, tensor):
             guarded = _Guarded(run, field.tensor.detach().clone())
-            return _conclude(ledger, trace, out, guarded, rows, notes, elements is None)
+            return _conclude(ledger, trace, out, guarded, rows, notes, everything)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +187,12 @@ def _rows(
         why = f"elements of {space.fibergroup} that do not move pixels onto pixels: they would be interpolated"
         return elements, [("input", why)]
     return (None,) if space.fibergroup.elements is None else tuple(space.fibergroup.elements), []
+
+
+def _sample(group: Group, gaps: Sequence[tuple[str, str]]) -> tuple[tuple[GroupElement, ...], list[tuple[str, str]]]:
+    """Elements that stand for an infinite group that cannot be bounded all at once, and what they leave out."""
+    elements = tuple(group.testing_elements())
+    return elements, [(layer, f"elements of {group} beside these {len(elements)}: {why}") for layer, why in gaps]
 
 
 def _start(ledger: Ledger, action: Action, tensor: Tensor) -> Fact:

@@ -46,8 +46,9 @@ class NetworkCertificate(Record):
 
     Attributes:
         bound: the maximum over the elements and samples; infinite if anything asked for is not covered. If no elements
-            were asked for, those that move pixels off the grid and those that a restriction to a subgroup leaves behind
-            do not count: they are left out, and named in ``not_covered``.
+            were asked for, those that move pixels off the grid, those that a restriction to a subgroup leaves behind,
+            and, where layers can only be measured, those of an infinite group beside a sample do not count: they are
+            left out, and named in ``not_covered``.
         terms: what each layer contributes at the worst element and sample; they add up to the bound.
         lipschitz: ||f(y) - f(x)|| <= lipschitz ||y - x|| for this x and every y, rounding aside.
         covered: the elements that are covered, the only ones the claim is about; "every element" for an infinite group

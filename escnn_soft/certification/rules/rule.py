@@ -85,6 +85,10 @@ class Rule:
     local = False
     """Whether its Lipschitz constant uses the activations: then it holds between their orbit and other points only."""
 
+    def at(self, call: Call) -> Rule:
+        """The rule that covers a call, where that depends on what comes in."""
+        return self
+
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """For each input: how much a change of it is spread, at most.
 
