@@ -44,8 +44,7 @@ class PlainLayer(LinearLayer):
         filters = [each.filter.types for each in filtered_tensors(call.module) if each.tensor == "weight"]
         if filters and filters[0] is not None:
             return filters[0].in_type, filters[0].out_type
-        into = call.action.type
-        assert into is not None
+        into = call.type_of_action
         if call.declared is not None and call.declared.size == call.output.shape[1]:
             return into, call.declared
         return self.undeclared(into, call)

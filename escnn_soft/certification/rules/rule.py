@@ -57,6 +57,12 @@ class Call:
         return self.types[0]
 
     @property
+    def type_of_action(self) -> FieldType:
+        """The type by which the group acts on it, plain tensor or not."""
+        assert self.action.type is not None
+        return self.action.type
+
+    @property
     def points(self) -> int:
         """Pixels of the first input."""
         return self.x[0, 0].numel()
