@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -36,9 +35,15 @@ class MatrixLayer(PlainLinear):
 
     def __init__(self) -> None:
         self.head = MatrixHead()
+        self._found: dict[int, Types | None] = {}
 
     def types(self, call: Call) -> Types | None:
-        """The fields of its two representations."""
+        """The fields of its two representations, looked up once."""
+        if id(call.module) not in self._found:
+            self._found[id(call.module)] = self._between(call)
+        return self._found[id(call.module)]
+
+    def _between(self, call: Call) -> Types | None:
         space, module = call.type_of_action.gspace, call.module
         into = _fields(module.in_representation, space.fibergroup)
         out = _fields(module.out_representation, space.fibergroup)
@@ -79,7 +84,6 @@ def _fields(representation: MatrixRepresentation, group: Group) -> list[Represen
     return None if None in fields else [rho for rho in fields if rho is not None]
 
 
-@cache
 def _field(field: MatrixField, group: Group) -> Representation | None:
     known: Any = group.representations
     for rho in known.values():
