@@ -196,8 +196,10 @@ class Trace(TorchFunctionMode):
             return func(*args, **kwargs)
         tracked = [t for t in fields(args, kwargs) if isinstance(t, Tensor) and id(t) in self._facts]
         if not tracked:
+            constant = self._constants.all(args, kwargs)  # before a function in place writes to one
             result = func(*args, **kwargs)
-            self._constants.keep_computed(result, args, kwargs)
+            if constant:
+                self._constants.keep(result)
             return result
         name = getattr(func, "__name__", str(func))
         if func == Tensor.data.__get__:  # type: ignore[attr-defined]  # a wrapper that is made anew each time

@@ -35,6 +35,7 @@ class Model(torch.nn.Module):
         self.gain = torch.nn.Parameter(1 + 0.1 * torch.randn(4))
         self.table = torch.nn.Parameter(torch.randn(1, 8, 9, 9))
         self.register_buffer("wide", torch.randn(6, 6))
+        self.register_buffer("shift", torch.zeros(2, 8, 9, 9))
         self.plain = torch.randn(6, 3)
 
     def forward(self, x):
@@ -52,6 +53,22 @@ class Case:
     out: FieldType | None
     sizes: tuple[int, ...] = (9, 9)
     linear: bool = False
+
+
+def unseen(t: Tensor) -> Tensor:
+    """Something computed from an activation that torch shows no one."""
+    with torch._C.DisableTorchFunction():
+        return 2 * t.flip(2)
+
+
+def changed(weight: Tensor, t: Tensor) -> Tensor:
+    weight[0, 0] = t[0, 0, 0, 0]
+    return weight.view(5, 4, 1, 1)
+
+
+def overwritten(buffer: Tensor, value: Tensor) -> Tensor:
+    with torch.no_grad():
+        return buffer.copy_(value)
 
 
 def same(function, field=FIELD, linear=False, sizes=(9, 9)):
@@ -230,6 +247,10 @@ REFUSED = {
     "another order": (lambda t, m: t.norm(p=1, dim=1, keepdim=True), FIELD, "another order than 2"),
     "transposed": (lambda t, m: t.transpose(2, 3), FIELD, "that the group moves"),
     "a table each": (lambda t, m: t + m.table.expand(2, 8, 9, 9).clone(), FIELD, "differs between the samples"),
+    "random": (lambda t, m: t + torch.randn_like(m.table), FIELD, "running it twice"),
+    "changed constant": (lambda t, m: F.conv2d(t, changed(m.weight.clone(), t)), SCALARS, "mixes the samples"),
+    "unseen constant": (lambda t, m: t + unseen(t), FIELD, "no parameter, buffer or function of them"),
+    "overwritten buffer": (lambda t, m: t + overwritten(m.shift, unseen(t)), FIELD, "no parameter, buffer"),
     "power": (lambda t, m: t**2, FIELD, "no rule for torch.pow"),
 }  # fmt: skip
 

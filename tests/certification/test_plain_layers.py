@@ -218,4 +218,4 @@ def test_tables_of_positions_count_on_images_and_are_named_on_tokens():
     assert any("torch.add" in term.layer and term.own > 1 for term in cert.terms)
     cert = certify(Tokens(False).eval(), x)
     assert cert.bound == math.inf
-    assert "torch.flatten of a field that the group moves" in cert.not_covered[0][1]
+    assert "tables of their positions are not followed" in cert.not_covered[0][1]

@@ -118,8 +118,8 @@ class PlainLinear(PlainLayer):
         self.head = HeadLinear()
 
     def refusal(self, call: Call, row: int) -> str | None:
-        """Pixels have no place in it."""
-        if call.action.pixels:
+        """Channels have to be what it sums over."""
+        if call.action.pixels or call.x.ndim != 2:
             return "it is a plain torch layer, and its input is not invariant"
         return super().refusal(call, row)
 
