@@ -10,12 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from escnn.nn import FieldType
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from escnn_soft import SoftR2Conv
 from escnn_soft.certification import certify
 from tests.cases import planar, point
-from tests.certification.checks import check, random_field, shake
+from tests.certification.checks import check, random_field, shake, violations
 
 C4, D4 = planar("C4"), planar("D4")
 FIELD = C4.type(*[C4.regular_repr] * 2)
@@ -296,3 +298,47 @@ def test_compiled_models_run_without_their_compiler(how):
     cert = certify(torch.compile(model) if how == "whole" else model, x)
     assert cert.bound == plain.bound > 0
     assert [term.layer for term in cert.terms] == [term.layer for term in plain.terms]
+
+
+STEPS = {
+    "average": lambda t, m: F.avg_pool2d(t, 3, 2, 1),
+    "maximum": lambda t, m: F.max_pool2d(t, 3, 1, 1),
+    "reflected": lambda t, m: F.pad(t, (1, 1, 1, 1), mode="reflect"),
+    "clamped": lambda t, m: t.clamp(-1, 1),
+    "normalized": lambda t, m: F.normalize(t, dim=1),
+    "group norm": lambda t, m: F.group_norm(t, 2, m.gain, m.gain),
+    "resized": lambda t, m: F.interpolate(t, size=9, mode="bilinear"),
+    "mixed": lambda t, m: torch.einsum("nchw,dc->ndhw", t, m.weight[:4]),
+    "softly convolved": lambda t, m: F.conv2d(t, m.wide.repeat(4, 1).view(4, 4, 3, 3), padding=1),
+    "residual": lambda t, m: t + 0.3 * F.gelu(t),
+}
+ENDS = {
+    "mean": lambda t, m: t.mean((2, 3)),
+    "deviation": lambda t, m: t.std((2, 3)),
+    "variance": lambda t, m: t.var((2, 3)),
+    "norm": lambda t, m: F.linear(t.norm(dim=(2, 3)), m.weight, m.bias).softmax(1),
+    "layer norm": lambda t, m: F.layer_norm(t.amax((2, 3)), (4,), m.gain),
+    "pooled": lambda t, m: F.adaptive_max_pool2d(t, 1).flatten(1) @ m.weight.T,
+}
+
+
+@given(
+    st.lists(st.sampled_from(list(STEPS)), min_size=1, max_size=4), st.sampled_from(list(ENDS)),
+    st.sampled_from([0.0, 0.1, 1.0]), st.sampled_from([1e-3, 1.0, 1e2]),
+    st.sampled_from([torch.float32, torch.float64]), st.sampled_from([0, 1, 2]),
+)  # fmt: skip
+def test_chains_of_functions(steps, end, softness, scale, dtype, lookahead):
+    """Errors of a soft layer are carried through whatever stands behind it; a bound may be infinite, never false."""
+    first = SoftR2Conv(SCALARS, SCALARS, 3, padding=1, softness=softness)
+    shake(first)
+
+    def chain(t: Tensor, m: Model) -> Tensor:
+        for step in steps:
+            t = STEPS[step](t, m)
+        return ENDS[end](t, m)
+
+    model = Model(chain, None, first).eval().to(dtype)
+    x = random_field(SCALARS, 2, 9, 9, dtype=dtype, scale=scale)
+    cert = certify(model, x, lookahead=lookahead)
+    assert violations(model, x, cert) == []
+    assert all("no finite" in why or "no Lipschitz constant" in why for _, why in cert.not_covered), cert.not_covered
