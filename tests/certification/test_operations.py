@@ -341,4 +341,5 @@ def test_chains_of_functions(steps, end, softness, scale, dtype, lookahead):
     x = random_field(SCALARS, 2, 9, 9, dtype=dtype, scale=scale)
     cert = certify(model, x, lookahead=lookahead)
     assert violations(model, x, cert) == []
-    assert all("no finite" in why or "no Lipschitz constant" in why for _, why in cert.not_covered), cert.not_covered
+    known = ("no finite", "no Lipschitz constant", "off-centre")
+    assert all(any(reason in why for reason in known) for _, why in cert.not_covered), cert.not_covered
