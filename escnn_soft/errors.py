@@ -17,6 +17,7 @@ __all__ = [
     "GSpaceError",
     "GridActionError",
     "MissingPackageError",
+    "NoPlainLayerError",
     "RepresentationError",
     "ShapeError",
     "SoftnessError",
@@ -150,6 +151,10 @@ class AliasedBasisError(ArgumentError):
 
 class BasisFilterError(ArgumentError):
     """A basis filter does not act on rings and frequencies alone."""
+
+
+class NoPlainLayerError(ArgumentError, NotImplementedError):
+    """No layer of torch's computes what a layer does: it has no ``export`` and no projected training."""
 
 
 class MissingPackageError(EscnnSoftError, ImportError):

@@ -19,33 +19,48 @@ __all__ = ["assembled", "void"]
 
 def void(gaps: list[tuple[str, str]]) -> NetworkCertificate:
     """The certificate of a network of which nothing is known."""
-    return NetworkCertificate(math.inf, (), math.inf, (), tuple(gaps), None, (), (), "unknown", ())
+    return NetworkCertificate(math.inf, (), math.inf, math.inf, (), tuple(gaps), None, (), (), "unknown", ())
 
 
 def assembled(
     ledger: Ledger,
     fact: Fact,
+    error: Tensor,
     tensor: Tensor,
-    rows: tuple[GroupElement | None, ...],  # None stands for every element
+    rows: tuple[GroupElement | None, ...],
     gaps: list[tuple[str, str]],
-    everything: bool,  # no elements were asked for, so that those outside a subgroup may be left out
+    everything: bool,
 ) -> NetworkCertificate:
-    """The certificate of a run, from the fact on its output and the ``gaps``: layers and reasons not covered."""
+    """The certificate of a run.
+
+    Args:
+        ledger: its account.
+        fact: on its output, whose terms are what the layers do.
+        error: the bound, for some elements smaller than their sum.  # shape: (rows, samples)
+        tensor: the output.
+        rows: the element of each row; None stands for every element.
+        gaps: layers and reasons not covered.
+        everything: whether no elements were asked for, so that those outside a subgroup may be left out.
+
+    Returns:
+        The certificate.
+    """
     names: list[GroupElement | str] = [EVERY if g is None else g for g in rows]
-    error = fact.error
     kept = [row for row in range(len(rows)) if not (everything and row in ledger.outside)]
     alive = [row for row in kept if not ledger.dead(row) and bool(torch.isfinite(error[row]).all())]
     terms: tuple[LayerTerm, ...] = ()
-    bound, worst = math.inf, None
+    bound, layerwise, worst = math.inf, math.inf, None
     if alive:
         row, sample = max(((r, s) for r in alive for s in range(ledger.samples)), key=lambda rs: float(error[rs]))
         terms = _terms(ledger, fact, row, sample)
+        layerwise = float(fact.error[row, sample])  # the terms add up to it
         worst = names[row]
         if len(alive) == len(kept):
-            bound = float(error[row, sample])  # the terms add up to it
+            bound = float(error[row, sample])
     return NetworkCertificate(
         bound=bound,
         terms=terms,
+        layerwise=layerwise,
         lipschitz=float(fact.lipschitz.max()),
         covered=tuple(names[row] for row in alive),
         not_covered=tuple(gaps),

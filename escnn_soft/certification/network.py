@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from escnn.group import Group, GroupElement
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 
 from escnn_soft._checks import instance
 from escnn_soft.certification.assembly import assembled, void
+from escnn_soft.certification.end import rounding_at_the_end
 from escnn_soft.certification.fact import Fact
-from escnn_soft.certification.guard import Run, compare, preserved, unrepeated
-from escnn_soft.certification.known_errors import rounding_of_action
+from escnn_soft.certification.guard import Guarded, compare, preserved, refusal
+from escnn_soft.certification.known_errors import SLACK, rounding_of_action
 from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Entry, Ledger
 from escnn_soft.certification.network_certificate import EVERY, NetworkCertificate, check_elements, name_of
+from escnn_soft.certification.network_constants import NetworkConstants
 from escnn_soft.certification.rules import EVALUATED
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.certification.trace import Trace
@@ -97,7 +98,7 @@ def certify(
     if rows != (None,) or certificate.certified:
         return certificate
     sample, notes = _sample(field.type.fibergroup, certificate.not_covered)
-    with preserved(model, field.tensor):
+    with preserved(NetworkConstants(model), field.tensor):
         sampled = _certified(model, field, plain, sample, notes, True, lookahead)
     return sampled if sampled.certified else certificate
 
@@ -122,21 +123,9 @@ def _certified(
         trace.learn(tensor, start)
         with trace.watching():
             out = model(tensor if plain else GeometricTensor(tensor, field.type))
-
-        def run(y: Tensor) -> object:
-            return model(y.clone() if plain else GeometricTensor(y.clone(), field.type))
-
-        with preserved(model, tensor):
-            guarded = _Guarded(run, field.tensor.detach().clone())
-            return _conclude(ledger, trace, out, guarded, rows, notes, everything)
-
-
-@dataclass(frozen=True, eq=False)
-class _Guarded:
-    """The model and its input, for comparing the bound with what the model does."""
-
-    run: Run
-    x: Tensor
+        with preserved(trace.constants, tensor):
+            run = Guarded(model, field.type, plain)
+            return _conclude(trace, out, run, field.tensor.detach().clone(), rows, notes, everything)
 
 
 def _field(model: nn.Module, x: object, in_type: FieldType | None) -> GeometricTensor:
@@ -210,10 +199,10 @@ def _start(ledger: Ledger, action: Action, tensor: Tensor) -> Fact:
 
 
 def _conclude(
-    ledger: Ledger,
     trace: Trace,
     out: object,
-    guarded: _Guarded,
+    run: Guarded,
+    x: Tensor,
     rows: tuple[GroupElement | None, ...],
     notes: list[tuple[str, str]],
     everything: bool,
@@ -221,6 +210,7 @@ def _conclude(
     if not isinstance(out, GeometricTensor | Tensor):
         expected = "a model that returns one field or tensor"
         raise ArgumentError("model", type(out).__name__, expected, "Certify the part of it that does.")
+    ledger = trace.ledger
     tensor = out.tensor if isinstance(out, GeometricTensor) else out
     fact = trace.fact(tensor)
     gaps = ledger.gaps() + notes
@@ -236,11 +226,25 @@ def _conclude(
     if fact is None or fact.gaps or ledger.escapes:
         return void(gaps)
     fact = _with_output(ledger, fact, tensor)
-    reason = unrepeated(guarded.run, guarded.x, out)
-    if reason is not None:
-        return void([("model", reason), *gaps])
-    compare(ledger, guarded.run, trace.start.action, guarded.x, fact.action, out, fact.error)
-    return assembled(ledger, fact, tensor, rows, ledger.gaps() + notes, everything)
+    refused = refusal(trace, run, x, out, fact.lipschitz)
+    if refused is not None:
+        return void([refused, *gaps])
+    start = trace.start.action
+    found, images = compare(ledger, run, start, x, fact, out)
+    bound = fact.error
+    if trace.lookahead is not None:
+        moved = {row: (start(row, x), image) for row, image in images.items()}
+        rounding = rounding_at_the_end(run, x, tensor, moved)
+        for row in moved:
+            allowance = _rounding_terms(ledger, fact, row) if rounding is None else rounding[row]
+            bound[row] = torch.minimum(bound[row], found[row] * (1 + SLACK) + allowance)
+    return assembled(ledger, fact, bound, tensor, rows, ledger.gaps() + notes, everything)
+
+
+def _rounding_terms(ledger: Ledger, fact: Fact, row: int) -> Tensor:
+    """What rounding does to the output at worst, carried through the layers."""
+    parts = (values[row] for key, values in fact.terms.items() if ledger.entries[key].kind == ROUNDING)
+    return sum(parts, torch.zeros(ledger.samples, dtype=torch.float64))
 
 
 def _rounding(ledger: Ledger, action: Action, tensor: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class NetworkCertificate(Record):
 
         ||f(T_0 x) - T_L f(x)|| <= sum over layers of (product of the Lipschitz constants after it) * own error
 
+    For a single element it is no more than this error as it was measured, and what rounding did to both ends.
     Norms are Euclidean, over the channels and pixels of one sample; over a batch the bound is the maximum.
 
     Attributes:
@@ -49,7 +50,8 @@ class NetworkCertificate(Record):
             were asked for, those that move pixels off the grid, those that a restriction to a subgroup leaves behind,
             and, where layers can only be measured, those of an infinite group beside a sample do not count: they are
             left out, and named in ``not_covered``.
-        terms: what each layer contributes at the worst element and sample; they add up to the bound.
+        terms: what each layer contributes at the worst element and sample, at most.
+        layerwise: what they add up to; the bound, or more where the error of the whole network was measured.
         lipschitz: ||f(y) - f(x)|| <= lipschitz ||y - x|| for this x and every y, rounding aside.
         covered: the elements that are covered, the only ones the claim is about; "every element" for an infinite group
             at once.
@@ -77,6 +79,7 @@ class NetworkCertificate(Record):
 
     bound: float
     terms: tuple[LayerTerm, ...]
+    layerwise: float
     lipschitz: float
     covered: tuple[GroupElement | str, ...]
     not_covered: tuple[tuple[str, str], ...]
@@ -114,6 +117,8 @@ class NetworkCertificate(Record):
             lines[0] += (
                 f" (relative {self.relative:.2g}) at {name_of(self.worst)}; Lipschitz constant {self.lipschitz:.3g}"
             )
+        if self.layerwise > self.bound:
+            lines[0] += f"; of single layers, added up: {self.layerwise:.3g}"
         if self.terms:
             width = max(len(term.layer) for term in self.terms)
             lines.append(f"  {'layer':{width}}  {'kind':10} {'from':8} {'own error':>10} {'factor':>9} {'share':>10}")

@@ -25,6 +25,7 @@ from escnn_soft.certification.operations import METADATA, layer_of, operate
 from escnn_soft.certification.rule_registry import ACTIONS, LIPSCHITZ, by_class
 from escnn_soft.certification.rules import RULES, Call, Rule
 from escnn_soft.certification.rules.registered import Registered
+from escnn_soft.certification.script import Step, described
 from escnn_soft.errors import EscnnSoftError
 from escnn_soft.escnn.stored_arguments import merged_labels
 
@@ -42,12 +43,17 @@ class Trace(TorchFunctionMode):
         ledger: where to note.
         start: what is known of the input.
         lookahead: through how many further layers a layer's error is followed; None if nothing may be measured.
+
+    Attributes:
+        constants: the network's parameters, buffers and plain tensors, as they were.
+        script: the calls with activations, and their numbers.
     """
 
     def __init__(self, model: nn.Module, ledger: Ledger, start: Fact, *, lookahead: int | None) -> None:
         super().__init__()
         self.model, self.ledger, self.start, self.lookahead = model, ledger, start, lookahead
-        self._constants = NetworkConstants(model)
+        self.constants = NetworkConstants(model)
+        self.script: list[Step] = []
         self._facts: dict[int, tuple[Tensor, int, Fact]] = {}
         self._path: list[str] = [type(model).__name__]
         self._around: list[nn.Module] = []
@@ -70,6 +76,15 @@ class Trace(TorchFunctionMode):
 
     def _void(self, fact: Fact, reason: str) -> Fact:
         return Fact(fact.action, {}, fact.lipschitz, fact.gaps or ((self._path[-1], reason),))
+
+    def _note(self, name: str, args: Any, kwargs: Any) -> None:
+        self.script.append((self._path[-1], name, described((args, kwargs), self._facts)))
+
+    def _check_constants(self, name: str, module: nn.Module) -> None:
+        """Note if a tensor of a layer was written since the network began."""
+        written = self.constants.written(module)
+        if written is not None:
+            self.ledger.escapes[name, f"{written} was written while the model ran"] = None
 
     # ------------------------------------------------------------------ modules
 
@@ -107,6 +122,8 @@ class Trace(TorchFunctionMode):
             self._path.append(name)
             try:
                 if rule is not None:
+                    self._note(name, args, kwargs)
+                    self._check_constants(name, module)
                     return self._leaf(name, module, rule, original, args, kwargs)
                 self._around.append(module)
                 try:
@@ -114,7 +131,7 @@ class Trace(TorchFunctionMode):
                 finally:
                     self._around.pop()
                 if isinstance(module, ParametrizationList) and not args:
-                    self._constants.keep(result)  # a filter may have kept it from before
+                    self.constants.keep(result)  # a filter may have kept it from before
                 return result
             finally:
                 self._path.pop()
@@ -196,12 +213,12 @@ class Trace(TorchFunctionMode):
             return func(*args, **kwargs)
         tracked = [t for t in fields(args, kwargs) if isinstance(t, Tensor) and id(t) in self._facts]
         if not tracked:
-            constant = self._constants.all(args, kwargs)  # before a function in place writes to one
             result = func(*args, **kwargs)
-            if constant:
-                self._constants.keep(result)
+            self.constants.keep_computed(result, args, kwargs)
             return result
         name = getattr(func, "__name__", str(func))
+        if name not in METADATA and name != "__get__":
+            self._note(name, args, kwargs)
         if func == Tensor.data.__get__:  # type: ignore[attr-defined]  # a wrapper that is made anew each time
             self.ledger.escapes[self._path[-1], "it takes .data, through which activations change unseen"] = None
         facts = [fact for fact in map(self.fact, tracked) if fact is not None]
@@ -235,7 +252,7 @@ class Trace(TorchFunctionMode):
         if gaps:
             return Fact(facts[0].action, {}, facts[0].lipschitz, gaps)
         name = name if name.startswith("__") else name.rstrip("_")
-        operation = Operation(name, args, kwargs, tracked, facts, out, self._constants.__contains__)
+        operation = Operation(name, args, kwargs, tracked, facts, out, self.constants.__contains__)
         known = layer_of(operation) or operate(operation)
         reason = known if isinstance(known, str) else unfit(out, before)
         if reason is not None or isinstance(known, str):

@@ -5,7 +5,6 @@ from escnn_soft.dial.dial import Dial, check_bounded
 from escnn_soft.dial.evaluation import evaluated
 from escnn_soft.dial.held import Held
 from escnn_soft.dial.kept import Kept, may_keep
-from escnn_soft.dial.lasting import lasting
 from escnn_soft.dial.motion import largest_error
 from escnn_soft.dial.policies import as_policy, as_softness
 from escnn_soft.dial.policies.budget import Budget
@@ -42,7 +41,6 @@ __all__ = [
     "check_bounded",
     "evaluated",
     "largest_error",
-    "lasting",
     "may_keep",
     "weight_filter",
 ]

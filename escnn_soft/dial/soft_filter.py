@@ -54,8 +54,8 @@ class SoftFilter(DialHolder):
     weight is filtered exactly once however often it is used.
 
     In evaluation mode the filtered weight is kept while no gradient with respect to the weight is asked for, until the
-    weight is written or replaced, or the softness, dtype or device changes. A write through ``weight.data`` cannot be
-    seen: call ``train()`` or ``eval()`` after it.
+    weight is written or replaced, or the softness, dtype or device changes. What counts as written is said in
+    :class:`Kept`.
 
     Args:
         graded: the levels of the weight, in float64.

@@ -4,6 +4,7 @@ What reads escnn's own bookkeeping belongs here, so that a new version of escnn 
 """
 
 from escnn_soft.escnn.band_limit import Options, band_limits, band_limits_at_points, kept_in_basis
+from escnn_soft.escnn.empty_basis import empty_allowed
 from escnn_soft.escnn.initialization import generalized_he_init
 from escnn_soft.escnn.kept_rings import BasisFilter, FrequenciesCutoff, exactly, kept_harmonics, kept_shells
 from escnn_soft.escnn.kernel_basis import SoftKernelBasis
@@ -20,6 +21,7 @@ __all__ = [
     "SoftKernelBasis",
     "band_limits",
     "band_limits_at_points",
+    "empty_allowed",
     "exactly",
     "generalized_he_init",
     "harmonics_at_points",

@@ -44,7 +44,7 @@ def generalized_he_deviations(expansion: BlocksBasisExpansion) -> Tensor:
         counts = ((reaching[pair[1], place], irrep) for place, irrep in places)
         one = torch.tensor([1 / sqrt(len(counter) * counter[irrep]) for counter, irrep in counts])
         deviations.append(one.repeat(expansion._in_count[pair[0]] * expansion._out_count[pair[1]]))
-    return torch.cat(deviations)
+    return torch.cat([torch.zeros(0), *deviations])
 
 
 def generalized_he_init(weights: Tensor, expansion: BlocksBasisExpansion) -> None:

@@ -16,8 +16,8 @@ from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
 from torch import Tensor
-from torch.nn import Module
 
+from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
 
 __all__ = [
@@ -28,8 +28,15 @@ __all__ = [
     "has_closed_form",
     "own",
     "pair_blocks",
+    "reach",
     "sharpen",
 ]
+
+SAMPLING_ROUNDING = 1e-5
+"""Part of an element that counts as escnn's float32 rounding."""
+
+_REACHED = 1e-5
+"""Singular value of a basis, as a fraction of the largest, that counts as 0: no weight may be large for nothing."""
 
 SampledBasis = BlocksBasisExpansion
 """escnn's module that expands a layer's weights into its kernel."""
@@ -47,21 +54,13 @@ def block_name(expansion: BlocksBasisExpansion, pair: tuple[str, str]) -> str:
 
 
 class _OwnExpansion(BlocksBasisExpansion):
-    """Equal to itself alone, like every other module.
+    """An empty one expands to zeros, where escnn fails."""
 
-    escnn compares and hashes expansions by the values of their tensors, which torch asks for whenever it walks through
-    a model's modules: torch.func and torch.export fail, and equal expansions of two layers are taken for one.
-    """
-
-    __hash__ = Module.__hash__
-    __eq__ = object.__eq__
-
-
-class _OwnBlock(SingleBlockBasisExpansion):
-    """Likewise."""
-
-    __hash__ = Module.__hash__
-    __eq__ = object.__eq__
+    def forward(self, weights: Tensor) -> Tensor:
+        """The kernel, (out, in, S)."""
+        if not self._representations_pairs:
+            return weights.new_zeros(self._output_size, self._input_size, self.S)
+        return super().forward(weights)
 
 
 def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
@@ -85,12 +84,12 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
             vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
         block = copy.copy(shared)
-        block.__class__ = _OwnBlock
         block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
         result._modules[name] = block
     return result
 
 
+@lasting()
 def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
     """escnn's basis with contiguous memory, once for all layers; escnn's own keeps its strides, and so its rounding."""
     basis = shared.sampled_basis
@@ -102,10 +101,25 @@ def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
     return kept[1]
 
 
-def sharpen(block: SingleBlockBasisExpansion, equivariant: WeightTransform) -> Tensor:
-    """A block's elements (elements, out, in, S), projected onto the equivariant level: less float32 rounding alone."""
+def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform) -> Tensor:
+    """A block's elements (elements, out, in, S), projected onto what breaks nothing: less float32 rounding alone.
+
+    Elements that differ by more are as escnn has them: where a ring misses the pixels it scales up what rounding has
+    left there, and that breaks the symmetry.
+    """
     basis = block.sampled_basis.double().cpu()
-    return torch.stack([equivariant.project(element) for element in basis])
+    symmetric = torch.tensor([float(level.symmetric) for level in transform.levels], dtype=torch.float64)
+    for project in (lambda e: transform.synthesis(transform.analysis(e), symmetric), transform.equivariant.project):
+        sharp = torch.stack([project(element) for element in basis])
+        rounding = (sharp - basis).flatten(1).norm(dim=1) <= SAMPLING_ROUNDING * basis.flatten(1).norm(dim=1)
+        basis = torch.where(rounding[:, None, None, None], sharp, basis)
+    return basis
+
+
+def reach(expansion: BlocksBasisExpansion, blocks: dict[tuple[str, str], Tensor]) -> int:
+    """Dimension of the kernels that a basis expands to, from elements as those of :func:`basis_coordinates`."""
+    ranks = {pair: int(torch.linalg.matrix_rank(basis.flatten(1), rtol=_REACHED)) for pair, basis in blocks.items()}
+    return sum(rank * expansion._in_count[pair[0]] * expansion._out_count[pair[1]] for pair, rank in ranks.items())
 
 
 def basis_coordinates(
@@ -131,8 +145,8 @@ def basis_coordinates(
         basis = blocks[pair]
         fields = weight[out_slots[pair[1]]][:, :, in_slots[pair[0]]]  # shape: (fields, out, fields, in, S)
         fields = fields.transpose(1, 2).reshape(-1, basis[0].numel())
-        coordinates.append((fields @ torch.linalg.pinv(basis.flatten(1))).reshape(-1))
-    return torch.cat(coordinates)
+        coordinates.append((fields @ torch.linalg.pinv(basis.flatten(1), rtol=_REACHED)).reshape(-1))
+    return torch.cat([weight.new_zeros(0), *coordinates])
 
 
 def channel_slots(representations: Sequence[Representation]) -> dict[str, Tensor]:

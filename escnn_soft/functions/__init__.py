@@ -1,7 +1,7 @@
 """Functions on points: pixels and voxels, harmonics and shells on them, and how a group moves them."""
 
 from escnn_soft.functions.circular import circular_functions, mirror_axis, split_frequency
-from escnn_soft.functions.copies import SpatialCopy, split_functions
+from escnn_soft.functions.copies import SpatialCopy, SplitFunctions, split_functions
 from escnn_soft.functions.field_action import act, act_on_fibres, act_on_rows
 from escnn_soft.functions.grid import (
     Grid,
@@ -21,6 +21,7 @@ __all__ = [
     "Grid",
     "Harmonic",
     "SpatialCopy",
+    "SplitFunctions",
     "VertexShell",
     "act",
     "act_on_fibres",

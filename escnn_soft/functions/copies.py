@@ -10,11 +10,10 @@ from escnn.gspaces import GSpace
 from numpy.typing import NDArray
 
 from escnn_soft.bounds.symmetry import IrrepId
-from escnn_soft.errors import AliasedBasisError
 from escnn_soft.functions.grid import Grid, grid_action, grid_exact
 from escnn_soft.linalg import RANK_TOLERANCE, extend_orthonormal
 
-__all__ = ["SpatialCopy", "split_functions"]
+__all__ = ["SpatialCopy", "SplitFunctions", "split_functions"]
 
 Matrix = NDArray[np.float64]
 
@@ -24,9 +23,8 @@ Candidates = Sequence[tuple[IrrepId, Matrix]]
 ALIAS_TOLERANCE = 1e-4
 """Relative singular value below which sampled harmonics count as dependent: escnn samples them in float32."""
 
-_REMEDY = (
-    "Lower frequencies_cutoff, use fewer rings, or enlarge kernel_size, until the sampled harmonics are independent."
-)
+INDEPENDENT = 0.05
+"""What a harmonic has to add to those before it, where some are dependent: the next best choice is a sound one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,45 +42,48 @@ class SpatialCopy:
     remainder: bool
 
 
-def split_functions(gspace: GSpace, kernel_size: int, candidates: Candidates) -> list[SpatialCopy]:
+@dataclass(frozen=True, eq=False)
+class SplitFunctions:
+    """All functions on the grid, split into copies of irreps.
+
+    Attributes:
+        copies: the band limit first, then the remainder; their functions together are a basis.
+        dependent: how many sampled harmonics of the band limit are what others make of them, so that they are no copy.
+    """
+
+    copies: tuple[SpatialCopy, ...]
+    dependent: int
+
+
+def split_functions(gspace: GSpace, kernel_size: int, candidates: Candidates) -> SplitFunctions:
     """Split all functions on the grid into copies of irreps: the band limit first, then the remainder.
+
+    Few pixels far apart cannot tell many harmonics: of those that are linearly dependent there, as many as are not form
+    the band limit. What the pixels hold beyond it is remainder.
 
     Args:
         gspace: escnn gspace on the plane or in space.
         kernel_size: pixels along a side.
-        candidates: the band limit, sampled; functions that miss all points are left out.
+        candidates: the band limit, sampled, low frequencies first; functions that miss all points are left out.
 
     Returns:
-        Copies whose functions together are a basis of all functions on the grid. For a group that acts on the grid
-        they are orthonormal and the pixel action is exact; otherwise they are the candidates themselves and an
-        orthonormal remainder without a law.
-
-    Raises:
-        AliasedBasisError: if the candidates are linearly dependent.
+        For a group that acts on the grid, copies that are orthonormal, and on which the pixel action is exact;
+        otherwise the candidates themselves and an orthonormal remainder without a law.
     """
-    try:
-        split = _exact_copies if grid_exact(gspace) else _continuous_copies
-        return split(gspace, kernel_size, candidates)
-    except _DependentError as error:
-        excess, where = error.args
-        sides = " x ".join([str(kernel_size)] * gspace.dimensionality)
-        expected = f"independent harmonics on the {sides} grid ({where})"
-        raise AliasedBasisError("dependent harmonics", excess, expected, _REMEDY) from None
+    sampled = [(irrep, v) for irrep, v in candidates if np.linalg.norm(v) > RANK_TOLERANCE]
+    copies = (_exact_copies if grid_exact(gspace) else _continuous_copies)(gspace, kernel_size, sampled)
+    return SplitFunctions(tuple(copies), len(sampled) - sum(not copy.remainder for copy in copies))
 
 
-class _DependentError(Exception):
-    """(number of dependent functions, among which)."""
-
-
-def _exact_copies(gspace: GSpace, kernel_size: int, candidates: Candidates) -> list[SpatialCopy]:
+def _exact_copies(gspace: GSpace, kernel_size: int, sampled: Candidates) -> list[SpatialCopy]:
     copies = []
     group, grid = gspace.fibergroup, Grid(gspace.dimensionality, kernel_size)
     permutations = [grid.permutation(grid_action(gspace, g)) for g in group.elements]
     for psi in group.irreps():
-        sampled = [v for irrep, v in candidates if irrep == psi.id and np.linalg.norm(v) > RANK_TOLERANCE]
-        harmonic = extend_orthonormal([], sampled, ALIAS_TOLERANCE)
-        if len(harmonic) < len(sampled):
-            raise _DependentError(len(sampled) - len(harmonic), str(psi.name))
+        own = [v for irrep, v in sampled if irrep == psi.id]
+        harmonic = extend_orthonormal([], own, ALIAS_TOLERANCE)
+        if len(harmonic) < len(own):
+            harmonic = extend_orthonormal([], own, INDEPENDENT)
         rest = extend_orthonormal(harmonic, _averages(permutations, [psi(g) for g in group.elements]))
         copies += [SpatialCopy(psi.id, v, False) for v in harmonic] + [SpatialCopy(psi.id, v, True) for v in rest]
     assert sum(copy.functions.shape[1] for copy in copies) == len(grid.points)
@@ -98,16 +99,30 @@ def _averages(permutations: Sequence[NDArray[np.int64]], psi: Sequence[Matrix]) 
     return result.reshape(points * d, points, d)
 
 
-def _continuous_copies(gspace: GSpace, kernel_size: int, candidates: Candidates) -> list[SpatialCopy]:
-    scaled = [SpatialCopy(irrep, v, False) for irrep, v in candidates if np.linalg.norm(v) > RANK_TOLERANCE]
+def _continuous_copies(gspace: GSpace, kernel_size: int, sampled: Candidates) -> list[SpatialCopy]:
+    scaled = [SpatialCopy(irrep, v, False) for irrep, v in _independent(sampled)]
     if not scaled:
         return _lawless(np.eye(kernel_size**gspace.dimensionality))
     u, s, _ = np.linalg.svd(np.concatenate([copy.functions for copy in scaled], axis=1))
-    columns = sum(copy.functions.shape[1] for copy in scaled)
-    rank = int(np.sum(s > ALIAS_TOLERANCE * s[0]))
-    if rank < columns:
-        raise _DependentError(columns - rank, "all irreps together")
-    return scaled + _lawless(np.eye(len(u)) - u[:, :rank] @ u[:, :rank].T)
+    return scaled + _lawless(np.eye(len(u)) - u[:, : len(s)] @ u[:, : len(s)].T)
+
+
+def _independent(sampled: Candidates) -> Candidates:
+    """As many of some functions as are independent, each irrep as a whole, the first ones first."""
+    if not sampled:
+        return sampled
+    every, largest = np.concatenate([v for _, v in sampled], axis=1), max(np.linalg.norm(v, 2) for _, v in sampled)
+    s = np.linalg.svd(every, compute_uv=False)
+    if every.shape[1] <= len(s) and s[-1] > ALIAS_TOLERANCE * s[0]:
+        return sampled
+    chosen, span = [], np.zeros((len(every), 0))
+    for irrep, v in sampled:
+        rest = v - span @ (span.T @ v)
+        u, s, _ = np.linalg.svd(rest - span @ (span.T @ rest), full_matrices=False)
+        if v.shape[1] <= len(v) and s[-1] > INDEPENDENT * largest:
+            chosen.append((irrep, v))
+            span = np.concatenate([span, u], axis=1)
+    return chosen
 
 
 def _lawless(complement: Matrix) -> list[SpatialCopy]:

@@ -13,6 +13,7 @@ from escnn.group import Representation
 from escnn.gspaces import GSpace
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.functions import Harmonic, SpatialCopy, mirror_axis, split_degree, split_frequency
 from escnn_soft.grading.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.grading.frame import ChannelFrame
@@ -178,6 +179,7 @@ def ring_functions(gspace: GSpace, harmonics: tuple[Harmonic, ...]) -> RingFunct
     return RingFunctions(harmonics, dims, axis, radii, widths, torch.tensor(ring), torch.tensor(angular), ladder)
 
 
+@lasting()
 def continuous_transform(
     gspace: GSpace,
     in_representations: Sequence[Representation],

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 
+from escnn_soft._lasting import lasting
 from escnn_soft.grading.chain import Chain, SubgroupChain, subgroup_chain
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
@@ -18,6 +19,7 @@ from escnn_soft.groups import FibreGroup, fibre_group
 __all__ = ["fibre_transform"]
 
 
+@lasting()
 def fibre_transform(
     gspace: GSpace,
     in_representations: Sequence[Representation],

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 from escnn.group import GroupElement, Representation
 from escnn.gspaces import GSpace
+from numpy.typing import NDArray
 
+from escnn_soft._lasting import lasting
+from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.functions import (
     Grid,
     Harmonic,
@@ -33,6 +37,7 @@ SpatialFunction = Harmonic | VertexShell
 """What a band limit is made of."""
 
 
+@lasting()
 def kernel_transform(
     gspace: GSpace,
     in_representations: Sequence[Representation],
@@ -56,12 +61,12 @@ def kernel_transform(
 
     Returns:
         The transform between kernels (m, n, k^d) and coefficients. Orthogonal, with the exact pixel action, where the
-        group acts on the grid; otherwise the levels are those of the continuous kernel.
+        group acts on the grid; otherwise the levels are those of the continuous kernel. Harmonics that are linearly
+        dependent on the pixels, as on few pixels far apart, count as what those of lower frequency make of them.
 
     Raises:
         ArgumentError: if the chain is none.
         RepresentationError: if a representation is not orthogonal.
-        AliasedBasisError: if the sampled harmonics are linearly dependent.
     """
     geometry = gspace, kernel_size, tuple(harmonics), dilation
     space = _space(*geometry) if chain is None else _relaxed_space(*geometry, subgroup_chain(gspace, chain))
@@ -72,16 +77,25 @@ def kernel_transform(
 @lru_cache(maxsize=64)
 def _space(gspace: GSpace, kernel_size: int, harmonics: tuple[SpatialFunction, ...], dilation: int) -> KernelSpace:
     """The functions on the grid, shared by all layers of the same geometry."""
+    group = fibre_group(gspace)
+    split = split_functions(gspace, kernel_size, _sampled(gspace, kernel_size, harmonics, dilation))
+    if split.dependent:  # what the pixels cannot tell apart counts as what turns least
+        low = tuple(sorted(harmonics, key=lambda h: h.frequency if isinstance(h, Harmonic) else 0))
+        split = split_functions(gspace, kernel_size, _sampled(gspace, kernel_size, low, dilation))
+    return KernelSpace(group, split.copies, exact=grid_exact(gspace), dependent=split.dependent)
+
+
+def _sampled(
+    gspace: GSpace, kernel_size: int, harmonics: Sequence[SpatialFunction], dilation: int
+) -> list[tuple[IrrepId, NDArray[np.float64]]]:
+    """The functions of a band limit on the pixels, folded into irreps, in the order of the harmonics."""
     group, points = fibre_group(gspace), Grid(gspace.dimensionality, kernel_size, dilation).points
     rings = [h for h in harmonics if isinstance(h, Harmonic)]
     if gspace.dimensionality == 2:
         assert isinstance(group, PlanarGroup)
-        candidates = circular_functions(gspace, group, points, rings)
-    else:
-        shells = [h for h in harmonics if isinstance(h, VertexShell)]
-        candidates = spherical_functions(gspace, group, points, rings)
-        candidates += polyhedral_functions(gspace, group, points, shells)
-    return KernelSpace(group, split_functions(gspace, kernel_size, candidates), exact=grid_exact(gspace))
+        return circular_functions(gspace, group, points, rings)
+    shells = [h for h in harmonics if isinstance(h, VertexShell)]
+    return spherical_functions(gspace, group, points, rings) + polyhedral_functions(gspace, group, points, shells)
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.functions import SpatialCopy
 from escnn_soft.grading.pair_basis import LAWLESS, LevelKey, PairBasis
@@ -24,6 +25,7 @@ class KernelSpace:
         group: what acts on the kernels.
         copies: the functions, split into copies of irreps.
         exact: whether the group acts on the points, so that every statement holds for the executed layer.
+        dependent: how many functions of the band limit are what others make of them on the points.
 
     Attributes:
         whole: the space of all kernels, if this is a part of it.
@@ -33,14 +35,16 @@ class KernelSpace:
     whole: KernelSpace | None = None
     stages: tuple[str, ...] = ()
 
-    def __init__(self, group: IrrepProducts, copies: Sequence[SpatialCopy], *, exact: bool) -> None:
+    def __init__(self, group: IrrepProducts, copies: Sequence[SpatialCopy], *, exact: bool, dependent: int = 0) -> None:
         self.group = group
         self.copies = tuple(copies)
         self.exact = exact
+        self.dependent = dependent
         self.points = sum(copy.functions.shape[1] for copy in copies)
         self.between = cache(self._between)
 
     @cached_property
+    @lasting()
     def metric(self) -> Tensor | None:
         """L such that ||K L|| is the norm of the coefficients of a kernel K (..., S) within the band limit, in float64.
 
@@ -51,8 +55,7 @@ class KernelSpace:
             return None
         functions = torch.from_numpy(np.concatenate([copy.functions for copy in self.copies], axis=1))
         harmonic = torch.tensor([not copy.remainder for copy in self.copies for _ in range(copy.functions.shape[1])])
-        with torch.inference_mode(False):
-            return torch.linalg.inv(functions)[harmonic].T.contiguous()
+        return torch.linalg.inv(functions)[harmonic].T.contiguous()
 
     @staticmethod
     def point(group: IrrepProducts) -> KernelSpace:

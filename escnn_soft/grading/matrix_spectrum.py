@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.bounds import Orbit
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.errors import ShapeError
@@ -226,12 +227,14 @@ class MatrixSpectrum:
 
 
 @cache
+@lasting()
 def matrix_spectrum(group: MatrixGroup) -> MatrixSpectrum:
     """The spectrum of a group; the same object for equal groups."""
     return MatrixSpectrum(group)
 
 
 @cache
+@lasting()
 def matrix_transform(
     in_representation: MatrixRepresentation, out_representation: MatrixRepresentation
 ) -> WeightTransform:

@@ -8,6 +8,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.bounds.symmetry import IrrepId
 
 __all__ = ["LAWLESS", "LevelKey", "PairBasis"]
@@ -46,15 +47,15 @@ class PairBasis:
         return PairBasis, (self.rows, self.levels, self.orthogonal, self.embedding, self.whole)
 
     @cached_property
+    @lasting()
     def dual(self) -> Tensor:
         """The inverse of ``rows``: its columns take coefficients."""
         # shape: (d_out * S * d_in, D)
-        with torch.inference_mode(False):  # it is kept, and serves training too
-            if self.orthogonal:
-                return self.rows.mT
-            if self.whole is None or self.embedding is None:
-                return torch.linalg.inv(self.rows)
-            return self.whole.dual @ self.embedding.mT
+        if self.orthogonal:
+            return self.rows.mT
+        if self.whole is None or self.embedding is None:
+            return torch.linalg.inv(self.rows)
+        return self.whole.dual @ self.embedding.mT
 
     @torch.inference_mode(False)
     def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -37,7 +37,7 @@ class RelaxedSpace(KernelSpace):
     def __init__(
         self, whole: KernelSpace, chain: SubgroupChain, movements: Sequence[Movements | None] | None = None
     ) -> None:
-        super().__init__(whole.group, whole.copies, exact=whole.exact)
+        super().__init__(whole.group, whole.copies, exact=whole.exact, dependent=whole.dependent)
         self.whole = whole
         self.stages = chain.names
         self._chain = chain

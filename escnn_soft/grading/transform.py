@@ -10,6 +10,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from escnn_soft._lasting import lasting
 from escnn_soft.errors import ShapeError
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
@@ -133,6 +134,7 @@ class WeightTransform:
         metric: L such that ||W L|| is the norm of the coefficients of a weight W within the band limit; None if that is
             ||W||.  # shape: (S, harmonics)
         source: the transform of all weights, if this is that of the weights that a subgroup keeps.
+        dependent: how many functions of the band limit are what others make of them on the pixels.
         shape: of the weights: (out, in, S).
     """
 
@@ -146,6 +148,7 @@ class WeightTransform:
     exact: bool
     metric: Tensor | None = None
     source: WeightTransform | None = None
+    dependent: int = 0
     shape: tuple[int, int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,16 +166,19 @@ class WeightTransform:
         return sum(level.dim for level in self.levels)
 
     @cached_property
+    @lasting()
     def dial(self) -> Tensor:
         """Place of each level on the dial, (levels,) in float64."""
         return torch.tensor([level.dial for level in self.levels], dtype=torch.float64)
 
     @cached_property
+    @lasting()
     def equivariant(self) -> WeightTransform:
         """The transform restricted to the level of escnn's own basis."""
         return self.band(0, sum(level.equivariant for level in self.levels))
 
     @cached_property
+    @lasting()
     def soft(self) -> WeightTransform:
         """The transform restricted to all other levels: what is soft, whether it breaks the symmetry or not."""
         return self.band(sum(level.equivariant for level in self.levels), len(self.levels))
@@ -365,7 +371,7 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     source = None if space.whole is None else weight_transform(frame_out, frame_in, space.whole)
     return WeightTransform(
         space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels,
-        tuple(_levels(space, keys, dims)), space.exact, space.metric, source,
+        tuple(_levels(space, keys, dims)), space.exact, space.metric, source, space.dependent,
     )  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import warnings
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType
-from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft._checks import class_words
@@ -89,9 +88,9 @@ def check_band_limit(soft: EquivariantModule, layer: EquivariantModule) -> None:
         raise ArgumentError("layer", layer, expected, remedy)
 
 
-def check_filter(basis_filter: BasisFilter | None, weights: Tensor, transform: WeightTransform) -> None:
-    """Refuse a filter with which escnn has other kernels than the equivariant level."""
-    kept, dim = weights.numel(), transform.equivariant.dim
+def check_filter(basis_filter: BasisFilter | None, kept: int, transform: WeightTransform) -> None:
+    """Refuse a filter with which escnn has other kernels than the equivariant level; ``kept`` is their dimension."""
+    dim = transform.equivariant.dim
     if kept != dim:
         kernels = f"all {dim} equivariant kernels of the rings and frequencies it keeps ({kept} are left)"
         remedy = 'Decide by "radius", "sigma" and "irrep:frequency" alone.'

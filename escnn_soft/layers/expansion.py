@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -23,9 +23,8 @@ _Module = TypeVar("_Module", bound="Expanded")
 class Expanded(Module):
     """A module that applies a kernel and a bias that its parameters stand for.
 
-    In training mode they are expanded at each forward pass; in evaluation mode they are kept, detached, until a
-    parameter is written, replaced, moved or cast. A write through ``parameter.data`` cannot be seen: ``eval()`` and
-    ``train()`` begin anew.
+    In training mode they are expanded at each forward pass; in evaluation mode they are kept, detached, until one of
+    the tensors that they are expanded from changes, as :class:`Kept` sees it.
     """
 
     _kernel_name: str
@@ -52,18 +51,23 @@ class Expanded(Module):
         if torch.compiler.is_compiling():
             with torch.no_grad():
                 return self.expand_parameters()
-        watched = list(self._watched())
-        return self._refresh(watched) if may_keep(watched) else self.expand_parameters()
+        kept = self._refreshed()
+        return self.expand_parameters() if kept is None else kept
 
     def _watched(self) -> Iterator[Tensor]:
-        """All that kernel and bias depend on: parameters and masks of the module's own, and what parametrizes them."""
+        """The tensors that are expanded: the module's own, and those that parametrizations and hooks put in place."""
         yield from (p for p in self._parameters.values() if p is not None)
         yield from (b for b in self._buffers.values() if b is not None)
-        for name in ("parametrizations", "_basisexpansion"):
-            part = self._modules.get(name)
-            if part is not None:
-                yield from part.parameters()
-                yield from part.buffers()
+        if self._forward_pre_hooks:
+            kept = (self._kernel_name, "expanded_bias")
+            yield from (t for name, t in vars(self).items() if isinstance(t, Tensor) and name not in kept)
+        computed: Any = self._modules.get("parametrizations", ())
+        yield from (getattr(self, name).detach() for name in computed)
+
+    def _basis(self) -> Iterator[Tensor]:
+        """That in which they are expanded."""
+        expansion = self._modules.get("_basisexpansion")
+        return iter(()) if expansion is None else expansion.buffers()
 
     def _sharded(self) -> bool:
         """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
@@ -75,18 +79,22 @@ class Expanded(Module):
         Module.train(self, mode)
         self._forget()
         if not (mode or self._sharded()):  # else at the first forward pass
-            watched = list(self._watched())
-            if may_keep(watched):
-                self._refresh(watched)
+            self._refreshed()
         return self
 
-    def _refresh(self, watched: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
-        kernel, bias = self._kept(watched, self._detached)
+    def _refreshed(self) -> tuple[Tensor, Tensor | None] | None:
+        """What is kept, brought up to date; None where nothing may be kept."""
+        watched, basis = list(self._watched()), list(self._basis())
+        if not may_keep([*watched, *basis]):
+            return None
+        kernel, bias = self._kept(watched, self._detached, constants=basis)
         if self.__dict__[self._kernel_name] is not kernel:
             self.__dict__.update({self._kernel_name: kernel, "expanded_bias": bias})
         return kernel, bias
 
+    @torch.no_grad()
     def _detached(self) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias as they are now, without a graph."""
         kernel, bias = self.expand_parameters()
         return kernel.detach(), None if bias is None else bias.detach()
 

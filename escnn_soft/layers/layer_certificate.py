@@ -74,6 +74,11 @@ def convolution_certificate(
         covered = ", ".join(str(g) for g in execution.elements)
         reason = f"only {covered} of {gspace.fibergroup} move pixels onto pixels"
         assumptions.append("norms are those of the coefficients of the continuous kernel, not of its pixels")
+        if transform.dependent:
+            assumptions.append(
+                f"{transform.dependent} of the sampled harmonics are linearly dependent on these pixels, and count as what "
+                "those of lower frequency and the remainder make of them"
+            )
         lawless = sum(term.energy for term in terms if term.irrep is None)
         if lawless > 0:
             assumptions.append(

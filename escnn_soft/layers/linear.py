@@ -14,8 +14,8 @@ from torch.nn.functional import linear
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
-from escnn_soft.errors import EmptyBasisError, FieldTypeError
-from escnn_soft.escnn import generalized_he_init
+from escnn_soft.errors import FieldTypeError
+from escnn_soft.escnn import empty_allowed, generalized_he_init
 from escnn_soft.grading import Chain, WeightTransform, fibre_transform
 from escnn_soft.layers.arguments import check_types
 from escnn_soft.layers.layer_certificate import matrix_certificate
@@ -80,10 +80,8 @@ class SoftLinear(SoftLayer, Linear):
         check_types(in_type, out_type, GSpace0D, _REMEDY)
         policy = as_policy(softness)
         transform = fibre_transform(in_type.gspace, in_type.representations, out_type.representations, chain)
-        if transform.equivariant.dim == 0:
-            types = (in_type, out_type)
-            raise EmptyBasisError("(in_type, out_type)", types, "types that share an irrep", "Choose other types.")
-        super().__init__(in_type, out_type, bias, basisexpansion, recompute, initialize=False)
+        with empty_allowed(self, empty=transform.equivariant.dim == 0):
+            super().__init__(in_type, out_type, bias, basisexpansion, recompute, initialize=False)
         self._add_softness(transform, in_type.representations, policy, bias=bias, chain=chain)
         if initialize:
             generalized_he_init(self.weights, self.basisexpansion)
@@ -139,7 +137,7 @@ class SoftLinear(SoftLayer, Linear):
     def export(self) -> torch.nn.Linear:
         """The plain layer that computes the same function, in evaluation mode, with this layer's device and dtype."""
         self.eval()
-        bias = self.expanded_bias is not None
+        bias = self._bias_transform is not None
         dense = torch.nn.Linear(
             self.in_type.size, self.out_type.size, bias, device=self.weights.device, dtype=self.weights.dtype
         )

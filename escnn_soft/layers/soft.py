@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
-from escnn_soft.errors import ArgumentError
+from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
     basis_coordinates,
@@ -25,6 +25,7 @@ from escnn_soft.escnn.sampled_basis import (
     has_closed_form,
     own,
     pair_blocks,
+    reach,
     sharpen,
 )
 from escnn_soft.grading import (
@@ -153,7 +154,21 @@ class SoftLayer(ExpandedLayer, SoftModule):
         in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
         out_rho = next(rho for rho in self.out_type.representations if rho.name == pair[1])
         block = dict(pair_blocks(self._basisexpansion))[pair]
-        return sharpen(block, self._build_transform([in_rho], [out_rho]).equivariant)
+        return sharpen(block, self._build_transform([in_rho], [out_rho]))
+
+    def _equivariant_basis(self) -> dict[tuple[str, str], Tensor]:
+        """The equivariant part of escnn's basis, by names of (input, output) representation; float64 on the CPU."""
+        found = {}
+        for pair, _ in pair_blocks(self._basisexpansion):
+            in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
+            out_rho = next(rho for rho in self._out_representations if rho.name == pair[1])
+            equivariant = self._build_transform([in_rho], [out_rho]).equivariant
+            found[pair] = torch.stack([equivariant.project(element) for element in self._sharp_basis(pair)])
+        return found
+
+    def _reach(self) -> int:
+        """Dimension of the equivariant kernels that escnn's basis reaches; few pixels far apart tell few of many."""
+        return reach(self._basisexpansion, self._equivariant_basis())
 
     def _sharp_bias_expansion(self) -> Tensor:
         assert self._bias_transform is not None
@@ -377,7 +392,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
         """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
         transform, kernel = self._transform, self._as_graded(weight.detach().double().cpu())
-        blocks = {pair: self._sharp_basis(pair) for pair, _ in pair_blocks(self._basisexpansion)}
+        blocks = self._equivariant_basis()
         representations = self._in_representations, self._out_representations
         equivariant = transform.equivariant.project(kernel)
         with torch.no_grad():
@@ -455,7 +470,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _fill(self, dense: Dense) -> Dense:
         """Write the expanded kernel and bias into a plain layer of the same shape, in evaluation mode."""
-        return filled(dense, getattr(self, self._kernel_name), self.expanded_bias).eval()
+        return filled(dense, *self._detached()).eval()
 
     def _share_parameters(self, layer: EquivariantModule) -> None:
         """Take over an escnn layer's own Parameter objects, with its device, dtype and mode."""
@@ -480,10 +495,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """The plain torch layer that computes the same function, where torch has one.
 
         Raises:
-            ArgumentError: if it has none, as over points.
+            NoPlainLayerError: if it has none, as over points.
         """
-        remedy = "Keep the layer: in evaluation mode its coefficients are expanded once."
-        raise ArgumentError("layer", self, "a layer with a twin in torch (there is no plain torch layer)", remedy)
+        remedy = "Keep the layer, and train it as it is; torch.export.export takes the network that holds it."
+        expected = "a layer with a twin in torch (there is no plain torch layer)"
+        raise NoPlainLayerError("layer", self, expected, remedy)
 
     def hardened(self) -> EquivariantModule:
         """escnn's layer with this layer's content, less its softness: it computes what this one does at softness 0.

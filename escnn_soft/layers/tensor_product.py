@@ -12,8 +12,8 @@ from torch import Tensor
 
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
-from escnn_soft.errors import EmptyBasisError, FieldTypeError
-from escnn_soft.escnn import generalized_he_init
+from escnn_soft.errors import FieldTypeError
+from escnn_soft.escnn import empty_allowed, generalized_he_init
 from escnn_soft.grading import Chain, WeightTransform, fibre_transform
 from escnn_soft.layers.arguments import check_types
 from escnn_soft.layers.quadratic import PlainTensorProduct, quadratic_certificate, square_fields
@@ -75,10 +75,8 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
                 raise FieldTypeError(name, field_type, expected, "Build the types with gspace.type(*[rho] * fields).")
         hidden = in_type.representations[0].tensor(in_type.representations[0])
         transform = fibre_transform(in_type.gspace, [hidden], out_type.representations, chain)
-        if transform.equivariant.dim == 0:
-            expected = "types with an equivariant product"
-            raise EmptyBasisError("(in_type, out_type)", (in_type, out_type), expected, "Choose other types.")
-        super().__init__(in_type, out_type, initialize=False)
+        with empty_allowed(self, empty=transform.equivariant.dim == 0):
+            super().__init__(in_type, out_type, initialize=False)
         self._add_softness(transform, [hidden], policy, bias=False, chain=chain)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)

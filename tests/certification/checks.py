@@ -40,7 +40,7 @@ def check(model, x: GeometricTensor, **kwargs) -> NetworkCertificate:
     cert = certify(model, x, **kwargs)
     assert cert.certified, cert.not_covered
     assert violations(model, x, cert) == [], cert
-    assert abs(sum(t.contribution for t in cert.terms) - cert.bound) <= 1e-12 * max(1.0, cert.bound)
+    assert abs(sum(t.contribution for t in cert.terms) - cert.layerwise) <= 1e-12 * max(1.0, cert.layerwise)
     return cert
 
 

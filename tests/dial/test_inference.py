@@ -7,6 +7,7 @@ import torch
 
 import escnn_soft as es
 from escnn_soft.layers import dials
+from tests import processes
 from tests.kinds import KINDS, example, value
 
 
@@ -25,3 +26,32 @@ def test_dials_that_are_turned_in_inference_mode(kind, softness, train) -> None:
     (y if isinstance(y, torch.Tensor) else y.tensor).square().sum().backward()
     assert all(p.grad is not None or not p.requires_grad for p in model.parameters() if p.numel())
     assert dials(model)
+
+
+def test_what_is_built_in_inference_mode_leaves_nothing_behind() -> None:
+    """In a process of its own, where nothing has been built yet."""
+    assert processes.python(INSIDE_FIRST).count("trained") == len(KINDS)
+
+
+INSIDE_FIRST = """
+import torch
+import escnn_soft as es
+from tests.kinds import KINDS, example, value
+
+for kind, make in KINDS.items():
+    with torch.inference_mode():
+        inside = make()
+        for softness in (0.4, 0.2):
+            es.set_softness(inside, softness)
+            first = value(inside.train())
+            torch.testing.assert_close(value(inside.eval()), first)
+    torch.testing.assert_close(value(inside), first)
+    outside = make().train()
+    outside.load_state_dict(inside.state_dict())
+    es.set_softness(outside, 0.2)
+    torch.testing.assert_close(value(outside), first)
+    y = outside(example(outside))
+    (y if isinstance(y, torch.Tensor) else y.tensor).square().sum().backward()
+    assert any(p.grad is not None for p in outside.parameters())
+    print("trained")
+"""

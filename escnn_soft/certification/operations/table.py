@@ -15,7 +15,7 @@ __all__ = ["METADATA", "operate"]
 
 METADATA = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "stride", "__len__", "is_contiguous", "is_floating_point",
-     "is_complex", "get_device", "element_size", "storage_offset", "type", "__repr__", "__hash__",
+     "is_complex", "get_device", "element_size", "storage_offset", "type", "__hash__",
      "is_autocast_enabled", "_is_view", "is_inference", "is_same_size", "register_hook"}
 )  # fmt: skip
 """Functions that look at the shape, dtype or place of a tensor and not at its values."""

@@ -12,8 +12,9 @@ from torch.nn import Conv2d, ConvTranspose2d, Module, Parameter
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
+from escnn_soft._lasting import lasting
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
-from escnn_soft.dial import FieldTypes, Policy, SoftFilter, lasting
+from escnn_soft.dial import FieldTypes, Policy, SoftFilter
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GSpaceError
 from escnn_soft.layers import filtered_tensors, graded_bias, graded_kernel
 from escnn_soft.layers.arguments import check_types

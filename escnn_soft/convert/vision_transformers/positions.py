@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
+from escnn_soft._lasting import lasting
 from escnn_soft.convert.grid.grid_breaks import GridBreak
 from escnn_soft.convert.selection import FilterFn, names_of
-from escnn_soft.dial import Policy, SoftFilter, lasting
+from escnn_soft.dial import Policy, SoftFilter
 from escnn_soft.errors import ArgumentError, EscnnSoftError, GridActionError
 from escnn_soft.grading import Grading, RotaryChannels, TokenShifts, TokenTable, token_spectrum
 

@@ -172,7 +172,7 @@ class Convertible(SoftLayer):
     def export(self) -> _ConvNd:
         """The convolution of ``plain_class`` with this geometry that computes the same function, in evaluation mode."""
         self.eval()
-        return self.plain_with(self, getattr(self, self._kernel_name), self.expanded_bias)
+        return self.plain_with(self, *self._detached())
 
     @classmethod
     def plain_with(cls, layer: EquivariantModule, kernel: Tensor, bias: Tensor | None) -> _ConvNd:

@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, conv3d, pad
 from escnn_soft._checks import integer
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
-from escnn_soft.errors import ArgumentError, EmptyBasisError
+from escnn_soft.errors import ArgumentError
 from escnn_soft.escnn import BasisFilter, generalized_he_init
 from escnn_soft.grading import Chain, GradedWeight, WeightTransform, kernel_transform
 from escnn_soft.layers.arguments import check_filter, check_groups, check_types
@@ -36,6 +36,11 @@ class Plan:
     out_fields: list[Representation]
     transform: WeightTransform
     chain: Chain | None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no kernel is equivariant."""
+        return self.transform.equivariant.dim == 0
 
 
 class SoftConvolution(Convertible):
@@ -74,21 +79,16 @@ class SoftConvolution(Convertible):
         transform = kernel_transform(
             in_type.gspace, in_fields, out_fields, kernel_size, self._harmonics, dilation, chain
         )
-        if transform.equivariant.dim == 0:
-            sides = " x ".join([str(kernel_size)] * self.dims)
-            raise EmptyBasisError(
-                "(in_type, out_type)", (in_type, out_type), f"types with an equivariant {sides} kernel",
-                "Enlarge kernel_size, raise frequencies_cutoff, or choose types that share irreps.",
-            )  # fmt: skip
         return Plan(policy, in_fields, out_fields, transform, chain)
 
     def _soften(self, plan: Plan, basis_filter: BasisFilter | None, *, bias: bool, initialize: bool) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
-        check_filter(basis_filter, self.weights, plan.transform)
         self._add_softness(
             plan.transform, plan.in_fields, plan.policy, bias=bias, out_representations=plan.out_fields,
             chain=plan.chain,
         )  # fmt: skip
+        kept = self.weights.numel()
+        check_filter(basis_filter, kept if kept == plan.transform.equivariant.dim else self._reach(), plan.transform)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
 

@@ -7,7 +7,7 @@ from escnn.gspaces import GSpace2D
 from escnn.nn import FieldType, R2Conv
 
 from escnn_soft.dial import Policy
-from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_harmonics
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, empty_allowed, kept_harmonics
 from escnn_soft.grading import Chain
 from escnn_soft.layers.arguments import check_geometry, warn_of_maximum_offset
 from escnn_soft.layers.grid.convolution import SoftConvolution
@@ -114,8 +114,9 @@ class SoftR2Conv(SoftConvolution, R2Conv):
         warn_of_maximum_offset(maximum_offset)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
-        super().__init__(
-            in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,
-            frequencies_cutoff, rings, maximum_offset, recompute, basis_filter, initialize=False,
-        )  # fmt: skip
+        with empty_allowed(self, empty=plan.empty):
+            super().__init__(
+                in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,
+                frequencies_cutoff, rings, maximum_offset, recompute, basis_filter, initialize=False,
+            )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)

@@ -7,7 +7,7 @@ from escnn.gspaces import GSpace3D
 from escnn.nn import FieldType, R3Conv
 
 from escnn_soft.dial import Policy
-from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_harmonics
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, empty_allowed, kept_harmonics
 from escnn_soft.grading import Chain
 from escnn_soft.layers.arguments import check_geometry
 from escnn_soft.layers.grid.convolution import SoftConvolution
@@ -79,8 +79,9 @@ class SoftR3Conv(SoftConvolution, R3Conv):
         check_geometry(3, padding_mode, padding=padding, stride=stride)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter, 3)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
-        super().__init__(
-            in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,
-            frequencies_cutoff, rings, recompute, basis_filter, initialize=False,
-        )  # fmt: skip
+        with empty_allowed(self, empty=plan.empty):
+            super().__init__(
+                in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,
+                frequencies_cutoff, rings, recompute, basis_filter, initialize=False,
+            )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)

@@ -7,7 +7,7 @@ from escnn.gspaces import GSpace3D
 from escnn.nn import FieldType, R3ConvTransposed
 
 from escnn_soft.dial import Policy
-from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_harmonics
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, empty_allowed, kept_harmonics
 from escnn_soft.grading import Chain
 from escnn_soft.layers.arguments import warn_of_maximum_offset
 from escnn_soft.layers.grid.transposed import SoftTransposedConvolution
@@ -76,8 +76,9 @@ class SoftR3ConvTransposed(SoftTransposedConvolution, R3ConvTransposed):
         warn_of_maximum_offset(maximum_offset)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter, 3)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
-        super().__init__(
-            in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, sigma,
-            frequencies_cutoff, rings, maximum_offset, recompute, basis_filter, initialize=False,
-        )  # fmt: skip
+        with empty_allowed(self, empty=plan.empty):
+            super().__init__(
+                in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, sigma,
+                frequencies_cutoff, rings, maximum_offset, recompute, basis_filter, initialize=False,
+            )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)

@@ -9,7 +9,7 @@ from escnn.gspaces import GSpace3D
 from escnn.nn import EquivariantModule, FieldType, R3IcoConv
 
 from escnn_soft.dial import Policy
-from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_shells
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, empty_allowed, kept_shells
 from escnn_soft.escnn.icosahedral import check_icosahedral, stored_samples
 from escnn_soft.grading import Chain
 from escnn_soft.layers.arguments import check_geometry
@@ -83,10 +83,11 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
         check_geometry(3, padding_mode, padding=padding, stride=stride)
         self._harmonics = kept_shells(kernel_size, samples, rings, sigma, dilation, basis_filter, in_type.fibergroup)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
-        super().__init__(
-            in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, samples,
-            sigma, rings, recompute, basis_filter, initialize=False,
-        )  # fmt: skip
+        with empty_allowed(self, empty=plan.empty):
+            super().__init__(
+                in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, samples,
+                sigma, rings, recompute, basis_filter, initialize=False,
+            )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)
 
     @classmethod

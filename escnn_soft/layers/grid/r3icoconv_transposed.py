@@ -9,7 +9,7 @@ from escnn.gspaces import GSpace3D
 from escnn.nn import EquivariantModule, FieldType, R3IcoConvTransposed
 
 from escnn_soft.dial import Policy
-from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, kept_shells
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, empty_allowed, kept_shells
 from escnn_soft.escnn.icosahedral import check_icosahedral, stored_samples
 from escnn_soft.grading import Chain
 from escnn_soft.layers.grid.transposed import SoftTransposedConvolution
@@ -79,10 +79,11 @@ class SoftR3IcoConvTransposed(SoftTransposedConvolution, R3IcoConvTransposed):
         self._check_movement(padding, output_padding, stride, dilation)
         self._harmonics = kept_shells(kernel_size, samples, rings, sigma, dilation, basis_filter, in_type.fibergroup)
         plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
-        super().__init__(
-            in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, samples,
-            sigma, rings, recompute, basis_filter, initialize=False,
-        )  # fmt: skip
+        with empty_allowed(self, empty=plan.empty):
+            super().__init__(
+                in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, samples,
+                sigma, rings, recompute, basis_filter, initialize=False,
+            )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, initialize=initialize)
 
     @classmethod
