@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from escnn.group import GroupElement
+from escnn.group import Group, GroupElement
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from escnn_soft.certification.known_errors import SLACK, rounding_of_action
 from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Entry, Ledger
 from escnn_soft.certification.network_certificate import EVERY, NetworkCertificate, check_elements, name_of
+from escnn_soft.certification.network_constants import NetworkConstants
 from escnn_soft.certification.rules import EVALUATED
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.certification.trace import Trace
@@ -48,7 +49,7 @@ def certify(
     Norms are Euclidean, sample by sample; the bound is the maximum over the batch. Lipschitz constants are certified
     norms (of the symbol, for convolutions), with a batch norm folded into the map before it, and use the norms of the
     activations where a non-linearity has no other. A torch function or module without a rule is never passed over: the
-    certificate names it, and the bound is infinite.
+    certificate names it, and the bound is infinite. A compiled model is followed as it runs without its compiler.
 
     Single elements are run: the bound is no more than ||f(g x) - g f(x)|| as it was found, and twice what rounding did
     to f(x) and f(g x), by the model in double precision; where it has none, what rounding can do in all layers. The sum
@@ -63,14 +64,17 @@ def certify(
     numbers; and on each g x that was asked for, or on a few where all elements of an infinite group are bounded at
     once: an element at which ||f(g x) - g f(x)|| exceeds the sum over the layers is not covered.
 
-    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations, and
-    plain torch layers after an invariant map; :func:`register_lipschitz` adds modules of your own.
+    Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations,
+    poolings, paddings and further functions of torch between them; plain torch layers after an invariant map, and
+    convolutions, linear maps and batch norms of torch, softened or not, between fields: those that a filter knows, that
+    the escnn module around declares, or scalars. :func:`register_lipschitz` adds modules of your own.
 
     Args:
         model: the network, its batch norms and dropouts in evaluation mode.
         x: a batch of inputs.
         elements: the group elements asked for. By default all of a finite group; on the plane and in space those that
-            move pixels onto pixels; for infinite groups without a base space every element at once.
+            move pixels onto pixels; for infinite groups without a base space every element at once, or, where a layer
+            can only be measured element by element, escnn's testing elements, and the certificate names the rest.
         in_type: field type of a plain tensor ``x``; the model's own by default.
         radius: how far from x the inputs may lie that the claim is for, in the norm of a sample.
         lookahead: where a layer's own error is measured by running it on T h, through how many further layers with
@@ -102,6 +106,27 @@ def certify(
     radius = number("radius", radius, minimum=0.0, maximum=_FARTHEST, error=ArgumentError, remedy=remedy)
     asked = None if elements is None else check_elements(elements)
     rows, notes = _rows(field.type, asked)
+    plain = not isinstance(x, GeometricTensor)
+    certificate = _certified(model, field, plain, rows, notes, asked is None, radius, lookahead)
+    if rows != (None,) or certificate.certified:
+        return certificate
+    sample, notes = _sample(field.type.fibergroup, certificate.not_covered)
+    with preserved(NetworkConstants(model), field.tensor):
+        sampled = _certified(model, field, plain, sample, notes, True, radius, lookahead)
+    return sampled if sampled.certified else certificate
+
+
+def _certified(
+    model: nn.Module,
+    field: GeometricTensor,
+    plain: bool,
+    rows: tuple[GroupElement | None, ...],
+    notes: list[tuple[str, str]],
+    everything: bool,
+    radius: float,
+    lookahead: int | None,
+) -> NetworkCertificate:
+    """The certificate for the elements of some rows."""
     ledger = Ledger(tuple(EVERY if g is None else name_of(g) for g in rows), len(field.tensor), radius)
     tensor = field.tensor.detach().clone()
     action = Action(rows, field.type, field.type.gspace.dimensionality > 0)
@@ -110,12 +135,11 @@ def certify(
         start = _start(ledger, action, tensor)
         trace = Trace(model, ledger, start, lookahead=lookahead)
         trace.learn(tensor, start)
-        plain = not isinstance(x, GeometricTensor)
         with trace.watching():
             out = model(tensor if plain else GeometricTensor(tensor, field.type))
         with preserved(trace.constants, tensor):
             run = Guarded(model, field.type, plain)
-            return _conclude(trace, out, run, field.tensor.detach().clone(), rows, notes, elements is None)
+            return _conclude(trace, out, run, field.tensor.detach().clone(), rows, notes, everything)
 
 
 def _field(model: nn.Module, x: object, in_type: FieldType | None) -> GeometricTensor:
@@ -166,6 +190,12 @@ def _rows(
         why = f"elements of {space.fibergroup} that do not move pixels onto pixels: they would be interpolated"
         return elements, [("input", why)]
     return (None,) if space.fibergroup.elements is None else tuple(space.fibergroup.elements), []
+
+
+def _sample(group: Group, gaps: Sequence[tuple[str, str]]) -> tuple[tuple[GroupElement, ...], list[tuple[str, str]]]:
+    """Elements that stand for an infinite group that cannot be bounded all at once, and what they leave out."""
+    elements = tuple(group.testing_elements())
+    return elements, [(layer, f"elements of {group} beside these {len(elements)}: {why}") for layer, why in gaps]
 
 
 def _start(ledger: Ledger, action: Action, tensor: Tensor) -> Fact:

@@ -47,8 +47,9 @@ class NetworkCertificate(Record):
 
     Attributes:
         bound: the maximum over the elements and samples; infinite if anything asked for is not covered. If no elements
-            were asked for, those that move pixels off the grid and those that a restriction to a subgroup leaves behind
-            do not count: they are left out, and named in ``not_covered``.
+            were asked for, those that move pixels off the grid, those that a restriction to a subgroup leaves behind,
+            and, where layers can only be measured, those of an infinite group beside a sample do not count: they are
+            left out, and named in ``not_covered``.
         terms: what each layer contributes at the worst element and sample, at most.
         layerwise: what they add up to; the bound, or more where the error of the whole network was measured.
         lipschitz: ||f(y) - f(x)|| <= lipschitz ||y - x|| for this x and every y, rounding aside.

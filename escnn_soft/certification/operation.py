@@ -47,8 +47,13 @@ class Operation:
         return range(len(self.action.elements))
 
     @property
+    def still(self) -> bool:
+        """Whether no element of the group, asked for or not, moves anything in the first activation."""
+        return self.action.fixes_channels() and not self.action.pixels
+
+    @property
     def invariant(self) -> bool:
-        """Whether the group acts trivially on the first activation."""
+        """Whether the elements asked for act trivially on the first activation."""
         return all(self.action.is_identity(row) for row in self.rows)
 
     @property

@@ -193,7 +193,7 @@ class Trace(TorchFunctionMode):
         """What is known of the outputs of a layer that a rule covers."""
         run = None if self.lookahead is None else again
         try:
-            return pass_layer(self.ledger, name, rule, call, known, outs, run, self.lookahead or 0)
+            return pass_layer(self.ledger, name, rule.at(call), call, known, outs, run, self.lookahead or 0)
         except EscnnSoftError as error:
             return [Fact(known[0].action, {}, known[0].lipschitz, ((name, str(error)),)) for _ in outs]
 

@@ -20,7 +20,8 @@ def measured(model, x: GeometricTensor, element, action=transform) -> torch.Tens
     """||f(g x) - g f(x)|| of each sample."""
     there, back = model(action(element, x)), action(element, model(x))
     there, back = (y.tensor if isinstance(y, GeometricTensor) else y for y in (there, back))
-    return (there.double() - back.double()).flatten(1).norm(dim=1)
+    apart = there.double() - back.double()
+    return (apart.flatten(1) if apart.ndim > 1 else apart[:, None]).norm(dim=1)
 
 
 def violations(model, x: GeometricTensor, cert: NetworkCertificate, elements=None, action=transform) -> list[str]:
@@ -39,7 +40,7 @@ def check(model, x: GeometricTensor, **kwargs) -> NetworkCertificate:
     cert = certify(model, x, **kwargs)
     assert cert.certified, cert.not_covered
     assert violations(model, x, cert) == [], cert
-    assert abs(sum(t.contribution for t in cert.terms) - cert.bound) <= 1e-12 * max(1.0, cert.bound)
+    assert abs(sum(t.contribution for t in cert.terms) - cert.layerwise) <= 1e-12 * max(1.0, cert.layerwise)
     return cert
 
 

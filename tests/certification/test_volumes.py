@@ -173,7 +173,7 @@ class Functional(torch.nn.Module):
         (lambda t: t.amax(dim=(-1, -2, -3)), True),
         (lambda t: F.adaptive_avg_pool3d(t, 1).flatten(1), True),
         (lambda t: t.mean((2, 3)), False),
-        (lambda t: F.adaptive_avg_pool3d(t, 3), False),
+        (lambda t: F.adaptive_avg_pool3d(t, 3), True),
         (lambda t: t + t.flip(4), False),
     ],
 )

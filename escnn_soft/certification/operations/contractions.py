@@ -129,10 +129,17 @@ def _outcome(
 
 
 def _action(operation: Operation, contraction: _Contraction) -> Action | str:
-    """How the group acts on the result: what it moves may not be contracted."""
+    """How the group acts on the result, or why that is no action."""
+    still = Action(operation.action.elements, None, pixels=False)
+    if operation.still:
+        return still
+    action = _moved_action(operation, contraction)
+    return still if isinstance(action, str) and operation.invariant else action
+
+
+def _moved_action(operation: Operation, contraction: _Contraction) -> Action | str:
+    """As above, where something moves, which may not be contracted."""
     action = operation.action
-    if operation.invariant:
-        return Action(action.elements, None, pixels=False)
     refused = f"torch.{operation.name} of a field that the group moves"
     channels, pixels = contraction.x[1], contraction.x[2:] if action.pixels else ""
     untouched = channels in contraction.out[1:2] and channels not in contraction.constant

@@ -89,7 +89,7 @@ def _maximum(
     dilation: Axes = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Made:  # fmt: skip
     if return_indices:
-        return f"torch.{operation.name} with indices, on which the rest may depend"
+        return _with_indices(operation)
     window = {"kernel_size": kernel_size, "stride": stride or kernel_size, "padding": padding, "dilation": dilation}
     return _pooled(operation, input, MaxPool(), window)
 
@@ -104,9 +104,13 @@ def _pooled(operation: Operation, input: Tensor, rule: Rule, settings: dict[str,
 
 def _adaptive(operation: Operation, input: Tensor, output_size: Any, return_indices: bool = False) -> Made:
     if return_indices:
-        return f"torch.{operation.name} with indices, on which the rest may depend"
+        return _with_indices(operation)
     rule = AdaptivePool(maximum="max" in operation.name)
     return _images(operation, input, int(operation.name[-2])) or LayerFunction(Called(), rule)
+
+
+def _with_indices(operation: Operation, *args: Any, **kwargs: Any) -> Made:
+    return f"torch.{operation.name} with indices, on which the rest may depend"
 
 
 def _padded(
@@ -220,6 +224,8 @@ _LAYERS: dict[str, Callable[..., Made]] = {
     **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d"), _maximum),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"), _adaptive),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"), _adaptive),
+    **dict.fromkeys((f"max_pool{d}d_with_indices" for d in (1, 2, 3)), _with_indices),
+    **dict.fromkeys((f"adaptive_max_pool{d}d_with_indices" for d in (1, 2, 3)), _with_indices),
     **dict.fromkeys((*_SUMS, *_PRODUCTS), _with_constant),
     "pad": _padded,
     "interpolate": _interpolated,

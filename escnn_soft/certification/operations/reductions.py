@@ -22,9 +22,13 @@ _FACTORS: dict[str, Callable[[int], float]] = {
     "min": lambda n: 1.0,
     "norm": lambda n: 1.0,
     "vector_norm": lambda n: 1.0,
+    "linalg_vector_norm": lambda n: 1.0,
     "logsumexp": lambda n: 1.0,
 }
 """Lipschitz constant of a reduction of n numbers to one; that of logsumexp is the norm of a softmax, at most 1."""
+
+_NORMS = ("norm", "vector_norm", "linalg_vector_norm")
+"""Names of the norm over dimensions."""
 
 _EXACT = ("amax", "amin", "max", "min")
 """Reductions that choose one of the numbers, and do not round."""
@@ -32,7 +36,7 @@ _EXACT = ("amax", "amin", "max", "min")
 
 def reduced(operation: Operation) -> Outcome | str:
     """A reduction over some dimensions, with a constant that depends only on how many numbers go into one."""
-    if operation.name in ("norm", "vector_norm") and _order(operation) != 2.0:
+    if operation.name in _NORMS and _order(operation) != 2.0:
         return f"torch.{operation.name} of another order than 2"
     axes = axes_of(operation)
     if isinstance(axes, str):
@@ -49,7 +53,7 @@ def reduced(operation: Operation) -> Outcome | str:
 def axes_of(operation: Operation) -> set[int] | str:
     """The dimensions that are reduced, or why there are none to speak of."""
     x = operation.tracked[0]
-    position = 2 if operation.name in ("norm", "vector_norm") else 1
+    position = 2 if operation.name in _NORMS else 1
     dims = operation.argument(position, "dim", operation.kwargs.get("axis"))
     if dims is None or isinstance(dims, bool | torch.dtype) or dims in ((), []):
         return f"torch.{operation.name} over everything mixes the samples of the batch"
@@ -61,10 +65,17 @@ def axes_of(operation: Operation) -> set[int] | str:
 
 def reduced_action(operation: Operation, axes: set[int]) -> Action | str:
     """How the group acts on what is left, or why that is no action."""
+    still = Action(operation.action.elements, None, pixels=False)
+    if operation.still:
+        return still
+    action = _moved_action(operation, axes)
+    return still if isinstance(action, str) and operation.invariant else action
+
+
+def _moved_action(operation: Operation, axes: set[int]) -> Action | str:
+    """As above, where something moves."""
     # pixels that move are reduced all together; channels where the group permutes them, or, by a norm, is orthogonal
     action, x, name = operation.action, operation.tracked[0], operation.name
-    if operation.invariant:
-        return Action(action.elements, None, pixels=False)
     refused = f"torch.{name} over dimensions {sorted(axes)} of a field that the group moves"
     pixels = set(range(2, x.ndim))
     if action.pixels and axes & pixels not in (set(), pixels):
@@ -74,7 +85,7 @@ def reduced_action(operation: Operation, axes: set[int]) -> Action | str:
         if name not in ("mean", "sum") and not permuted:
             return f"torch.{name} of a field whose channels the group mixes"
         return Action(action.elements, action.type, action.pixels and not axes)
-    if not permuted and not (name in ("norm", "vector_norm") and axes - pixels == {1}):
+    if not permuted and not (name in _NORMS and axes - pixels == {1}):
         return f"torch.{name} over channels that the group mixes"
     if not action.pixels or axes >= pixels:
         return Action(action.elements, None, pixels=False)
@@ -98,7 +109,7 @@ def _deviation(operation: Operation, count: int) -> float:
 
 
 def _order(operation: Operation) -> float | None:
-    order = operation.argument(1, "ord" if operation.name == "vector_norm" else "p", 2.0)
+    order = operation.argument(1, "p" if operation.name == "norm" else "ord", 2.0)
     if order in ("fro", None):
         return 2.0
     return float(order) if isinstance(order, int | float) else None

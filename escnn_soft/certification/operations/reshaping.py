@@ -20,14 +20,20 @@ def reshaped(operation: Operation) -> Outcome | str:
     points = (x.ndim > 2 and x[0, 0].numel() == 1) or not operation.action.pixels
     if points and result.ndim >= 2 and result.shape[1] == x.shape[1] and result[0, 0].numel() == x[0, 0].numel():
         return Outcome((1.0,), Action(operation.action.elements, operation.action.type, pixels=False))
-    return f"torch.{operation.name} of a field that the group moves"
+    return _lost(operation)
+
+
+def _lost(operation: Operation) -> str:
+    """Why nothing is known of what the group does to numbers in another order."""
+    tokens = ": pixels in a row, as tokens, and tables of their positions are not followed"
+    return f"torch.{operation.name} of a field that the group moves" + (tokens if operation.action.pixels else "")
 
 
 def permuted(operation: Operation) -> Outcome | str:
     """Dimensions in another order, and numbers in another order along a dimension; samples stay where they are."""
     x = operation.tracked[0]
     if not operation.invariant:
-        return f"torch.{operation.name} of a field that the group moves"
+        return _lost(operation)
     given = [d for a in (*operation.args[1:], *operation.kwargs.values()) for d in (a if _many(a) else (a,))]
     if not all(type(d) is int for d in given) or operation.name == "roll":
         return f"torch.{operation.name} in this form"

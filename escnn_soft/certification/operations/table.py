@@ -70,7 +70,9 @@ _RULES: dict[str, Callable[[Operation], Outcome | str]] = {
     **dict.fromkeys(("add", "sub", "subtract", "rsub", "__add__", "__radd__", "__iadd__"), summed),
     **dict.fromkeys(("__sub__", "__rsub__", "__isub__"), summed),
     **dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__", "__imul__", *DIVISIONS), scaled),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "norm", "vector_norm", "logsumexp", "std"), reduced),
+    **dict.fromkeys(
+        ("mean", "sum", "amax", "amin", "norm", "vector_norm", "linalg_vector_norm", "logsumexp", "std"), reduced
+    ),
     **dict.fromkeys(("max", "min"), _largest),
     **dict.fromkeys(("maximum", "minimum"), extreme),
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), clamped),

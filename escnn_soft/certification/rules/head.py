@@ -38,11 +38,16 @@ class HeadLinear(Head):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """||W||; a matrix that is applied at each position keeps its norm."""
-        return (float(spectral_norm(call.module.weight.detach().double())),)
+        return (float(spectral_norm(self.weight(call))),)
+
+    def weight(self, call: Call) -> Tensor:
+        """The matrix or kernel, in double precision."""
+        weight: Tensor = call.module.weight
+        return weight.detach().double().cpu()
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """gamma_n || |W| ||, and the bias."""
-        weight = call.module.weight.detach().double().abs()
+        weight = self.weight(call).abs()
         unit = unit_roundoff(call)
         gamma = (weight[0].numel() + 2) * unit
         largest = float(spectral_norm(weight.flatten(2).sum(2) if weight.ndim > 2 else weight))
@@ -62,7 +67,7 @@ class HeadConvolution(HeadLinear):
         module = call.module
         if module.padding_mode != "zeros" or len(set(module.dilation)) > 1:
             return (math.inf,)
-        kernel, dilation = module.weight.detach().double().cpu(), module.dilation[0]
+        kernel, dilation = self.weight(call), module.dilation[0]
         return (max(convolution_norm(block, module.stride, dilation) for block in kernel.chunk(module.groups)),)
 
     def no_constant(self, call: Call) -> str:

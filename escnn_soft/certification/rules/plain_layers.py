@@ -8,11 +8,11 @@ around it declares, else from scalar fields to scalar fields.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from escnn.nn import FieldType
 from torch import Tensor
-from torch.nn import Module
 
 from escnn_soft.bounds import Certificate
 from escnn_soft.certification.fact import sample_norms
@@ -35,14 +35,16 @@ class PlainLayer(LinearLayer):
 
     head: Head
 
+    def at(self, call: Call) -> Rule:
+        """As a head where the group moves nothing of what comes in."""
+        return self if call.action.pixels or not call.action.fixes_channels() else self.head
+
     def types(self, call: Call) -> Types | None:
         """Fields of the input and output; None if there is nothing to go by."""
         filters = [each.filter.types for each in filtered_tensors(call.module) if each.tensor == "weight"]
         if filters and filters[0] is not None:
             return filters[0].in_type, filters[0].out_type
-        into = call.action.type
-        if into is None:
-            return None
+        into = call.type_of_action
         if call.declared is not None and call.declared.size == call.output.shape[1]:
             return into, call.declared
         return self.undeclared(into, call)
@@ -50,10 +52,6 @@ class PlainLayer(LinearLayer):
     def undeclared(self, into: FieldType, call: Call) -> Types | None:
         """Fields of a layer of which nothing is said."""
         return None
-
-    def between_fields(self, call: Call) -> bool:
-        """Whether the group moves anything that comes in."""
-        return call.action.pixels or not call.action.fixes_channels()
 
     def certificate(self, call: Call) -> Certificate:
         """By the levels of its filter, or those that one would have."""
@@ -63,26 +61,17 @@ class PlainLayer(LinearLayer):
             self._certificates[id(call.module)] = certificate(call.module, *between)
         return self._certificates[id(call.module)]
 
-    def runs_in(self, module: Module) -> torch.dtype:
+    def runs_in(self, module: Any) -> torch.dtype:
         """The dtype of its weight."""
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        return weight.dtype
+        dtype: torch.dtype = module.weight.dtype
+        return dtype
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The certified norm."""
-        if not self.between_fields(call):
-            return self.head.lipschitz(call, reach)
         return super().lipschitz(call, reach) if self.types(call) else (math.inf,)
-
-    def no_constant(self, call: Call) -> str:
-        """As of a layer after an invariant map."""
-        return self.head.no_constant(call)
 
     def refusal(self, call: Call, row: int) -> str | None:
         """Without types, or with others than those of the input."""
-        if not self.between_fields(call):
-            return self.head.refusal(call, row)
         types = self.types(call)
         if types is None:
             return "it is a plain torch layer, and its input is not invariant"
@@ -90,26 +79,14 @@ class PlainLayer(LinearLayer):
             return f"its filter maps {types[0]}, and the group acts on its input otherwise"
         return super().refusal(call, row)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
-        """The error that the weights allow."""
-        return super().own(call, row) if self.between_fields(call) else self.head.own(call, row)
-
-    def drift(self, call: Call, row: int) -> Bound | None:
-        """Likewise."""
-        return super().drift(call, row) if self.between_fields(call) else self.head.drift(call, row)
-
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """The certificate's."""
-        if not self.between_fields(call):
-            return self.head.rounding(call, norms, reach)
         return super().rounding(call, norms, reach) if self.types(call) else torch.zeros_like(norms)
 
     def out_action(self, call: Call, out_type: FieldType | None) -> Action:
         """On the fields of its output."""
-        types = self.types(call) if self.between_fields(call) else None
-        if types is None:
-            return self.head.out_action(call, out_type)
-        return Action(call.action.elements, types[1], call.action.pixels)
+        types = self.types(call)
+        return call.action if types is None else Action(call.action.elements, types[1], call.action.pixels)
 
 
 class PlainConvolution(PlainLayer):
@@ -128,8 +105,7 @@ class PlainConvolution(PlainLayer):
     def kernel(self, call: Call) -> Kernel | None:
         """The kernel, where its symbol bounds the layer."""
         conv = call.module
-        dilated = max(conv.dilation) > 1
-        if conv.transposed or conv.groups > 1 or conv.padding_mode != "zeros" or dilated:
+        if conv.transposed or conv.groups > 1 or conv.padding_mode != "zeros" or max(conv.dilation) > 1:
             return None
         kernel = conv.weight.detach().double().cpu()
         return Kernel(kernel, per_axis(conv.stride, kernel.ndim - 2))
@@ -142,8 +118,8 @@ class PlainLinear(PlainLayer):
         self.head = HeadLinear()
 
     def refusal(self, call: Call, row: int) -> str | None:
-        """Pixels have no place in it."""
-        if call.action.pixels:
+        """Channels have to be what it sums over."""
+        if call.action.pixels or call.x.ndim != 2:
             return "it is a plain torch layer, and its input is not invariant"
         return super().refusal(call, row)
 
@@ -155,16 +131,19 @@ class PlainLinear(PlainLayer):
 
 
 class PlainBatchNorm(Rule):
-    """A factor and a shift for each channel: ||g D - D g|| ||x|| + ||g b - b|| sqrt(pixels), by their differences."""
+    """x -> weight (x - mean) / sqrt(variance + eps) + bias for each channel, exact where channels stay as they are."""
 
-    kind = "soft"
     ulps = 64.0
+
+    def at(self, call: Call) -> Rule:
+        """With an error of its own where the group mixes channels."""
+        return self if call.action.fixes_channels() else MixedBatchNorm()
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The largest factor."""
         if call.module.running_var is None:
             return (math.inf,)
-        return (float(self._factors(call).abs().max()),)
+        return (float(factors_of(call).abs().max()),)
 
     def no_constant(self, call: Call) -> str:
         """Statistics of the batch."""
@@ -174,19 +153,6 @@ class PlainBatchNorm(Rule):
         """Statistics of the batch make samples depend on each other."""
         return self.no_constant(call) if call.module.running_var is None else None
 
-    def own(self, call: Call, row: int) -> Tensor | None:
-        """How far factors and shifts differ between channels that the element mixes."""
-        if call.action.fixes_channels():
-            return torch.zeros(len(call.x), dtype=torch.float64)
-        if call.action.elements[row] is None:
-            return None
-        rho, factors = torch.from_numpy(call.action.matrix(row)).double(), self._factors(call)
-        apart = float(torch.linalg.matrix_norm(rho * factors - factors[:, None] * rho, 2))
-        still = Action(call.action.elements, call.action.type, pixels=False)
-        moved = displacement(still, row, self._shifts(call))
-        assert moved is not None
-        return (apart * sample_norms(call.x) + moved * math.sqrt(call.points)) * (1 + 1e-9)
-
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""
         shifts = [call.module.running_mean, call.module.bias]
@@ -195,15 +161,30 @@ class PlainBatchNorm(Rule):
 
     def scales(self, call: Call) -> Tensor | None:
         """The factor of each channel."""
-        return self._factors(call)
+        return None if call.module.running_var is None else factors_of(call)
 
-    def _factors(self, call: Call) -> Tensor:
-        factors = 1 / (call.module.running_var.detach().double().cpu() + call.module.eps).sqrt()
-        weight = call.module.weight
-        return factors if weight is None else factors * weight.detach().double().cpu()
 
-    def _shifts(self, call: Call) -> Tensor:
-        """f(0)."""
-        shifts = -self._factors(call) * call.module.running_mean.detach().double().cpu()
-        bias = call.module.bias
-        return shifts if bias is None else shifts + bias.detach().double().cpu()
+class MixedBatchNorm(PlainBatchNorm):
+    """As :class:`PlainBatchNorm`, with the error ||g D - D g|| ||x|| + ||g f(0) - f(0)|| sqrt(pixels)."""
+
+    kind = "soft"
+
+    def own(self, call: Call, row: int) -> Tensor | None:
+        """How far factors and shifts differ between channels that the element mixes."""
+        if call.action.elements[row] is None or call.module.running_var is None:
+            return None
+        rho, factors = torch.from_numpy(call.action.matrix(row)).double(), factors_of(call)
+        apart = float(torch.linalg.matrix_norm(rho * factors - factors[:, None] * rho, 2))
+        shifts = -factors * call.module.running_mean.detach().double().cpu()
+        if call.module.bias is not None:
+            shifts = shifts + call.module.bias.detach().double().cpu()
+        moved = displacement(Action(call.action.elements, call.action.type, pixels=False), row, shifts)
+        assert moved is not None
+        return (apart * sample_norms(call.x) + moved * math.sqrt(call.points)) * (1 + 1e-9)
+
+
+def factors_of(call: Call) -> Tensor:
+    """What each channel is multiplied with."""
+    factors = 1 / (call.module.running_var.detach().double().cpu() + call.module.eps).sqrt()
+    weight = call.module.weight
+    return factors if weight is None else factors * weight.detach().double().cpu()

@@ -57,6 +57,12 @@ class Call:
         return self.types[0]
 
     @property
+    def type_of_action(self) -> FieldType:
+        """The type by which the group acts on it, plain tensor or not."""
+        assert self.action.type is not None
+        return self.action.type
+
+    @property
     def points(self) -> int:
         """Pixels of the first input."""
         return self.x[0, 0].numel()
@@ -84,6 +90,10 @@ class Rule:
     """Whether its constants are stored in single precision whatever its dtype is."""
     local = False
     """Whether its Lipschitz constant uses the activations: then it holds between their orbit and other points only."""
+
+    def at(self, call: Call) -> Rule:
+        """The rule that covers a call, where that depends on what comes in."""
+        return self
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """For each input: how much a change of it is spread, at most.

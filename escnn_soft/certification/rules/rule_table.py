@@ -16,6 +16,7 @@ from escnn_soft.certification.rules.head import (
     HeadSoftmax,
 )
 from escnn_soft.certification.rules.linear_layers import LinearLayer
+from escnn_soft.certification.rules.matrix_layers import MatrixLayer
 from escnn_soft.certification.rules.normalization import BatchNorm
 from escnn_soft.certification.rules.plain_layers import (
     PlainBatchNorm,
@@ -36,6 +37,7 @@ from escnn_soft.certification.rules.rule import Rule
 from escnn_soft.escnn.stored_arguments import leaky_slope
 from escnn_soft.layers import (
     SoftLinear,
+    SoftMatrixLinear,
     SoftR2Conv,
     SoftR2ConvTransposed,
     SoftR3Conv,
@@ -63,6 +65,7 @@ RULES: dict[type[nn.Module], Callable[[], Rule]] = {
     enn.R3IcoConv: LinearLayer,
     enn.R3IcoConvTransposed: LinearLayer,
     enn.Linear: LinearLayer,
+    SoftMatrixLinear: MatrixLayer,
     # non-linearities
     enn.ReLU: partial(Pointwise, lambda module: constant_of("relu")),
     enn.LeakyReLU: partial(Pointwise, lambda module: constant_of("leaky_relu", leaky_slope(module))),

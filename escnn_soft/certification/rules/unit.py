@@ -28,7 +28,7 @@ class Normalized(Rule):
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """From the weakest vector of this input."""
-        norms = call.x.detach().double().cpu().norm(dim=call.module.axis).flatten(1)
+        norms = call.x.detach().double().cpu().norm(dim=call.module.axis).reshape(len(call.x), -1)
         weakest, eps = norms.amin(dim=1), float(call.module.eps)
         constant = 2 / (weakest + (weakest - reach).clamp(min=0.0))
         steepest = 1 / eps if eps > 0 else math.inf
