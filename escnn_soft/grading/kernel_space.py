@@ -56,6 +56,14 @@ class KernelSpace:
         with torch.inference_mode(False):
             return torch.linalg.inv(functions)[harmonic].T.contiguous()
 
+    @cached_property
+    def condition(self) -> float:
+        """How much larger, relatively, a change of a kernel can be in its coefficients than on the points."""
+        if self.exact:
+            return 1.0
+        s = np.linalg.svd(np.concatenate([copy.functions for copy in self.copies], axis=1), compute_uv=False)
+        return float(s[0] / s[-1])
+
     @staticmethod
     def point(group: IrrepProducts) -> KernelSpace:
         """The single constant function on a point: kernels are matrices."""

@@ -7,7 +7,6 @@ import warnings
 from escnn.group import Representation
 from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType
-from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
 from escnn_soft._checks import class_words
