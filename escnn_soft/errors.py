@@ -142,11 +142,14 @@ class GridActionError(ArgumentError):
 
 
 class EmptyBasisError(ArgumentError):
-    """There is no equivariant map between the two types, so escnn cannot build the layer."""
+    """A band limit holds no function of which a kernel could be made."""
 
 
 class AliasedBasisError(ArgumentError):
-    """Sampled harmonics are linearly dependent on the pixels, so that weights have no unique spectrum."""
+    """Sampled harmonics are linearly dependent on the pixels: no layer minds, and nothing raises this any more.
+
+    The name stays until version 0.3, like all of version 0.1.
+    """
 
 
 class BasisFilterError(ArgumentError):

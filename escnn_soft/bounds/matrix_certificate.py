@@ -11,12 +11,17 @@ from torch import Tensor
 
 from escnn_soft._checks import number
 from escnn_soft._record import Record
+from escnn_soft.bounds.finite import check_finite
 from escnn_soft.errors import ArgumentError
 
-__all__ = ["ROUNDING", "MatrixCertificate", "stretching"]
+__all__ = ["ROUNDING", "MatrixCertificate", "stretching", "times"]
 
 ROUNDING = 1e-11
 """Part of ||W|| that bounds allow for rounding: of the levels, good to 1e-13, of rho(g), and of the products."""
+
+
+_LARGEST_EXPONENT = 700.0
+"""exp of more overflows."""
 
 
 class Representation(Protocol):
@@ -42,7 +47,10 @@ class MatrixCertificate(Record):
         sup  = 2 ||W_breaking||_F >= sup_g e(g)                        orthogonal representations
 
     with a margin of 1e-11 ||W|| for rounding in the bounds. The last holds because the equivariant part of W cancels,
-    and an orthogonal action moves the rest by at most twice its norm; it is at most sqrt(2) times too large. A group
+    and an orthogonal action moves the rest by at most twice its norm; it is at most sqrt(2) times too large. What a
+    group is, its generators say to the twelfth digit: frequencies that differ by less are equal, all others are not, so
+    that exp(t X) runs through a torus in the end, and a generator that is not skew is of a group that is not compact,
+    however long it takes to see it. A group
     that is not compact has neither average nor supremum: e(g) grows without bound, and :meth:`within` bounds it near
     the identity.
 
@@ -74,9 +82,30 @@ class MatrixCertificate(Record):
 
     @staticmethod
     def of(
-        matrix: Tensor, breaking: Tensor, into: Representation, out: Representation, bias: MatrixCertificate | None
+        matrix: Tensor,
+        breaking: Tensor,
+        into: Representation,
+        out: Representation,
+        bias: MatrixCertificate | None,
+        name: str = "matrix",
     ) -> MatrixCertificate:
-        """The certificate of W (m, n), ``breaking`` its part outside the equivariant maps, and of a bias."""
+        """The certificate of W (m, n), ``breaking`` its part outside the equivariant maps, and of a bias.
+
+        Args:
+            matrix: W, in float64.
+            breaking: likewise.
+            into: of the input.
+            out: of the output.
+            bias: its certificate, or None.
+            name: what messages call W.
+
+        Returns:
+            The certificate.
+
+        Raises:
+            ArgumentError: if W is not finite.
+        """
+        check_finite(name, matrix)
         slope = out.derivatives() @ matrix - matrix @ into.derivatives()
         reason = "" if into.orthogonal and out.orthogonal else "the representations are not orthogonal"
         norms = float(matrix.norm()), float(breaking.norm()), float(slope.norm())
@@ -96,8 +125,8 @@ class MatrixCertificate(Record):
 
     @property
     def rms(self) -> float:
-        """sqrt of the Haar average of e(g)^2; NaN where there is no average."""
-        return math.nan if self.reason else math.sqrt(2) * self.breaking
+        """sqrt of the Haar average of e(g)^2; infinite where there is no average."""
+        return math.inf if self.reason else math.sqrt(2) * self.breaking
 
     @property
     def sup(self) -> float:
@@ -131,16 +160,23 @@ class MatrixCertificate(Record):
             ArgumentError: if the length is negative or not a number.
         """
         stretch = stretching(length, self.in_representation, self.out_representation)
-        return min((self.slope * length + ROUNDING * self.norm) * stretch, self.sup)
+        return min(times(times(self.slope, length) + ROUNDING * self.norm, stretch), self.sup)
 
 
 def stretching(length: float, into: Representation, out: Representation) -> float:
     """(e^r - 1) / r * e^s of :meth:`MatrixCertificate.within`; ``ArgumentError`` for a length below 0."""
     remedy = "Pass the largest norm of the coordinates."
     length = number("length", length, minimum=0.0, maximum=math.inf, error=ArgumentError, remedy=remedy)
-    s, s_out = (length * _growth(rho) for rho in (into, out))
+    s, s_out = (times(length, _growth(rho)) for rho in (into, out))
     r = s + s_out
+    if r + s > _LARGEST_EXPONENT:
+        return math.inf
     return math.expm1(r) / r * math.exp(s) if r > 0 else 1.0
+
+
+def times(a: float, b: float) -> float:
+    """a * b, and 0 if either is, the other infinite or not."""
+    return 0.0 if a == 0.0 or b == 0.0 else a * b
 
 
 def _growth(rho: Representation) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from escnn_soft.dial.policies.budget import Budget
+from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.grading import IrrepGrams, WeightTransform
 
 __all__ = ["Allowance"]
@@ -18,12 +20,15 @@ class Allowance:
 
     Args:
         transform: the spectrum, in float64.
+        resolution: of the weight.
         device: of the weight.
         dtype: of the weight.
     """
 
-    def __init__(self, transform: WeightTransform, device: torch.device, dtype: torch.dtype) -> None:
-        self._eps = torch.finfo(dtype).eps
+    def __init__(
+        self, transform: WeightTransform, resolution: Resolution, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._resolution = resolution
         self.work = torch.promote_types(dtype, torch.float32)
         whole, soft = transform.whole.soft.to(device, self.work), transform.soft
         self._embeddings = [
@@ -45,7 +50,7 @@ class Allowance:
         """Those of a whole weight's coefficients that lie outside the equivariant level, block by block."""
         return [c[:, n:] for c, n in zip(coefficients, self._strict, strict=True)]
 
-    def __call__(self, budget: Budget, coefficients: Sequence[Tensor], equivariant: Tensor) -> Tensor:
+    def __call__(self, budget: Budget, coefficients: Sequence[Tensor], equivariant: Tensor) -> tuple[Tensor, Tensor]:
         """The factor t of all that breaks the symmetry, differentiably.
 
         Args:
@@ -55,7 +60,7 @@ class Allowance:
             equivariant: the other part of the weight, or its coefficients.
 
         Returns:
-            t in [0, 1].  # shape: ()
+            t in [0, 1], and whether the dtype can tell a kernel within the budget.  # shapes: (), ()
         """
         # squares of unscaled weights could underflow; a common factor of all weights changes nothing
         largest = (
@@ -71,4 +76,5 @@ class Allowance:
             sum((torch.trace(grams[i]) for i in some), nothing) for some in (self._symmetric, self._lawless)
         )
         symmetric = symmetric + (equivariant.to(self.work) * scale).square().sum()
-        return budget.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit, self._eps)
+        resolution = replace(self._resolution, absolute=self._resolution.absolute * scale)
+        return budget.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit, resolution)

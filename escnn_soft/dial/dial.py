@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import cast
@@ -14,11 +15,12 @@ from escnn_soft.dial.balance import CoefficientBalance, WeightBalance, largest
 from escnn_soft.dial.held import Held
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
-from escnn_soft.dial.policies.policy import FLOOR, MARGIN, Policy
+from escnn_soft.dial.policies.policy import FLOOR, Policy
+from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.errors import SoftnessError
 from escnn_soft.grading import GradedPixels, GradedWeight, Grading, Level, LevelEnergy, SpectralGrading
 
-__all__ = ["Dial", "check_bounded"]
+__all__ = ["Dial", "check_bounded", "nothing_unless"]
 
 _CLOSED = 1e-15
 """Gain below which a level counts as closed when the weights are to stand for what they stood for."""
@@ -36,7 +38,7 @@ class Dial:
         graded: the levels, in float64.
         policy: the rule.
         device: of the weight.
-        dtype: in which gains are computed; that of the weight, or wider.
+        dtype: in which weights are filtered; that of the weight, or wider.
         weight_dtype: that of the weight; ``dtype`` if None.
         held: how the weight is held.
         anchored: whether something else in the layer breaks nothing, so that a ``Graded`` can measure by it.
@@ -46,6 +48,8 @@ class Dial:
         here: the levels on the weight's device.
         policy: the rule.
         held: how the weight is held.
+        weight_dtype: that of the weight.
+        resolution: what rounding can do to the weight.
         equivariant: number of levels whose gain is always 1; they come first.
         anchored: whether something breaks nothing, here or beside.
         static: the gains as the policy alone has them.  # shape: (levels,)
@@ -78,11 +82,18 @@ class Dial:
         self._whole = not isinstance(graded, SpectralGrading) or graded.whole is graded
         self.to(device, dtype, weight_dtype)
 
+    def follow(self, weight: Tensor) -> None:
+        """Filter a weight like this one where it is, in single precision at least: it is rounded once, at the end."""
+        place = weight.device, torch.promote_types(weight.dtype, torch.float32), weight.dtype
+        if (self.device, self.dtype, self.weight_dtype) != place:
+            self.to(*place)
+
     @torch.inference_mode(False)  # what is prepared here serves training too
     def to(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype | None = None) -> None:
         """Bring the levels and gains to another device or dtype, cast from float64."""
         self.device, self.dtype = device, dtype
-        self._weight_dtype = dtype if weight_dtype is None else weight_dtype
+        self.weight_dtype = dtype if weight_dtype is None else weight_dtype
+        self.resolution = self._resolution()
         self.here = self.graded.to(device, dtype)
         self._allowance: Allowance | None = None
         self.breaking: Tensor | None = None
@@ -91,6 +102,12 @@ class Dial:
         self._strict_gains = (places < self.equivariant).to(dtype)
         self._symmetric = self._breaks_nothing.to(device)
         self.turn(self.policy)
+
+    def _resolution(self) -> Resolution:
+        if not isinstance(self.graded, SpectralGrading):
+            return Resolution.of(self.weight_dtype, sum(level.dim for level in self.graded.levels), 1.0)
+        transform = self.graded.transform
+        return Resolution.of(self.weight_dtype, math.prod(transform.shape), transform.condition)
 
     @torch.inference_mode(False)
     def turn(self, policy: Policy) -> None:
@@ -141,9 +158,9 @@ class Dial:
         if self.policy.bounded:
             if self._allowance is None:
                 transform = cast("SpectralGrading", self.graded).transform
-                self._allowance = Allowance(transform, self.device, self._weight_dtype)
+                self._allowance = Allowance(transform, self.resolution, self.device, self.weight_dtype)
         elif self.held is Held.COEFFICIENTS:
-            work = torch.promote_types(self._weight_dtype, torch.float32)
+            work = torch.promote_types(self.weight_dtype, torch.float32)
             self._balance = CoefficientBalance(
                 soft, self._exponents[self.equivariant :], cast("Graded", self.policy), self._symmetric_places, work
             )
@@ -190,10 +207,38 @@ class Dial:
         """
         levels = [level for level in self.graded.levels if level.dim and not level.symmetric]
         moves = [move(level) for level in levels]
-        eps, most = torch.finfo(self._weight_dtype).eps, max(moves, default=0.0)
+        most, rounding = max(moves, default=0.0), self.resolution
         allowed = 0.0 if self.closed else self.policy.error_bound(levels, moves)
         # the rounding of a kernel lies in every direction, those that no level has included
-        return min(allowed * (1 + MARGIN * eps), most) + FLOOR * eps * max(most, 2.0)
+        return min(allowed * (1 + rounding.breaking), most) + rounding.relative * max(most, 2.0)
+
+    def with_excess(self, bound: float, value: Tensor, own: Tensor | None = None, beside: float = 0.0) -> float:
+        """A bound of :meth:`bound`, with what a weight as it is adds to it.
+
+        What should break nothing does, where escnn's rings miss the pixels, and so does all that is rounded among
+        subnormal numbers. A budget's factor has taken both into account.
+
+        Args:
+            bound: for some elements; 0 for the identity alone.
+            value: the weight as it is used.
+            own: of it what should break nothing, as it is stored; None for what has been computed by these levels.
+            beside: norm of what else in the layer counts.
+
+        Returns:
+            The bound, 2 at most where it was no more.
+        """
+        if bound == 0.0 or value.is_meta or (self.policy.bounded and not self.closed):
+            return bound
+        graded = self.graded.whole if isinstance(self.graded, SpectralGrading) else self.graded
+        norm = math.hypot(math.sqrt(float(graded.energies(value.double().cpu()).sum())), beside)
+        if norm == 0.0:
+            return bound
+        astray = 0.0
+        if own is not None:
+            breaking = torch.tensor([not level.symmetric for level in graded.levels])
+            astray = math.sqrt(float(graded.energies(own.double().cpu())[breaking].sum()))
+        moved = (2 + 2 * bound) * (astray + float(self.resolution.absolute)) / norm
+        return min(bound + max(moved - 2 * self.resolution.relative, 0.0), max(bound, 2.0))
 
     # ------------------------------------------------------------------ what passes
 
@@ -213,9 +258,15 @@ class Dial:
         if self._balance is None:
             assert self._allowance is not None
             pieces = cast("GradedWeight", self.here).transform.soft.pieces(coefficients)
-            return self._allowance(cast("Budget", self.policy), pieces, own())
+            return self._allowance(cast("Budget", self.policy), pieces, own())[0]
         assert isinstance(self._balance, CoefficientBalance)
         return self._balance(coefficients, own())
+
+    def within_budget(self, coefficients: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor t of a budget, and whether the weight's dtype can tell a weight within it; as :meth:`factor`."""
+        assert self._allowance is not None
+        pieces = cast("GradedWeight", self.here).transform.soft.pieces(coefficients)
+        return self._allowance(cast("Budget", self.policy), pieces, own)
 
     def limited_coefficients(self, coefficients: Tensor, t: Tensor) -> Tensor:
         """Coefficients outside the equivariant level, those that break the symmetry multiplied by t."""
@@ -245,27 +296,30 @@ class Dial:
         if not self.limited:
             return self.here.filtered(work, self.gains(None, logits)).to(weight.dtype)
         still = self._unbroken(work, self._still, self._still_mask)
-        t = self._factor_of(work, still, beside).to(work)
+        t, resolved = self._factor_of(work, still, beside)
+        t = t.to(work)
         if self._moving is None:
-            return torch.lerp(still, work, t).to(weight.dtype)
-        return (still + t * self.here.filtered(work, self._moving)).to(weight.dtype)
+            passed = torch.lerp(still, work, t)
+        else:
+            passed = still + t * self.here.filtered(work, self._moving)
+        return (passed if resolved is None else nothing_unless(resolved, passed)).to(weight.dtype)
 
     def weight_factor(self, weight: Tensor, beside: Tensor | None = None) -> Tensor | None:
         """The factor t of what breaks the symmetry in a dense weight; None for a policy that has none."""
         if not self.limited:
             return None
         work = weight.to(self.dtype)
-        return self._factor_of(work, self._unbroken(work, self._still, self._still_mask), beside)
+        return self._factor_of(work, self._unbroken(work, self._still, self._still_mask), beside)[0]
 
-    def _factor_of(self, weight: Tensor, still: Tensor, beside: Tensor | None) -> Tensor:
-        """The factor t, from the weight and what of it breaks nothing, after the gains."""
+    def _factor_of(self, weight: Tensor, still: Tensor, beside: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The factor t, from the weight and what of it breaks nothing, after the gains; and whether it is resolved."""
         own = self._isometric(still)
         if self._balance is None:
             assert self._allowance is not None
             pieces = self._allowance.soft(cast("SpectralGrading", self.here).block_coefficients(weight))
             return self._allowance(cast("Budget", self.policy), pieces, own)
         assert isinstance(self._balance, WeightBalance)
-        return self._balance(weight, own, beside)
+        return self._balance(weight, own, beside), None
 
     def _isometric(self, still: Tensor) -> Tensor:
         """What has the norm that counts of a weight that breaks nothing."""
@@ -331,6 +385,11 @@ class Dial:
             LevelEnergy(**{name: getattr(level, name) for name in names}, energy=energy, gain=gain)
             for level, energy, gain in zip(self.graded.levels, energies, gains.tolist(), strict=True)
         )
+
+
+def nothing_unless(resolved: Tensor, weight: Tensor) -> Tensor:
+    """The weight, or zeros through which gradients pass as if they were the weight."""
+    return weight - torch.where(resolved, 0.0, weight.detach())
 
 
 def check_bounded(graded: Grading, policy: Policy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Any, ClassVar
 
@@ -103,6 +104,8 @@ class DialHolder(Module):
     def closed(self) -> bool:
         """Whether a softness above 0 opens nothing, because the weights have no part that breaks nothing."""
         dial = self._dials[0]
+        if dial.policy.bounded:
+            return not (dial.anchored or dial.closed)  # a budget of 0 is closed in any case
         return dial.closed and not dial.anchored and dial.policy.balanced and self.softness != 0
 
     def _closed_words(self) -> str:
@@ -136,7 +139,7 @@ class DialHolder(Module):
 
     def _logit_dtype(self) -> torch.dtype:
         """Dtype of a learned policy's parameters: that of the weights."""
-        return self._dials[0].dtype
+        return self._dials[0].weight_dtype
 
     def _logits(self) -> list[Tensor | None]:
         """A learned policy's parameters, dial by dial."""
@@ -206,7 +209,9 @@ class SoftModule(DialHolder):
         It is known before training, and no certificate exceeds it: see :class:`escnn_soft.Graded`. As in certificates,
         where the group does not act on the pixels the norms are those of the continuous kernel, not of its samples;
         the bias is measured by the whole layer. A ``Budget`` bounds the kernel and the bias each by itself. It includes
-        the rounding of the layer's dtype.
+        the rounding of the layer's dtype. What the weights as they are add to it is included too: where escnn's own
+        kernel breaks the symmetry, because its rings miss pixels that are far apart, and where a kernel is so small
+        that it lies among the subnormal numbers.
 
         Args:
             element: an element of the group; an angle in radians, for all rotations by at most that; None for all
@@ -218,7 +223,11 @@ class SoftModule(DialHolder):
         Raises:
             ArgumentError: if it is none of these.
         """
-        return max(largest_error(dial, element, self._subgroups()) for dial in self._dials)
+        return max(self._as_stored([largest_error(dial, element, self._subgroups()) for dial in self._dials]))
+
+    def _as_stored(self, bounds: Sequence[float]) -> Sequence[float]:
+        """The bounds of the dials, with what the weights as they are add to them."""
+        return bounds
 
     def _subgroups(self) -> SubgroupChain | None:
         """The chain by which the dials are graded."""

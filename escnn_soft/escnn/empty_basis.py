@@ -25,6 +25,9 @@ def empty_allowed(layer: EquivariantModule, *, empty: bool) -> Iterator[None]:
 
     Yields:
         Nothing.
+
+    Raises:
+        ValueError: escnn's own, about anything else.
     """
     if not empty:
         yield

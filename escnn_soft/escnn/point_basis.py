@@ -123,7 +123,7 @@ class PointExpansion:
 
     def __call__(self, weights: Tensor) -> Tensor:
         """The coefficients C (out, in, S), differentiably, from weights in escnn's order."""
-        result, start = weights.new_zeros(self._shape), 0
+        result, start = weights[:0].sum().expand(self._shape), 0  # zeros, which gradients find also where all is empty
         for pair, expanded in self.blocks():
             basis = expanded.sampled_basis
             columns, rows = self._slots[0][pair[0]], self._slots[1][pair[1]]

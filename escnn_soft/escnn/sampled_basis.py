@@ -59,7 +59,8 @@ class _OwnExpansion(BlocksBasisExpansion):
     def forward(self, weights: Tensor) -> Tensor:
         """The kernel, (out, in, S)."""
         if not self._representations_pairs:
-            return weights.new_zeros(self._output_size, self._input_size, self.S)
+            zero = weights.sum()  # of no weights: gradients find them
+            return zero.expand(self._output_size, self._input_size, self.S)
         return super().forward(weights)
 
 
@@ -106,6 +107,13 @@ def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform) -> Ten
 
     Elements that differ by more are as escnn has them: where a ring misses the pixels it scales up what rounding has
     left there, and that breaks the symmetry.
+
+    Args:
+        block: escnn's elements between two representations.
+        transform: the levels between these.
+
+    Returns:
+        The elements, in float64 on the CPU.
     """
     basis = block.sampled_basis.double().cpu()
     symmetric = torch.tensor([float(level.symmetric) for level in transform.levels], dtype=torch.float64)

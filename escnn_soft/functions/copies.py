@@ -84,10 +84,21 @@ def _exact_copies(gspace: GSpace, kernel_size: int, sampled: Candidates) -> list
         harmonic = extend_orthonormal([], own, ALIAS_TOLERANCE)
         if len(harmonic) < len(own):
             harmonic = extend_orthonormal([], own, INDEPENDENT)
-        rest = extend_orthonormal(harmonic, _averages(permutations, [psi(g) for g in group.elements]))
+        matrices = [psi(g) for g in group.elements]
+        # what is left of a function that is nearly dependent has lost digits: the group gives them back
+        harmonic = extend_orthonormal([], [_average(permutations, matrices, v) for v in harmonic])
+        rest = extend_orthonormal(harmonic, _averages(permutations, matrices))
         copies += [SpatialCopy(psi.id, v, False) for v in harmonic] + [SpatialCopy(psi.id, v, True) for v in rest]
     assert sum(copy.functions.shape[1] for copy in copies) == len(grid.points)
     return copies
+
+
+def _average(permutations: Sequence[NDArray[np.int64]], psi: Sequence[Matrix], functions: Matrix) -> Matrix:
+    """The nearest intertwiner to functions (points, d): mean over g of pi(g) functions psi(g)^T."""
+    moved = np.zeros((len(psi), *functions.shape))
+    for image, permutation, matrix in zip(moved, permutations, psi, strict=True):
+        image[permutation] = functions @ matrix.T
+    return np.mean(moved, axis=0)
 
 
 def _averages(permutations: Sequence[NDArray[np.int64]], psi: Sequence[Matrix]) -> Matrix:

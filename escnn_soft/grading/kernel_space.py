@@ -57,6 +57,14 @@ class KernelSpace:
         harmonic = torch.tensor([not copy.remainder for copy in self.copies for _ in range(copy.functions.shape[1])])
         return torch.linalg.inv(functions)[harmonic].T.contiguous()
 
+    @cached_property
+    def condition(self) -> float:
+        """How much larger, relatively, a change of a kernel can be in its coefficients than on the points."""
+        if self.exact:
+            return 1.0
+        s = np.linalg.svd(np.concatenate([copy.functions for copy in self.copies], axis=1), compute_uv=False)
+        return float(s[0] / s[-1])
+
     @staticmethod
     def point(group: IrrepProducts) -> KernelSpace:
         """The single constant function on a point: kernels are matrices."""

@@ -26,7 +26,7 @@ from escnn_soft.groups.matrix.constraints import constraint_gram, constraints, i
 from escnn_soft.groups.matrix.equivariant_maps import check_groups_agree
 from escnn_soft.groups.matrix.matrix_representation import MatrixFactor
 from escnn_soft.groups.matrix.matrix_splitting import STEPS, average, intertwiner, split
-from escnn_soft.linalg import SINGULAR_TOLERANCE, singular_levels
+from escnn_soft.linalg import ZERO_TOLERANCE, singular_levels
 
 __all__ = ["matrix_transform"]
 
@@ -181,7 +181,7 @@ class MatrixSpectrum:
 
     def _add(self, own: Piece) -> int:
         for index, piece in enumerate(self.pieces):
-            if piece.generators == own.generators:
+            if piece.generators == own.generators and (piece.samples is not None or own.samples is None):
                 return index
         self.pieces.append(own)
         return len(self.pieces) - 1
@@ -208,7 +208,7 @@ class MatrixSpectrum:
         # between two copies of one irrep, whose matrices differ by rounding, all of L may be rounding
         parts = (out.algebra, out.discrete, into.algebra, into.discrete)
         scale = max(float(part.abs().max()) for part in parts if part.numel())
-        return torch.where(sigmas <= SINGULAR_TOLERANCE * scale, 0.0, sigmas), vectors.mT.contiguous()
+        return torch.where(sigmas <= ZERO_TOLERANCE * scale, 0.0, sigmas), vectors.mT.contiguous()
 
     @staticmethod
     def _averaged(gram: Tensor, out: Piece, into: Piece) -> Tensor:

@@ -135,6 +135,7 @@ class WeightTransform:
             ||W||.  # shape: (S, harmonics)
         source: the transform of all weights, if this is that of the weights that a subgroup keeps.
         dependent: how many functions of the band limit are what others make of them on the pixels.
+        condition: how much larger, relatively, a change of a weight can be in its coefficients; 1 if orthogonal.
         shape: of the weights: (out, in, S).
     """
 
@@ -149,6 +150,7 @@ class WeightTransform:
     metric: Tensor | None = None
     source: WeightTransform | None = None
     dependent: int = 0
+    condition: float = 1.0
     shape: tuple[int, int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -372,6 +374,7 @@ def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: Ker
     return WeightTransform(
         space.group, frame_out, frame_in, space.points, tuple(blocks), row_levels,
         tuple(_levels(space, keys, dims)), space.exact, space.metric, source, space.dependent,
+        space.condition,
     )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ class FilteredTensor:
 
     def bound(self, element: Any = None) -> float:
         """Largest relative error e(g) / ||W|| that the softness allows; arguments as for a soft layer's ``bound``."""
-        return largest_error(self.filter.dial, element)
+        return self.filter.dial.with_excess(largest_error(self.filter.dial, element), self.value)
 
     @property
     def levels(self) -> tuple[Level, ...]:

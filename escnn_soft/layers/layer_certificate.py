@@ -10,7 +10,7 @@ from escnn.group import Representation
 from escnn.gspaces import GSpace
 from torch import Tensor
 
-from escnn_soft.bounds import Certificate, Term
+from escnn_soft.bounds import Certificate, Term, check_finite
 from escnn_soft.grading import GradedWeight, IrrepGrams, SpectralGrading, WeightTransform, fibre_transform
 from escnn_soft.groups import fibre_group
 from escnn_soft.layers.geometry import Movement
@@ -28,9 +28,11 @@ def matrix_certificate(
     matrix: Tensor,  # W (out, in), in the dtype in which it runs
     bias: Tensor | None,
     gspace: GSpace,
+    name: str = "matrix",
 ) -> Certificate:
     """Certificate of x -> W x + b between feature vectors, exact for every group."""
     exact = matrix.detach().double().cpu()
+    check_finite(name, exact)
     group = fibre_group(gspace)
     execution = MatrixExecution(group, in_fields, out_fields, exact, matrix.dtype)
     terms = irrep_terms(GradedWeight(transform), exact[:, :, None])
@@ -64,8 +66,12 @@ def convolution_certificate(
 
     Returns:
         The certificate.
+
+    Raises:
+        ArgumentError: if the kernel or the bias is not finite.
     """
     exact = kernel.detach().double().cpu()
+    check_finite("kernel", exact)
     execution = ConvolutionExecution(gspace, in_fields, out_fields, exact, geometry, kernel.dtype)
     assumptions = [_geometry_in_words(geometry, execution)]
     reason = ""
@@ -76,8 +82,8 @@ def convolution_certificate(
         assumptions.append("norms are those of the coefficients of the continuous kernel, not of its pixels")
         if transform.dependent:
             assumptions.append(
-                f"{transform.dependent} of the sampled harmonics are linearly dependent on these pixels, and count as what "
-                "those of lower frequency and the remainder make of them"
+                f"{transform.dependent} of the sampled harmonics are linearly dependent on these pixels, and count as "
+                "what those of lower frequency and the remainder make of them"
             )
         lawless = sum(term.energy for term in terms if term.irrep is None)
         if lawless > 0:
@@ -107,7 +113,7 @@ def bias_certificate(bias: Tensor | None, out_fields: Fields, gspace: GSpace) ->
         return None
     trivial = [gspace.trivial_repr]
     transform = fibre_transform(gspace, trivial, out_fields)
-    return matrix_certificate(transform, trivial, out_fields, bias[:, None], None, gspace)
+    return matrix_certificate(transform, trivial, out_fields, bias[:, None], None, gspace, "bias")
 
 
 def _geometry_in_words(geometry: Movement, execution: ConvolutionExecution) -> str:

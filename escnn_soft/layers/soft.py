@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
+from escnn_soft.dial.dial import nothing_unless
 from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
@@ -103,7 +105,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
             self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].soft.dim))
         self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
-        like = self.weights.device, self.weights.dtype
+        like = self.weights.device, torch.promote_types(self.weights.dtype, torch.float32), self.weights.dtype
         dials = [Dial(GradedWeight(transform), policy, *like)]
         dials += [Dial(GradedWeight(t), policy, *like, anchored=dials[0].anchored) for t in transforms[1:]]
         self._hold(*dials)
@@ -133,8 +135,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
             self.bias_expansion = expansion.to(device, dtype)
         self._precision = precision
         for dial in self._dials:
-            if (dial.device, dial.dtype) != (device, dtype):
-                dial.to(device, dtype)
+            dial.follow(self.weights)
         here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
         self._bands = [(transform.equivariant, transform.soft) for transform in here]
         self._forget()
@@ -208,13 +209,14 @@ class SoftLayer(ExpandedLayer, SoftModule):
                 used.append(
                     self.weights.new_zeros(0)
                     if coefficients is None
-                    else coefficients * self._soft(index).spread(gains)
+                    else coefficients.to(gains) * self._soft(index).spread(gains)
                 )
             return used
 
     def _stand_for(self, used: list[Tensor]) -> None:
         strict, bias = self._expand_strict()
-        parts = [lambda: self._own(strict), lambda: self._own_bias(bias, strict)]
+        column = strict.new_zeros(self.out_type.size) if bias is None else bias
+        parts = [lambda: self._own(strict), lambda: self._own_bias(column, strict)]
         trained = self.soft_weights, self.soft_bias
         for dial, tensor, value, part, logits in zip(self._dials, trained, used, parts, self._logits(), strict=False):
             if tensor is not None:
@@ -227,6 +229,19 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def fields(self) -> str:
         """Its types in words."""
         return between(self.in_type, self.out_type)
+
+    def _as_stored(self, bounds: Sequence[float]) -> Sequence[float]:
+        if self.weights.is_meta:
+            return bounds
+        with torch.no_grad():
+            (strict, own), (kernel, bias, _) = self._expand_strict(), self._expand()
+        graded = self._as_graded(kernel)
+        found = [self._dials[0].with_excess(bounds[0], graded, self._as_graded(strict))]
+        if len(self._dials) > 1 and bias is not None:
+            norm = math.sqrt(float(self._dials[0].graded.energies(graded.double().cpu()).sum()))
+            beside = norm if self._dials[1].policy.balanced else 0.0
+            found.append(self._dials[1].with_excess(bounds[1], bias, own, beside))
+        return found
 
     def spectrum(self) -> WeightSpectrum:
         """How the layer's weights, as they are used, spread over the levels.
@@ -288,12 +303,28 @@ class SoftLayer(ExpandedLayer, SoftModule):
             kernel, bias, logits = strict, own, self._logits()
             factors: list[Tensor | None] = [None] * len(self._dials)
             if not self._dials[0].closed:
-                soft, factors[0] = self._soft_part(0, self.soft_weights, lambda: self._own(strict), logits[0])
-                kernel = strict + self._as_kernel(soft, strict.shape)
+                whole, factors[0] = self._with_soft(0, self._as_graded(strict), self.soft_weights, strict, logits[0])
+                kernel = self._as_kernel(whole, strict.shape)
             if self.soft_bias is not None and not self._dials[1].closed:
-                soft, factors[1] = self._soft_part(1, self.soft_bias, lambda: self._own_bias(own, strict), logits[1])
-                bias = soft.flatten() if own is None else own + soft.flatten()
+                column = strict.new_zeros(self.out_type.size) if own is None else own
+                summed, factors[1] = self._with_soft(1, column[:, None, None], self.soft_bias, strict, logits[1])
+                bias = summed.flatten()
         return kernel, bias, factors
+
+    def _with_soft(
+        self, index: int, graded: Tensor, coefficients: Tensor, strict: Tensor, logits: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """escnn's own kernel or bias (out, in, S) and what the other levels add, and the factor t of the dial."""
+        dial = self._dials[index]
+        work = graded.to(dial.dtype)
+        t: Tensor | None
+        if dial.limited and dial.policy.bounded:
+            whole, t = self._within_budget(index, work, coefficients.to(dial.dtype))
+        else:
+            own = (lambda: self._own(strict)) if index == 0 else (lambda: self._own_bias(graded.flatten(), strict))
+            soft, t = self._soft_part(index, coefficients.to(dial.dtype), own, logits)
+            whole = work + soft
+        return whole.to(graded.dtype), t
 
     def _soft_part(
         self, index: int, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None
@@ -312,13 +343,21 @@ class SoftLayer(ExpandedLayer, SoftModule):
             coefficients = dial.limited_coefficients(coefficients, t)
         return synthesis(coefficients, gains[dial.equivariant :]), t
 
+    def _within_budget(self, index: int, graded: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`_with_soft`; the factor multiplies what escnn's own part breaks too, by sampling and rounding."""
+        dial, (equivariant, soft) = self._dials[index], self._bands[index]
+        astray = soft.analysis(graded)
+        together = coefficients + astray
+        t, resolved = dial.within_budget(together, equivariant.analysis(graded))
+        whole = graded + soft.synthesis(dial.limited_coefficients(together, t) - astray)
+        return nothing_unless(resolved, whole), t
+
     def _own(self, strict: Tensor) -> Tensor:
         """What has the norm of escnn's own kernel, also where harmonics are not orthonormal on the pixels."""
-        return self._bands[0][0].isometric(self._as_graded(strict))
+        return self._bands[0][0].isometric(self._as_graded(strict).to(self._dials[0].dtype))
 
-    def _own_bias(self, own: Tensor | None, strict: Tensor) -> Tensor:
+    def _own_bias(self, bias: Tensor, strict: Tensor) -> Tensor:
         """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""
-        bias = strict.new_zeros(self.out_type.size) if own is None else own
         return torch.cat([bias, self._own(strict).norm()[None]]) if self._dials[1].policy.balanced else bias
 
     def _soft(self, dial: int) -> WeightTransform:

@@ -2,11 +2,11 @@
 
 from escnn_soft.linalg.intertwiners import RANK_TOLERANCE, extend_orthonormal, intertwiners
 from escnn_soft.linalg.norms import convolution_norm, oversampling_factor, spectral_norm
-from escnn_soft.linalg.null_space import SINGULAR_TOLERANCE, null_space, singular_levels
+from escnn_soft.linalg.null_space import ZERO_TOLERANCE, null_space, singular_levels
 
 __all__ = [
     "RANK_TOLERANCE",
-    "SINGULAR_TOLERANCE",
+    "ZERO_TOLERANCE",
     "convolution_norm",
     "extend_orthonormal",
     "intertwiners",

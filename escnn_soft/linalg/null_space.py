@@ -7,10 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["SINGULAR_TOLERANCE", "null_space", "singular_levels"]
+__all__ = ["ZERO_TOLERANCE", "null_space", "singular_levels"]
 
-SINGULAR_TOLERANCE = 1e-8
-"""Singular values that differ by less, as a fraction of the largest, are one level; and up to here they are zero."""
+LEVEL_TOLERANCE = 1e-8
+"""Singular values that differ by less, as a fraction of the largest, are one level; 0 is a level of its own."""
+
+ZERO_TOLERANCE = 1e-12
+"""Singular values up to here, as a fraction of the largest, are rounding and count as 0."""
 
 _HALF_DIGITS = 1e-6
 """Eigenvalues of L^T L below this fraction of the largest have lost half their digits: L itself is asked again."""
@@ -55,17 +58,19 @@ def singular_levels(gram: Tensor, constraint: Operator) -> tuple[Tensor, Tensor]
         padded = torch.cat([s, s.new_zeros(small - len(s))]).flip(0)
         sigmas = torch.cat([padded, sigmas[small:]])
         vectors = torch.cat([vectors[:, :small] @ w.mT.flip(1), vectors[:, small:]], dim=1)
-    return _level_values(sigmas, SINGULAR_TOLERANCE * top**0.5), vectors
+    return _level_values(sigmas, top**0.5), vectors
 
 
-def _level_values(sigmas: Tensor, tolerance: float) -> Tensor:
+def _level_values(sigmas: Tensor, top: float) -> Tensor:
     """Ascending values, each replaced by the mean of its level; levels are separated by gaps above the tolerance."""
     if len(sigmas) == 0:
         return sigmas
-    starts = torch.cat([sigmas.new_ones(1), (sigmas.diff() > tolerance).to(sigmas)]).cumsum(0).long() - 1
+    zero = sigmas <= ZERO_TOLERANCE * top
+    apart = (sigmas.diff() > LEVEL_TOLERANCE * top) | zero.diff()
+    starts = torch.cat([sigmas.new_ones(1), apart.to(sigmas)]).cumsum(0).long() - 1
     counts = torch.bincount(starts)
     means = sigmas.new_zeros(len(counts)).index_add(0, starts, sigmas) / counts
-    return torch.where(means <= tolerance, 0.0, means)[starts]
+    return torch.where(zero, 0.0, means[starts])
 
 
 def null_space(gram: Operator, size: int, tolerance: float = 1e-6) -> Tensor:

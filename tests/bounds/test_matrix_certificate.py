@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import escnn_soft as es
-from escnn_soft.groups import lorentz_group, orthogonal_group, scalar, symplectic_group, vector
+from escnn_soft.groups import MatrixGroup, lorentz_group, orthogonal_group, scalar, symplectic_group, vector
 
 O5, LORENTZ = orthogonal_group(5), lorentz_group()
 
@@ -84,7 +84,7 @@ def test_first_order_bound_holds_and_is_tight_near_the_identity(group) -> None:
 
 def test_a_group_that_is_not_compact_has_no_supremum_and_says_why() -> None:
     certified = layer(LORENTZ).certificate()
-    assert math.isnan(certified.rms)
+    assert math.isinf(certified.rms)
     assert math.isinf(certified.sup)
     assert "not orthogonal" in certified.reason
     plain = json.loads(json.dumps(certified.to_dict()))
@@ -94,3 +94,74 @@ def test_a_group_that_is_not_compact_has_no_supremum_and_says_why() -> None:
     strict = es.SoftMatrixLinear(V, V + V.dual, softness=0.0).double().certificate()
     assert strict.breaking < 1e-12
     assert strict.at(LORENTZ.sample(torch.Generator().manual_seed(0))) < 1e-10
+
+
+J = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+
+
+def unfiltered(group) -> es.SoftMatrixLinear:
+    V = vector(group)
+    torch.manual_seed(0)
+    return es.SoftMatrixLinear(V, V, bias=False, softness=1.0).double()
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-6, 1e-8, 1e-10])
+def test_frequencies_that_are_nearly_equal_run_through_a_torus_in_the_end(apart) -> None:
+    """The two planes of block_diag(J, (1 + 1e-8) J) are out of step by half a turn at t = pi 1e8."""
+    group = MatrixGroup.of("line", torch.block_diag(J, (1 + apart) * J)[None])
+    made = unfiltered(group)
+    with torch.no_grad():
+        made.weight.copy_(torch.kron(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.eye(2)))  # exchanges the planes
+    certified, g = made.certificate(), group.element([math.pi / apart])
+    assert certified.at(g) > 1.9 * made.weight.norm()
+    assert certified.at(g) <= certified.sup
+    assert certified.within(math.pi / apart) >= certified.at(g) * (1 - 1e-6)
+    made.softness = 0.0
+    assert made.certificate().at(g) <= made.certificate().sup < 1e-9
+
+
+@pytest.mark.parametrize("growth", [1e-6, 1e-11, 1e-13])
+def test_a_generator_that_is_not_skew_is_of_a_group_that_is_not_compact(growth) -> None:
+    group = MatrixGroup.of("spiral", (J + growth * torch.eye(2, dtype=torch.float64))[None])
+    V = vector(group)
+    made = es.SoftMatrixLinear(V, scalar(group), bias=False, softness=1.0).double()
+    certified = made.certificate()
+    assert math.isinf(certified.sup)
+    assert math.isinf(made.bound())
+    g = group.element([4 / growth])
+    assert certified.at(g) > 50 * certified.norm
+    assert certified.within(4 / growth) >= certified.at(g)
+
+
+def test_a_turned_generator_is_skew_up_to_rounding() -> None:
+    q = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
+    flip = q @ torch.diag(torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)) @ q.T
+    group = MatrixGroup.of("turned", (q @ torch.block_diag(J, 3 * J) @ q.T)[None], flip[None])
+    assert group.orthogonal
+    certified = unfiltered(group).certificate()
+    for power in (1, 10**6):
+        assert certified.at(group.element([float(power)], *[0] * 1001)) <= certified.sup < math.inf
+
+
+@pytest.mark.parametrize("group", [O5, LORENTZ], ids=lambda group: group.name)
+def test_lengths_of_any_size_have_a_bound_that_is_no_error(group) -> None:
+    certified = layer(group).certificate()
+    for length in (1e3, 1e100, math.inf):
+        assert certified.within(length) <= certified.sup
+        assert certified.within(length) > 0
+    assert layer(group).bound(math.inf) > 0
+    assert layer(group, 0.0).certificate().within(0.0) < 1e-9
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e200])
+def test_weights_that_are_no_numbers_have_no_certificate(bad) -> None:
+    made = layer(O5, 1.0)
+    with torch.no_grad():
+        made.weight[2, 1] = bad
+    with pytest.raises(es.errors.ArgumentError, match=r"a matrix of finite numbers.* but got matrix='1 of"):
+        made.train().certificate()
+    made = layer(O5, 1.0)
+    with torch.no_grad():
+        made.bias[0] = bad
+    with pytest.raises(es.errors.ArgumentError, match="a bias of finite numbers"):
+        made.train().certificate()

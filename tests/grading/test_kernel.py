@@ -6,7 +6,6 @@ from escnn import gspaces
 from escnn.group import directsum
 from escnn.nn import R2Conv
 
-from escnn_soft.errors import AliasedBasisError
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import WeightTransform, kernel_transform
 from tests.cases import GRID_EXACT, PLANAR, field_types, harmonics, planar
@@ -133,11 +132,16 @@ def test_no_irreps_are_built_behind_escnns_back() -> None:
     assert len(g.irreps()) == known
 
 
-def test_dependent_harmonics_are_refused() -> None:
-    space = planar("C8")
-    reg = [space.regular_repr]
-    many = [Harmonic(1.0, 0.4, j) for j in range(6)]
-    with pytest.raises(
-        AliasedBasisError, match=r"Expected independent harmonics on the 3 x 3 grid.*Lower frequencies_cutoff"
-    ):
-        kernel_transform(space, reg, reg, 3, many)
+@pytest.mark.parametrize("name", ["trivial", "C4", "D4", "C8", "O(2)"])
+def test_dependent_harmonics_are_what_lower_ones_make_of_them(name) -> None:
+    """Nine pixels tell at most nine functions; all kernels have a spectrum all the same."""
+    space = planar(name)
+    rho = [field_types(space)[0][0].representations[0]]
+    many = [Harmonic(0.0, 0.005, 0), *(Harmonic(1.0, 0.4, j) for j in range(12))]
+    few = [h for h in many if h.frequency < 3]
+    transform, low = (kernel_transform(space, rho, rho, 3, harmonics) for harmonics in (many, few))
+    assert transform.dependent > 0
+    assert low.dependent == 0
+    assert transform.dim == low.dim == rho[0].size ** 2 * 9
+    kernel = torch.randn(transform.shape, dtype=torch.float64)
+    assert (transform.synthesis(transform.analysis(kernel)) - kernel).abs().max() < 1e-12

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from escnn_soft._checks import number
 from escnn_soft.bounds import Orbit, largest_squared_error
-from escnn_soft.dial.policies.policy import FLOOR, MARGIN, Place, Policy, allowed_share
+from escnn_soft.dial.policies.policy import Place, Policy, allowed_share
+from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.errors import SoftnessError
 
 __all__ = ["Budget"]
@@ -29,7 +30,11 @@ class Budget(Policy):
 
     Where the group does not act on the pixels the error is that of the continuous kernel, the remainder beyond the band
     limit counted with its worst; see :class:`escnn_soft.Certificate`. A kernel in floating point is equivariant to a
-    few eps only, 5e-7 in single precision and 0.03 in bfloat16: a budget below that makes the layer strict.
+    few eps only, 5e-7 in single precision and 0.03 in bfloat16: a budget below that makes the layer strict, and
+    ``layer.bound()`` says how strict that is. Where the whole kernel is so small that the smallest numbers of the dtype
+    are too coarse for the budget, as below about 1e-6 in float16, the kernel is 0; gradients pass as if it were not.
+
+    What an escnn kernel breaks by itself, because its rings miss pixels that are far apart, is among what t multiplies.
 
     Args:
         eta: largest relative error, in [0, 2]: 0 is escnn's layer, and no weights do worse than 2.
@@ -65,24 +70,34 @@ class Budget(Policy):
         """eta, or the largest move of any level if that is less."""
         return min(self.eta, super().error_bound(levels, moves))
 
-    def factor(self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit, eps: float) -> Tensor:
+    def factor(
+        self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit, resolution: Resolution
+    ) -> tuple[Tensor, Tensor]:
         """The factor t of everything that breaks the symmetry, differentiably; at least in single precision.
+
+        A kernel that is off by d has an error that is larger by 2 ||d|| at most, and a norm that is smaller by ||d||.
 
         Args:
             symmetric: E^2, the squared norm of the weights in the trivial irrep.  # shape: ()
             grams: Gram matrices of the weights in every other irrep.  # each: (d, d)
             lawless: squared norm of a remainder on which the group has no law.  # shape: ()
             orbit: the irreps of ``grams`` on a grid of the group.
-            eps: of the dtype in which the layer computes.
+            resolution: what rounding can do to the kernel.
 
         Returns:
-            t in [0, 1].  # shape: ()
+            t in [0, 1], and whether the kernel is so large that the smallest numbers of its dtype can tell a kernel
+            within the budget.  # shapes: (), ()
         """
-        # room for the rounding of what breaks the symmetry, and of the kernel itself
-        eta = max(self.eta * (1 - MARGIN * eps) - FLOOR * eps, 0.0)
+        strict = symmetric.detach().sqrt()
+        lost = (2 + self.eta) * resolution.absolute
+        resolved = lost <= self.eta * strict
+        rounding = resolution.relative + lost / torch.where(resolved, strict, 1.0).clamp(
+            min=torch.finfo(strict.dtype).tiny
+        )
+        eta = (self.eta * (1 - resolution.breaking) - rounding).clamp(min=0.0)
         largest, norm = 4 * lawless, lawless  # S^2, P^2: a remainder moves by at most twice its norm
         if grams:
             largest = largest + largest_squared_error(grams, orbit)
             norm = norm + torch.stack([torch.trace(gram) for gram in grams]).sum()
         allowed = eta**2 * symmetric
-        return allowed_share(allowed, largest - eta**2 * norm)
+        return allowed_share(allowed, largest - eta**2 * norm), resolved

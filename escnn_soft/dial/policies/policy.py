@@ -18,7 +18,7 @@ MARGIN = 32
 """Fraction of a bound, in units of the layer's eps, that the rounding of what breaks the symmetry takes."""
 
 FLOOR = 4
-"""Relative error, in units of the layer's eps, that the rounding of the kernel itself makes."""
+"""Relative error, in units of the layer's eps and the basis's condition, that the rounding of the kernel makes."""
 
 _VANISHING = 1e-30
 """Squared ratio of allowed to given norm below which nothing is allowed: it is about to underflow."""

@@ -15,8 +15,8 @@ STABLE_TOLERANCE = 1e-9
 ROUNDING = 1e-13
 """Rounding of a generator's action, as a fraction of what it acts on."""
 
-INVARIANT_TOLERANCE = 1e-11
-"""Entry by which a generator may move an invariant subspace, or an intertwiner fail; rounding stays below 1e-13."""
+INVARIANT_TOLERANCE = 1e-12
+"""Entry by which a generator may move an invariant subspace, or an intertwiner fail, as a fraction of its largest."""
 
 
 def constraints(out: Generators, into: Generators, maps: Tensor) -> list[Tensor]:
@@ -46,7 +46,10 @@ def maps_to_itself(generators: Generators, basis: Tensor) -> bool:
 def intertwines(left: Generators, a: Tensor, right: Generators) -> bool:
     """Whether rho(X) A = A psi(X) for all generators, to rounding."""
     defects = (left.algebra @ a - a @ right.algebra, left.discrete @ a - a @ right.discrete)
-    return all(bool((defect.abs() <= INVARIANT_TOLERANCE).all()) for defect in defects)
+    sizes = (max(1.0, float(part.abs().max())) if part.numel() else 1.0 for part in (left.algebra, left.discrete))
+    return all(
+        bool((defect.abs() <= INVARIANT_TOLERANCE * size).all()) for defect, size in zip(defects, sizes, strict=True)
+    )
 
 
 def stable(gram: Tensor, out: Generators, into: Generators) -> bool:

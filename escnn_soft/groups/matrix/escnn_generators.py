@@ -17,7 +17,7 @@ from escnn_soft._checks import instance
 from escnn_soft.errors import RepresentationError
 from escnn_soft.groups.fibregroup import Circle
 from escnn_soft.groups.matrix import haar
-from escnn_soft.groups.matrix.generators import Generators
+from escnn_soft.groups.matrix.generators import Generators, without_rounding
 from escnn_soft.groups.matrix.matrix_group import MatrixGroup
 from escnn_soft.groups.matrix.matrix_representation import MatrixFactor, MatrixField, MatrixRepresentation
 
@@ -25,6 +25,9 @@ __all__ = ["escnn_matrix_group", "escnn_matrix_representation"]
 
 _ANGLE = 2.0**-5
 """Radians at which a rotation's logarithm is taken: right for frequencies below 100, and exact to 1e-14."""
+
+_ESCNN_ROUNDING = 1e-8
+"""Of matrices that are known to be orthogonal: some come from escnn's numeric coefficients, and logarithms."""
 
 _HAAR: dict[type[Group], haar.Haar] = {
     escnn_groups.SO2: haar.special_orthogonal,
@@ -85,9 +88,9 @@ def escnn_matrix_representation(rho: Representation) -> MatrixRepresentation:
 def _images(rho: Representation) -> Generators:
     circles, discrete = _generators(rho.group)
     algebra = [torch.from_numpy(np.real(logm(rho(circle(_ANGLE))))) / _ANGLE for circle in circles]
-    skew = [(x - x.mT) / 2 if _is_orthogonal(rho) else x for x in algebra]
     matrices = [torch.from_numpy(np.asarray(rho(g), dtype=np.float64)) for g in discrete]
-    return Generators(_stack(skew, rho.size), _stack(matrices, rho.size))
+    images = Generators(_stack(algebra, rho.size), _stack(matrices, rho.size))
+    return without_rounding(images, _ESCNN_ROUNDING) if _is_orthogonal(rho) else images
 
 
 def _generators(group: Group) -> tuple[list[Circle], list[GroupElement]]:

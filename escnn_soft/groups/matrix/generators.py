@@ -13,10 +13,16 @@ from torch import Tensor
 
 from escnn_soft.errors import RepresentationError, ShapeError
 
-__all__ = ["Generators", "MatrixElement", "generators_of"]
+__all__ = ["Generators", "MatrixElement", "generators_of", "without_rounding"]
 
-ORTHOGONAL_TOLERANCE = 1e-10
-"""Entry of X + X^T, or of h^T h - I, that still counts as zero."""
+ROUNDING = 1e-14
+"""Entry of X + X^T, as a fraction of the largest of X and for each row, that is rounding; likewise of h^T h - I."""
+
+_LARGE = 1e3
+"""Entry of an exponent beyond which squaring loses digits."""
+
+SINGULAR = 1e-10
+"""Determinant of a matrix that counts as singular."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +56,13 @@ class Generators:
 
     @cached_property
     def orthogonal(self) -> bool:
-        """Whether every element is represented by an orthogonal matrix."""
-        defects = (self.algebra + self.algebra.mT, self.discrete.mT @ self.discrete - torch.eye(self.size))
-        return all(bool((defect.abs() <= ORTHOGONAL_TOLERANCE).all()) for defect in defects)
+        """Whether every element is represented by an orthogonal matrix.
+
+        The X_a have to be skew to the last bit: what exp(t X) grows by is a matter of t, however little X + X^T is.
+        """
+        skew = torch.equal(self.algebra, -self.algebra.mT)
+        defect = self.discrete.mT @ self.discrete - torch.eye(self.size)
+        return skew and bool((defect.abs() <= ROUNDING * self.size).all())
 
     @property
     def dual(self) -> Generators:
@@ -71,14 +81,13 @@ class Generators:
 
     def restricted(self, basis: Tensor) -> Generators:
         """The matrices on the span of orthonormal columns (n, d) that the group maps to itself."""
-        return Generators(basis.mT @ self.algebra @ basis, basis.mT @ self.discrete @ basis)
+        return without_rounding(Generators(basis.mT @ self.algebra @ basis, basis.mT @ self.discrete @ basis))
 
     def matrix(self, element: MatrixElement) -> Tensor:
         """rho(g), (n, n)."""
         theta = [step for step in element.steps if not isinstance(step, int)]
         rows = torch.tensor(theta, dtype=torch.float64).reshape(len(theta), len(self.algebra))
-        # scipy's: up to torch 2.14 matrix_exp of a single matrix of norm 0.05 is wrong by 1e-10
-        exponentials = (torch.from_numpy(expm(x.numpy())) for x in torch.einsum("sa,aij->sij", rows, self.algebra))
+        exponentials = (self._exponential(x) for x in torch.einsum("sa,aij->sij", rows, self.algebra))
         result = torch.eye(self.size, dtype=torch.float64)
         for step, run in groupby(element.steps):
             count = len(list(run))
@@ -88,6 +97,14 @@ class Generators:
                 for _ in range(count):
                     result = result @ next(exponentials)
         return result
+
+    def _exponential(self, x: Tensor) -> Tensor:
+        """exp(x), orthogonal however large a skew x is: repeated squaring would lose that."""
+        if self.orthogonal and float(x.abs().max()) > _LARGE:
+            values, vectors = torch.linalg.eigh(1j * x)
+            return ((vectors * torch.exp(-1j * values)) @ vectors.mH).real
+        # scipy's: up to torch 2.14 matrix_exp of a single matrix of norm 0.05 is wrong by 1e-10
+        return torch.from_numpy(expm(x.numpy()))
 
 
 @dataclass(frozen=True)
@@ -117,9 +134,33 @@ def generators_of(algebra: object, discrete: object) -> Generators:
         raise ShapeError("sizes of the generators", sorted(sizes), "one size", remedy)
     size = sizes.pop()
     result = Generators(*(s.contiguous() if s.numel() else s.new_zeros(0, size, size) for s in stacks))
-    if len(result.discrete) and bool((torch.linalg.det(result.discrete).abs() < ORTHOGONAL_TOLERANCE).any()):
+    if len(result.discrete) and bool((torch.linalg.det(result.discrete).abs() < SINGULAR).any()):
         raise RepresentationError("discrete", discrete, "invertible matrices", "Remove the singular ones.")
-    return result
+    return without_rounding(result)
+
+
+def without_rounding(generators: Generators, tolerance: float = ROUNDING) -> Generators:
+    """The same matrices, those exactly skew or orthogonal that are so up to rounding, such as a turned J of SO(2).
+
+    Args:
+        generators: any.
+        tolerance: for each row, what counts as rounding.
+
+    Returns:
+        The matrices of a compact group, where it is rounding alone that stands against it.
+    """
+    algebra, discrete = generators.algebra, generators.discrete
+    if algebra.numel():
+        defect, size = (algebra + algebra.mT).abs().amax((1, 2)), algebra.abs().amax((1, 2))
+        skew = defect <= tolerance * generators.size * size
+        algebra = torch.where(skew[:, None, None], (algebra - algebra.mT) / 2, algebra)
+    if discrete.numel():
+        eye = torch.eye(generators.size, dtype=torch.float64)
+        square = discrete.mT @ discrete
+        orthogonal = (square - eye).abs().amax((1, 2)) <= tolerance * generators.size
+        # a step of Newton's method for the polar factor doubles the digits
+        discrete = torch.where(orthogonal[:, None, None], discrete @ (3 * eye - square) / 2, discrete)
+    return Generators(algebra, discrete)
 
 
 def _stack(matrices: Sequence[Tensor], size: int) -> Tensor:

@@ -64,8 +64,6 @@ class SoftR2Conv(SoftConvolution, R2Conv):
         GSpaceError: if the types do not live on the plane.
         FieldTypeError: if the types do not fit each other or ``groups``.
         SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
-        EmptyBasisError: if there is no equivariant kernel between the types.
-        AliasedBasisError: if the sampled harmonics are linearly dependent on the grid.
         BasisFilterError: if the basis filter looks at more than rings and frequencies.
         ArgumentError: if a size is not a positive integer, or the chain is none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import linear
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import MatrixCertificate
-from escnn_soft.bounds.matrix_certificate import ROUNDING, stretching
+from escnn_soft.bounds.matrix_certificate import ROUNDING, stretching, times
 from escnn_soft.dial import Dial, Graded, Held, Policy, SoftModule
 from escnn_soft.errors import RepresentationError, SoftnessError
 from escnn_soft.escnn.initialization import variance_preserving
@@ -157,7 +158,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         bias_certificate = None
         if bias is not None:
             column, one = bias[:, None], scalar(rho_in.group)
-            bias_certificate = MatrixCertificate.of(column, self._breaking(1, column), one, rho_out, None)
+            bias_certificate = MatrixCertificate.of(column, self._breaking(1, column), one, rho_out, None, "bias")
         return MatrixCertificate.of(matrix, self._breaking(0, matrix), rho_in, rho_out, bias_certificate)
 
     def _in_use(self) -> list[Tensor]:
@@ -195,7 +196,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
             return supremum
         stretch = stretching(element, *representations)
         slope = max(dial.bound(lambda level: level.sigma) for dial in self._dials)
-        return min((slope * element + 2 * ROUNDING) * stretch, supremum)
+        return min(times(times(slope, element) + 2 * ROUNDING, stretch), supremum)
 
     @property
     def closed(self) -> bool:
@@ -204,6 +205,15 @@ class SoftMatrixLinear(Expanded, SoftModule):
             return super().closed
         with torch.no_grad():
             return not bool(self.expand_parameters()[0].any()) and bool(self.weight.any())
+
+    def _as_stored(self, bounds: Sequence[float]) -> Sequence[float]:
+        with torch.no_grad():
+            matrix, bias = self.expand_parameters()
+        found = [self._dials[0].with_excess(bounds[0], matrix)]
+        if bias is not None:
+            beside = float(matrix.norm()) if self._dials[1].policy.balanced else 0.0
+            found.append(self._dials[1].with_excess(bounds[1], bias, beside=beside))
+        return found
 
     def _breaking(self, dial: int, weight: Tensor) -> Tensor:
         """The part of a weight, in float64, that breaks the symmetry."""
@@ -220,7 +230,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         self._forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for dial in self._dials:
-            dial.to(self.weight.device, self.weight.dtype)
+            dial.follow(self.weight)
         self._forget()
         return self
 

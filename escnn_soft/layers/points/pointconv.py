@@ -66,12 +66,12 @@ class SoftPointConvolution(SoftLayer):
         policy = as_policy(softness)
         harmonics = harmonics_at_points(dims=in_type.gspace.dimensionality, **rings)
         fields = in_type.representations, out_type.representations
-        transform = continuous_transform(in_type.gspace, *fields, harmonics, chain) if harmonics else None
-        if transform is None or transform.equivariant.dim == 0:
+        if not harmonics:
             raise EmptyBasisError(
-                "(in_type, out_type)", (in_type, out_type), "types with an equivariant kernel",
-                "Add rings, raise frequencies_cutoff, or choose types that share irreps.",
+                "(in_type, out_type)", (in_type, out_type), "rings and frequencies of which a kernel can be made",
+                "Add rings, or raise frequencies_cutoff.",
             )  # fmt: skip
+        transform = continuous_transform(in_type.gspace, *fields, harmonics, chain)
         self._harmonics = harmonics
         return policy, transform
 
@@ -86,7 +86,7 @@ class SoftPointConvolution(SoftLayer):
     ) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
         policy, transform = plan
-        check_filter(basis_filter, self.weights, transform)
+        check_filter(basis_filter, self.weights.numel(), transform)
         self._in_representations = tuple(self.in_type.representations)
         self._basissampler = own_sampler(self._basissampler)
         self._add_softness(transform, self.in_type.representations, policy, bias=bias, chain=chain)

@@ -6,7 +6,7 @@ from escnn.gspaces import GSpace3D
 from escnn.nn import FieldType
 
 from escnn_soft.dial import Policy
-from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, R3PointConv
+from escnn_soft.escnn import BasisFilter, FrequenciesCutoff, R3PointConv, empty_allowed
 from escnn_soft.grading import Chain
 from escnn_soft.layers.points.pointconv import SoftPointConvolution
 
@@ -69,8 +69,9 @@ class SoftR3PointConv(SoftPointConvolution, R3PointConv):
             in_type, out_type, groups, softness, chain, frequencies_cutoff=frequencies_cutoff, rings=rings,
             sigma=sigma, width=width, n_rings=n_rings, basis_filter=basis_filter,
         )  # fmt: skip
-        super().__init__(
-            in_type, out_type, groups, bias, sigma, width, n_rings, frequencies_cutoff, rings, basis_filter, recompute,
-            initialize=False,
-        )  # fmt: skip
+        with empty_allowed(self, empty=plan[1].equivariant.dim == 0):
+            super().__init__(
+                in_type, out_type, groups, bias, sigma, width, n_rings, frequencies_cutoff, rings, basis_filter,
+                recompute, initialize=False,
+            )  # fmt: skip
         self._soften(plan, basis_filter, bias=bias, chain=chain, initialize=initialize)

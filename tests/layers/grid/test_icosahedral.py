@@ -6,7 +6,7 @@ from escnn import nn
 
 import escnn_soft as es
 from escnn_soft import SoftR3IcoConv, SoftR3IcoConvTransposed, certificate
-from escnn_soft.errors import AliasedBasisError, ArgumentError, BasisFilterError, GSpaceError
+from escnn_soft.errors import ArgumentError, BasisFilterError, GSpaceError
 from tests.cases import spatial
 from tests.disturbance import disturb
 from tests.layers.grid.test_spatial_convolutions import Volumes
@@ -90,7 +90,6 @@ OCTAHEDRAL = spatial("octahedral").type(spatial("octahedral").trivial_repr)
 BAD = {
     "group": (lambda: SoftR3IcoConv(OCTAHEDRAL, OCTAHEDRAL, 3), GSpaceError, "icosahedral group but got .*SoftR3Conv for"),
     "samples": (lambda: SoftR3IcoConv(FIELD, FIELD, 3, samples="cube"), ArgumentError, "one of .*ico.* but got samples='cube'"),
-    "aliased": (lambda: SoftR3IcoConv(FIELD, FIELD, 3, samples="icosidodeca"), AliasedBasisError, "3 x 3 x 3 grid"),
     "filter": (lambda: SoftR3IcoConv(FIELD, FIELD, 3, basis_filter=of_the_input), BasisFilterError, "in_irrep"),
     "rings": (lambda: SoftR3IcoConvTransposed(FIELD, FIELD, 3, rings=[9.0]), ArgumentError, "rings="),
     "output padding": (lambda: SoftR3IcoConvTransposed(FIELD, FIELD, 3, output_padding=1), ArgumentError, "output_padding="),

@@ -1,0 +1,119 @@
+"""Every kernel size and dilation that escnn accepts is softened, certified and reached from a plain convolution."""
+
+import pytest
+import torch
+from escnn import gspaces
+from escnn.group import directsum
+from escnn.nn import R2Conv, R2ConvTransposed
+
+from escnn_soft import Budget, SoftR2Conv, SoftR2ConvTransposed, SoftR3Conv, certificate, soften
+from escnn_soft.functions import act_on_rows, pixel_elements, pixel_permutation
+
+SPACES = {
+    "trivial": gspaces.trivialOnR2(),
+    "C4": gspaces.rot2dOnR2(4),
+    "C6": gspaces.rot2dOnR2(6),
+    "C8": gspaces.rot2dOnR2(8),
+    "D4": gspaces.flipRot2dOnR2(4),
+    "D6": gspaces.flipRot2dOnR2(6),
+    "SO(2)": gspaces.rot2dOnR2(-1, maximum_frequency=2),
+    "O(2)": gspaces.flipRot2dOnR2(-1, maximum_frequency=2),
+}
+REFUSED = [(k, d) for k in (3, 5) for d in (3, 4, 6)] + [(7, 2)]
+
+
+def field(name: str):
+    space = SPACES[name]
+    group = space.fibergroup
+    if name in ("trivial", "C4"):
+        return space.type(space.regular_repr)
+    ids = [(0, 0), (1, 1)] if name in ("D4", "D6", "O(2)") else [(0,), (1,)]
+    return space.type(directsum([group.irrep(*i) for i in ids], name="scalar and vector"))
+
+
+def kernel_error(layer, kernel, element) -> float:
+    """||g . K - K|| on the pixels, by moving them."""
+    moved = torch.empty_like(kernel.flatten(2))
+    moved[:, :, pixel_permutation(layer.space, layer.kernel_size, element)] = kernel.flatten(2)
+    moved = act_on_rows(element, moved, layer.out_type.representations)
+    moved = act_on_rows(element, moved.transpose(0, 1), layer.in_type.representations).transpose(0, 1)
+    return float((moved - kernel.flatten(2)).norm())
+
+
+@pytest.mark.parametrize(("kernel_size", "dilation"), REFUSED)
+@pytest.mark.parametrize("name", SPACES)
+def test_a_dilated_layer_is_softened_and_its_certificate_is_honest(name, kernel_size, dilation) -> None:
+    torch.manual_seed(0)
+    rho = field(name)
+    hard = R2Conv(rho, rho, kernel_size, dilation=dilation)
+    soft = soften(hard, 0.0, on_unsupported="raise")
+    kernel = soft.expand_parameters()[0].detach().double()
+    assert torch.equal(soft.expand_parameters()[0], hard.expand_parameters()[0])
+    certified = soft.certificate()
+    assert certified.relative.sup <= soft.bound()
+    measured = [kernel_error(soft, kernel, g) for g in pixel_elements(soft.space)]
+    if certified.level == "grid":
+        assert certified.sup == pytest.approx(max(measured), rel=1e-6, abs=1e-12 * certified.norm)
+    else:
+        assert certified.grid.sup == pytest.approx(max(measured), rel=1e-6, abs=1e-12)
+        assert any("linearly dependent" in words for words in certified.assumptions)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(3, 3), (5, 4), (7, 2)])
+@pytest.mark.parametrize("name", SPACES)
+def test_every_dilated_kernel_is_reached_at_softness_1(name, kernel_size, dilation, dtype) -> None:
+    torch.manual_seed(0)
+    rho = field(name)
+    plain = torch.nn.Conv2d(rho.size, rho.size, kernel_size, dilation=dilation, padding=dilation, stride=2).to(dtype)
+    soft = SoftR2Conv.from_dense(plain, rho, rho)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    assert (soft.expand_parameters()[0] - plain.weight).norm() < tolerance * plain.weight.norm()
+    x = rho(torch.randn(2, rho.size, 19, 19, dtype=dtype))
+    assert (soft.eval()(x).tensor - plain(x.tensor)).abs().max() < 10 * tolerance
+    for softness in (0.3, Budget(0.2)):
+        soft.softness = softness
+        assert soft.certificate().relative.sup <= soft.bound()
+    assert soft.certificate().relative.sup <= 0.2
+    assert certificate(plain, rho, rho).norm > 0
+
+
+@pytest.mark.parametrize("dilation", [5, 6, 12])
+def test_escnns_own_layer_breaks_the_symmetry_at_large_dilations_and_the_certificate_says_so(dilation) -> None:
+    """Rings miss the pixels, and escnn scales up what rounding has left there; a budget does without."""
+    torch.manual_seed(0)
+    rho = field("C4")
+    hard = R2Conv(rho, rho, 3, dilation=dilation)
+    kernel = hard.expand_parameters()[0].detach().double()
+    measured = max(kernel_error(SoftR2Conv.from_hard(hard), kernel, g) for g in pixel_elements(hard.space))
+    assert measured > 0.01 * kernel.norm()
+    assert certificate(hard).sup == pytest.approx(measured, rel=1e-6)
+    soft = SoftR2Conv.from_hard(hard).double()
+    assert (soft.expand_parameters()[0] - kernel).norm() < 1e-5 * kernel.norm()
+    assert soft.certificate().relative.sup > 0.01
+    assert soft.certificate().relative.sup <= soft.bound()
+    soft.softness = Budget(1e-3)
+    assert soft.certificate().relative.sup <= 1e-3
+
+
+def test_dilated_transposed_and_spatial_layers_are_softened() -> None:
+    rho = field("C8")
+    hard = R2ConvTransposed(rho, rho, 3, dilation=3)
+    soft = SoftR2ConvTransposed.from_hard(hard)
+    assert torch.equal(soft.expand_parameters()[0], hard.expand_parameters()[0])
+    plain = torch.nn.ConvTranspose2d(rho.size, rho.size, 3, dilation=4)
+    reached = SoftR2ConvTransposed.from_dense(plain, rho, rho).expand_parameters()[0]
+    assert (reached - plain.weight).norm() < 1e-4 * plain.weight.norm()
+    space = gspaces.octaOnR3()
+    vector = space.type(space.trivial_repr, space.irrep(1))
+    dense = torch.nn.Conv3d(4, 4, 3, dilation=3)
+    reached = SoftR3Conv.from_dense(dense, vector, vector).expand_parameters()[0]
+    assert (reached - dense.weight).norm() < 1e-4 * dense.weight.norm()
+
+
+def test_many_frequencies_on_few_pixels_are_accepted() -> None:
+    rho = field("C8")
+    layer = SoftR2Conv(rho, rho, 3, frequencies_cutoff=6.0, softness=0.5)
+    assert layer._transform.dependent > 0
+    layer(rho(torch.randn(1, rho.size, 5, 5))).tensor.sum().backward()
+    assert layer.soft_weights.grad is not None
