@@ -25,6 +25,10 @@ And ``deepcopy`` of a layer in space raises ``AttributeError``: its gspace holds
 elements, and copying one on the way round a cycle asks for its hash before it has its group. Elements never change, so
 a copy may share them.
 
+It samples bases in single precision, and compares them with what has torch's default dtype: under any other default no
+layer can be built, and one that is built does not run. So bases are built under single precision and multiplied in the
+weights' dtype.
+
 Torch asks for a module's hash whenever it walks through a model, and escnn's basis expansions answer with the values of
 their tensors: ``torch.func`` and ``torch.export`` fail, and equal expansions of two layers are taken for one. So each
 is equal to itself alone, like every other module. What else stands between escnn and one graph of a network is mended
@@ -42,7 +46,13 @@ import numpy as np
 import torch
 from escnn.group import GroupElement, IrreducibleRepresentation, _clebsh_gordan, _numerical, irrep
 from escnn.group.groups import o3group, so3group
-from escnn.nn.modules.basismanager import BlocksBasisExpansion, SingleBlockBasisExpansion, basisexpansion_blocks
+from escnn.kernels import SteerableKernelBasis
+from escnn.nn.modules.basismanager import (
+    BlocksBasisExpansion,
+    BlocksBasisSampler,
+    SingleBlockBasisExpansion,
+    basisexpansion_blocks,
+)
 from torch.nn import Module
 
 from escnn_soft._compat.racah import clebsch_gordan
@@ -67,6 +77,21 @@ def _seeded(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _in_single(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, run with single precision as torch's default, which is put back afterwards."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        dtype = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch.set_default_dtype(dtype)
+
+    return call
+
+
 _escnns_null, _escnns_factors = _numerical.null, _numerical._factor_out_endomorphisms
 
 
@@ -85,6 +110,12 @@ def _find_orthogonal_matrix(basis: Any, shape: tuple[int, int], verbose: bool = 
     return orthogonal_member(basis, shape), 0.0
 
 
+def _expand(self: SingleBlockBasisExpansion, weights: torch.Tensor) -> torch.Tensor:
+    """``SingleBlockBasisExpansion.forward``, in the dtype of the weights, whatever it was sampled in."""
+    expanded: torch.Tensor = torch.einsum("boi...,kb->koi...", self.sampled_basis.to(weights.dtype), weights)
+    return expanded
+
+
 for _memory in (_clebsh_gordan.cache, irrep.cache):
     _memory.store_backend.location = str(Path(_memory.store_backend.location) / "canonical")
 _numerical.randomized_svd = None  # so that null takes scipy.linalg.svd
@@ -96,6 +127,9 @@ _clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_ten
 so3group._clebsh_gordan_tensor_so3 = o3group._clebsh_gordan_tensor_so3 = clebsch_gordan
 basisexpansion_blocks.block_basisexpansion = torch.inference_mode(False)(basisexpansion_blocks.block_basisexpansion)
 GroupElement.__deepcopy__ = lambda self, memo: self
+for _kind in (SteerableKernelBasis, BlocksBasisExpansion, BlocksBasisSampler):
+    _kind.__init__ = _in_single(_kind.__init__)
+SingleBlockBasisExpansion.forward = _expand
 for _kind in (BlocksBasisExpansion, SingleBlockBasisExpansion):
     _kind.__hash__, _kind.__eq__ = Module.__hash__, object.__eq__
 keep_ranges()

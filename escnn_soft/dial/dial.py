@@ -325,7 +325,9 @@ class Dial:
         """What has the norm that counts of a weight that breaks nothing."""
         if isinstance(self.here, GradedWeight | GradedPixels):
             return self.here.isometric(still)
-        return self.here.energies(still)[self._symmetric].sum().sqrt()
+        squared = self.here.energies(still)[self._symmetric].sum()
+        some = squared > 0  # sqrt has no derivative at 0, where a table of zeros begins
+        return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)
 
     def _unbroken(self, weight: Tensor, gains: Tensor, mask: Tensor) -> Tensor:
         """The levels of a weight that break nothing, by their gains; 0 where they are no more than rounding."""

@@ -19,6 +19,7 @@ from escnn_soft.dial import weight_filter
 from escnn_soft.errors import SoftnessError
 from escnn_soft.grading import Grading, Level, SpectralGrading
 from escnn_soft.layers import graded_bias, graded_kernel
+from tests.kinds import KINDS, example
 from tests.reference import pixel_action
 
 SPACES = {
@@ -424,3 +425,13 @@ def test_words() -> None:
     conv = softened(SPACES["C4"], Exponential(0.5))
     assert "SoftFilter(softness=Exponential(softness=0.5), levels=3)" in repr(conv)
     assert weight_filter(Conv2d(1, 1, 3)) is None
+
+
+def test_what_is_zero_has_a_gradient_at_every_softness() -> None:
+    for kind, build in KINDS.items():
+        model = build().train()
+        for parameter in model.parameters():
+            torch.nn.init.zeros_(parameter)
+        y = model(example(model))
+        (y if isinstance(y, torch.Tensor) else y.tensor).sum().backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None), kind

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from escnn import gspaces, nn
 from escnn.nn import R2Conv
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
@@ -34,6 +35,23 @@ def test_a_network_compiles_to_one_graph(backend, train) -> None:
         gradients = torch.autograd.grad(compiled(PICTURES).square().sum(), parameters)
         for g, h in zip(gradients, torch.autograd.grad(model(PICTURES).square().sum(), parameters), strict=True):
             assert torch.allclose(g, h, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_network_of_escnns_modules_compiles_between_fields(train) -> None:
+    space = gspaces.rot2dOnR2(8)
+    image, hidden = space.type(space.trivial_repr), space.type(space.regular_repr, space.regular_repr)
+    model = nn.SequentialModule(
+        R2Conv(image, hidden, 7, padding=3), nn.InnerBatchNorm(hidden), nn.ReLU(hidden),
+        R2Conv(hidden, hidden, 5, padding=2), nn.InnerBatchNorm(hidden), nn.ReLU(hidden), nn.GroupPooling(hidden),
+    )  # fmt: skip
+    soft = disturb(soften(model, 0.3, per_layer={"0": 0.1})).train(train)
+    torch._dynamo.reset()
+    compiled = torch.compile(soft, fullgraph=True, backend="eager")
+    x = image(torch.randn(2, 1, 9, 9))
+    y = compiled(x)
+    assert y.type == soft.out_type
+    assert (y.tensor - soft(x).tensor).abs().max() < 1e-5
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch's default backend needs a C++ compiler")
