@@ -15,8 +15,9 @@ from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry, structural_copy
 from escnn_soft.convert.plain.plain_convolutions import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
 from escnn_soft.convert.plain.plain_dials import attach
+from escnn_soft.convert.plain.resizing import guard_resizing
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
-from escnn_soft.convert.vision_transformers.positions import position_filters
+from escnn_soft.convert.vision_transformers.positions import position_filters, regrade
 from escnn_soft.dial import Policy, SoftFilter, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.escnn import Options
@@ -165,7 +166,8 @@ def soften(
         become(layer, soft_layer)
     for layer, by_tensor in filters.items():
         for tensor, soft_filter in by_tensor.items():
-            attach(layer, tensor, soft_filter)
+            attach(layer, tensor, soft_filter, regrade)
+    guard_resizing(model)
     _warn_of_closed({layer: layers[layer][0] for layer in filters})
     return model
 

@@ -104,6 +104,21 @@ class SoftFilter(DialHolder):
         self._hold(Dial(graded, Graded(0.0), *self._place(), held=Held.GIVEN))
         self.softness = softness
 
+    def regrade(self, graded: Grading, what: str) -> None:
+        """Take other levels, of a weight that has another shape now; the softness stays.
+
+        Args:
+            graded: the levels, in float64.
+            what: what the weight is now, in words for reports.
+        """
+        policy, learned = self._dials[0].policy, self.level_logits
+        self._dials = (Dial(graded, policy, *self._place(), held=Held.GIVEN),)
+        self.what = what
+        if learned is not None and learned.numel() != self._dials[0].learnable:
+            self.level_logits = None  # those of other levels
+            self._start_logits()
+        self._forget()
+
     @property
     def dial(self) -> Dial:
         """Its one dial."""
@@ -150,7 +165,7 @@ class SoftFilter(DialHolder):
         Returns:
             The filtered one, in the same shape, dtype and on the same device.
         """
-        if self._dials[0].open:
+        if self._dials[0].open or weight.is_meta:  # which has nothing to filter
             return weight
         watched = [weight] if self.level_logits is None else [weight, self.level_logits]
         asked = torch.is_grad_enabled() and any(t.requires_grad for t in watched)

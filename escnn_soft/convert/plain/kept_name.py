@@ -1,0 +1,157 @@
+"""Parametrizations of a tensor that stays with its module, under its own name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.nn import Module, ModuleDict, ModuleList, Parameter
+from torch.nn.utils import parametrize
+
+from escnn_soft.convert.plain.written_through import WrittenThrough
+from escnn_soft.errors import ArgumentError, EscnnSoftError, ShapeError
+
+__all__ = ["NamedStack", "Replaced", "keep_name"]
+
+Replaced: TypeAlias = Callable[[Module, str, Tensor], None]
+"""Called with the owner, the tensor's name and the old tensor, once another has its place; what it raises undoes it."""
+
+
+class NamedStack(parametrize.ParametrizationList):
+    """The parametrizations of a tensor that its module goes on holding.
+
+    torch's own list takes the tensor out of its module, so that it gets another name and another place in
+    ``named_parameters`` and in the ``state_dict``: rules that go by names, such as timm's ``no_weight_decay`` and
+    ``group_matcher``, the files of other libraries and optimisers that count parameters would miss it. Otherwise it is
+    torch's list: ``original`` is the tensor, and further parametrizations can be registered on it.
+
+    Args:
+        modules: the parametrizations.
+        home: the dictionary in which the owner holds the tensor: its parameters or its buffers.
+        name: of the tensor there.
+        replaced: what to do when another tensor has taken its place.
+    """
+
+    def __init__(self, modules: Iterable[Module], home: dict[str, Any], name: str, replaced: Replaced) -> None:
+        ModuleList.__init__(self, modules)
+        self.is_tensor, self.ntensors, self.unsafe = True, 1, True
+        # the dictionary, not the owner: no cycle, and a deep copy of the owner has the copy's own
+        self._home, self._name, self._replaced = home, name, replaced
+        self._passes = False  # whether the tensor is shown as it is, to whoever finds out what a new one stands for
+        # a model without the filter is another function of the same tensors: this part of the state it does not know
+        self.register_buffer("softened", torch.ones((), dtype=torch.uint8))
+
+    @property
+    def original(self) -> Tensor:  # type: ignore[override]
+        """The tensor before its parametrizations."""
+        return self._home[self._name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "original":
+            self._home[self._name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, tensor: Tensor | None = None) -> Tensor:
+        """What the parametrizations make of the tensor that is held, or of a given one."""
+        value = self.original if tensor is None else tensor
+        for module in () if self._passes else self:
+            value = module(value)
+        return value
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}softened", self.softened)  # states of hard models have none
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def replace(self, owner: Module, value: Tensor) -> None:
+        """Let another tensor take the place of the one that is held."""
+        if isinstance(value, WrittenThrough) and value.stands_for(self.original):
+            return  # ``module.weight += change``, which has been written already
+        if self._home is owner._parameters and not isinstance(value, Parameter):
+            if value.shape != self.original.shape:
+                remedy = "Assign a torch.nn.Parameter, for which the levels are found anew."
+                raise ShapeError(self._name, value, f"a tensor of shape {tuple(self.original.shape)}", remedy)
+            self.right_inverse(value)
+            return
+        old, self._home[self._name], self._passes = self.original, value, True
+        try:
+            self._replaced(owner, self._name, old)
+        except EscnnSoftError:
+            self._home[self._name] = old
+            raise
+        finally:
+            self._passes = False
+
+
+def keep_name(owner: Module, tensor: str, parametrization: Module, replaced: Replaced) -> None:
+    """Let a parameter or buffer of a module go through a parametrization, and keep its name and place.
+
+    Args:
+        owner: the module; its class becomes one of its own, as under torch's parametrizations.
+        tensor: name of the parameter or buffer.
+        parametrization: from the tensor to what the module sees.
+        replaced: what to do when another tensor has taken its place.
+    """
+    parametrization.train(owner.training)
+    if not parametrize.is_parametrized(owner):
+        parametrize._inject_new_class(owner)
+        owner.parametrizations = ModuleDict()
+    home = owner._parameters if tensor in owner._parameters else owner._buffers
+    stacks: Any = owner.parametrizations
+    stacks[tensor] = NamedStack([parametrization], home, tensor, replaced)
+    cls: Any = type(owner)
+    setattr(cls, tensor, property(lambda self: _value(self, tensor)))
+    cls.__setattr__, cls._load_from_state_dict = _set, _load
+
+
+def _value(owner: Any, tensor: str) -> Tensor:
+    """What the owner sees: inside torch's layers the tensor itself, elsewhere one that passes writes on."""
+    stack: NamedStack = owner.parametrizations[tensor]
+    original: Tensor = (owner._parameters if tensor in owner._parameters else owner._buffers)[tensor]
+    if not parametrize._cache_enabled:
+        value = stack(original)
+    elif (value := parametrize._cache.get((id(owner), tensor))) is None:
+        value = parametrize._cache[id(owner), tensor] = stack(original)
+    tracing = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if tracing or value is original or type(value) is not Tensor:
+        return value
+    if value.is_meta or is_functorch_wrapped_tensor(value) or _only_reads(sys._getframe(2)):
+        return value
+    return WrittenThrough.of(value, original, lambda: stack(stack.original))
+
+
+def _only_reads(caller: Any) -> bool:
+    """Whether the code that asks is known to write nothing: the forward passes of torch's layers, and our own."""
+    module = caller.f_globals.get("__name__", "")
+    return module.startswith("escnn_soft.") or (module.startswith("torch.") and caller.f_code.co_name == "forward")
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    """``module.weight = value``: a Parameter takes the place of the old one, as in any module."""
+    stacks = vars(owner).get("_modules", {}).get("parametrizations")  # a copy has no modules at first
+    stack = None if stacks is None else stacks._modules.get(name)
+    if isinstance(stack, NamedStack) and isinstance(value, Tensor):
+        stack.replace(owner, value)
+    elif isinstance(stack, NamedStack):
+        remedy = "Take the dial off first, with bake or harden."
+        raise ArgumentError(f"{_class(owner).__name__}.{name}", value, "a tensor, under a filter", remedy)
+    else:
+        _class(owner).__setattr__(owner, name, value)
+
+
+def _load(owner: Any, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+    """Read states with torch's name for the tensor too, which ours had until version 0.2."""
+    for name, stack in owner.parametrizations.items():
+        old = f"{prefix}parametrizations.{name}.original"
+        if isinstance(stack, NamedStack) and old in state_dict:
+            state_dict[prefix + name] = state_dict.pop(old)
+    _class(owner)._load_from_state_dict(owner, state_dict, prefix, *args)
+
+
+def _class(owner: Any) -> Any:
+    """The owner's class before it was parametrized."""
+    return type(owner).__bases__[0]
