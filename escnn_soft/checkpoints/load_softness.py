@@ -16,6 +16,7 @@ from escnn_soft.convert.plain.plain_dials import attach
 from escnn_soft.convert.plain.resizing import guard_resizing
 from escnn_soft.convert.projected import become_projected
 from escnn_soft.convert.selection import names_of
+from escnn_soft.convert.ties import tie
 from escnn_soft.convert.vision_transformers.positions import regrade
 from escnn_soft.dial import Policy, SoftModule, as_policy
 from escnn_soft.dial.policies.written import read_schedule
@@ -81,6 +82,7 @@ def load_softness(model: AnyModule, config: Mapping[str, Any]) -> AnyModule:
         if each not in filtered_tensors(each.owner):
             attach(each.owner, each.tensor, each.filter, regrade)
     guard_resizing(model)
+    tie(model)
     return model
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from torch.nn import Module
 
 from escnn_soft._record import Record
-from escnn_soft.convert.grid.grid_breaks import GridBreak, possible_breaks, unfiltered
+from escnn_soft.convert.grid.grid_breaks import GridBreak, class_name, possible_breaks, unfiltered
 from escnn_soft.convert.grid.grid_watch import breaks_on
 from escnn_soft.convert.selection import FilterFn, dials_of, names_of, settings_of
+from escnn_soft.convert.ties import tie
 from escnn_soft.convert.vision_transformers.positions import unfiltered_positions
 from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError
@@ -169,13 +170,12 @@ def set_softness(
         dial.accepted(setting)
     for dial, setting in settings.items():
         dial.turn(setting, keep=keep)
+    tie(model)  # what a learned policy begins with
 
 
 def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
     statuses = [_status(name, dial) for dial in own_dials(module)]
-    yield from statuses or [
-        LayerStatus(name, type(module).__name__, None, between(module.in_type, module.out_type), 0.0)
-    ]
+    yield from statuses or [LayerStatus(name, class_name(module), None, between(module.in_type, module.out_type), 0.0)]
 
 
 def _status(name: str, dial: Dialled) -> LayerStatus:

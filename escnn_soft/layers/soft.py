@@ -11,8 +11,9 @@ import torch
 from escnn.group import Representation
 from escnn.nn import EquivariantModule, FieldType
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Module, ModuleDict, Parameter
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._checks import instance
 from escnn_soft.bounds import Certificate
@@ -500,9 +501,22 @@ class SoftLayer(ExpandedLayer, SoftModule):
         hard._parameters = {name: p for name, p in self._parameters.items() if name not in _SOFT_PARAMETERS}
         hard._buffers = {name: buffer for name, buffer in self._buffers.items() if name not in caches}
         hard._non_persistent_buffers_set = self._non_persistent_buffers_set.difference(caches)
+        self._parametrize(hard, cls)
         hard.training = True
         with torch.no_grad():  # escnn would keep the expanded kernel with its graph
             return hard.train(self.training)
+
+    def _parametrize(self, hard: Any, cls: type[EquivariantModule]) -> None:
+        """Keep the parametrizations of what the hard layer has too, with the properties that torch puts on its class."""
+        if not is_parametrized(self):
+            return
+        kept = {name: stack for name, stack in self.parametrizations.items() if name not in _SOFT_PARAMETERS}
+        hard._modules = {name: module for name, module in self._modules.items() if name != "parametrizations"}
+        if kept:
+            hidden = {"__dict__", "__weakref__", *(self.parametrizations.keys() - kept.keys())}
+            content = {name: value for name, value in vars(type(self)).items() if name not in hidden}
+            hard._modules["parametrizations"] = ModuleDict(kept)
+            hard.__class__ = type(f"Parametrized{cls.__name__}", (cls,), content)
 
     def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
         """Attributes in which a layer of escnn's class differs, beside the softness."""

@@ -7,7 +7,10 @@ import copy
 import pytest
 import torch
 from escnn import gspaces
+from escnn import nn as enn
 from torch import nn
+from torch.nn.utils import weight_norm as old_weight_norm
+from torch.nn.utils.parametrizations import weight_norm
 
 import escnn_soft as es
 from escnn_soft.dial import weight_filter
@@ -299,3 +302,89 @@ def test_transformers_own_files_hold_the_trained_weights(tmp_path, caplog) -> No
     again = es.load_softness(again.eval(), es.softness_config(soft))
     assert torch.equal(again(PICTURES).logits, soft(PICTURES).logits)
     assert weight_filter(again.vit.embeddings.patch_embeddings.projection).softness == 0.3
+
+
+# ---------------------------------------------------------------------- ties
+
+FIELD = C4.type(*[C4.regular_repr] * 2)
+
+
+def tied() -> enn.SequentialModule:
+    """Two layers of escnn's with one set of parameters."""
+    model = enn.SequentialModule(enn.R2Conv(FIELD, FIELD, 3), enn.ReLU(FIELD), enn.R2Conv(FIELD, FIELD, 3))
+    model[2].weights, model[2].bias = model[0].weights, model[0].bias
+    return model
+
+
+@pytest.mark.parametrize("policy", [0.5, es.Learned(0.5)], ids=str)
+def test_tied_layers_stay_tied_in_training(policy) -> None:
+    soft = es.soften(tied(), 0.5)
+    es.set_softness(soft, policy)
+    optimizer = torch.optim.SGD(soft.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        soft(FIELD(torch.randn(1, 8, 9, 9))).tensor.square().mean().backward()
+        optimizer.step()
+    first, second = soft[0], soft[2]
+    assert bool(first.soft_weights.any()) and bool(first.soft_bias.any())
+    for name, parameter in first.named_parameters(recurse=False):
+        assert getattr(second, name) is parameter, name
+    hard = es.harden(soft)
+    assert hard[0].weights is hard[2].weights
+    again = es.load_softness(tied(), es.softness_config(soft))
+    again.load_state_dict(soft.state_dict())
+    assert again[0].soft_weights is again[2].soft_weights
+    assert copy.deepcopy(again)[2].soft_weights is not again[2].soft_weights
+
+
+def test_layers_that_mean_other_things_by_the_same_weights_keep_their_own() -> None:
+    model = tied()
+    soft = es.soften(model, 0.5, per_layer={"2": {"softness": 0.5, "chain": [2]}})
+    assert soft[0].weights is soft[2].weights
+    assert soft[0].soft_weights is not soft[2].soft_weights
+
+
+def test_tied_filters_share_what_they_learn_and_stay_tied_without() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    model[2].weight = model[0].weight
+    soft = es.soften(model, es.Learned(0.5), gspace=C4)
+    assert weight_filter(soft[0]).level_logits is weight_filter(soft[2]).level_logits
+    for plain in (es.bake(soft), es.harden(soft), es.bake(copy.deepcopy(soft), inplace=True)):
+        assert plain[0].weight is plain[2].weight
+
+
+# ---------------------------------------------------------------------- norms of weights
+
+NORMS = {"parametrization": weight_norm, "hook": old_weight_norm}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+def test_soften_says_that_a_weight_normed_layer_stays_hard(norm) -> None:
+    model = enn.SequentialModule(norm(enn.R2Conv(FIELD, FIELD, 3), "weights"), enn.R2Conv(FIELD, FIELD, 3))
+    with pytest.warns(UserWarning, match="leaves 1 steerable layers hard:\n  0: .*off first"):
+        soft = es.soften(model, 0.5)
+    x = FIELD(torch.randn(1, 8, 9, 9))
+    assert torch.equal(soft(x).tensor, model(x).tensor)
+    with pytest.raises(es.errors.ArgumentError, match="off first"):
+        es.soften(model, 0.5, on_unsupported="raise")
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("tensors", [["weights"], ["soft_weights"], ["weights", "soft_weights"]], ids=str)
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+def test_a_weight_normed_soft_layer_hardens_to_one_that_runs(norm, tensors, training) -> None:
+    layer = es.SoftR2Conv(FIELD, FIELD, 3, softness=0.5)
+    nn.init.normal_(layer.soft_weights)
+    for tensor in tensors:
+        norm(layer, tensor, dim=None)
+    x = FIELD(torch.randn(1, 8, 9, 9))
+    layer.train(training)(x)
+    hard = copy.deepcopy(es.harden(layer))
+    layer.softness = 0.0
+    assert torch.equal(hard(x).tensor, layer(x).tensor)
+    hard.train()(x).tensor.sum().backward()
+    assert all(p.grad is not None for name, p in hard.named_parameters() if "soft" not in name)
+    assert not isinstance(hard, es.layers.SoftLayer)
+    assert any("weights" in name and "soft" not in name for name, _ in hard.named_parameters())
