@@ -5,7 +5,7 @@ from escnn_soft.dial.dial import Dial, check_bounded
 from escnn_soft.dial.evaluation import evaluated
 from escnn_soft.dial.held import Held
 from escnn_soft.dial.kept import Kept, may_keep
-from escnn_soft.dial.lasting import lasting
+from escnn_soft.dial.lasting import lasting, place
 from escnn_soft.dial.motion import largest_error
 from escnn_soft.dial.policies import as_policy, as_softness
 from escnn_soft.dial.policies.budget import Budget
@@ -44,5 +44,6 @@ __all__ = [
     "largest_error",
     "lasting",
     "may_keep",
+    "place",
     "weight_filter",
 ]

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from escnn_soft.dial.dial import Dial
 from escnn_soft.dial.held import Held
 from escnn_soft.dial.kept import Kept, may_keep
+from escnn_soft.dial.lasting import place
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.dial.soft_module import DialHolder
@@ -131,9 +132,7 @@ class SoftFilter(DialHolder):
 
     def _place(self) -> tuple[torch.device, torch.dtype, torch.dtype]:
         """Where the weight is, the dtype in which it is filtered, and its own."""
-        dtype = self._like.dtype
-        # a weight on the meta device is on its way to another, and gains are numbers: they wait on the CPU
-        device = torch.device("cpu") if self._like.is_meta else self._like.device
+        device, dtype = place(self._like)
         return device, torch.promote_types(dtype, torch.float32), dtype
 
     def _logit_dtype(self) -> torch.dtype:
@@ -167,11 +166,20 @@ class SoftFilter(DialHolder):
         """
         if self._dials[0].open or weight.is_meta:  # which has nothing to filter
             return weight
+        dial = self._dials[0]
+        if weight.device != dial.device or torch.promote_types(weight.dtype, dial.dtype) != dial.dtype:
+            self._follow(weight)
         watched = [weight] if self.level_logits is None else [weight, self.level_logits]
         asked = torch.is_grad_enabled() and any(t.requires_grad for t in watched)
         if self.training or asked or not may_keep(watched):
             return self._filtered(weight)
         return self._kept(watched, lambda: self._filtered(weight))
+
+    def _follow(self, weight: Tensor) -> None:
+        """Go where the weight is: it was replaced by one elsewhere, which no cast of the module tells."""
+        self._like = weight.detach().new_empty(0)
+        self._dials[0].to(*self._place())
+        self._forget()
 
     def _filtered(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):

@@ -326,7 +326,8 @@ def test_tied_layers_stay_tied_in_training(policy) -> None:
         soft(FIELD(torch.randn(1, 8, 9, 9))).tensor.square().mean().backward()
         optimizer.step()
     first, second = soft[0], soft[2]
-    assert bool(first.soft_weights.any()) and bool(first.soft_bias.any())
+    assert bool(first.soft_weights.any())
+    assert bool(first.soft_bias.any())
     for name, parameter in first.named_parameters(recurse=False):
         assert getattr(second, name) is parameter, name
     hard = es.harden(soft)
