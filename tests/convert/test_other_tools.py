@@ -9,6 +9,7 @@ import torch
 from escnn import gspaces
 from escnn import nn as enn
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import weight_norm as old_weight_norm
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -389,3 +390,131 @@ def test_a_weight_normed_soft_layer_hardens_to_one_that_runs(norm, tensors, trai
     assert all(p.grad is not None for name, p in hard.named_parameters() if "soft" not in name)
     assert not isinstance(hard, es.layers.SoftLayer)
     assert any("weights" in name and "soft" not in name for name, _ in hard.named_parameters())
+
+
+# ---------------------------------------------------------------------- raw parameters
+
+
+class Raw(nn.Module):
+    """A convolution that soften knows, and something of one's own."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.own = nn.Parameter(torch.randn(*shape))
+
+    def forward(self, x):
+        return self.apply_own(self.stem(x)).mean((2, 3))
+
+
+class Kernel(Raw):
+    def __init__(self) -> None:
+        super().__init__(4, 4, 3, 3)
+
+    def apply_own(self, x):
+        return functional.conv2d(x, self.own, padding=1).relu()
+
+
+class ScaledKernel(Kernel):
+    def apply_own(self, x):
+        return functional.conv2d(x, self.own / self.own.flatten(1).norm(dim=1)[:, None, None, None]).relu()
+
+
+class Transposed(Kernel):
+    def apply_own(self, x):
+        return functional.conv_transpose2d(x, self.own, padding=1).relu()
+
+
+class Added(Raw):
+    def __init__(self) -> None:
+        super().__init__(1, 4, 8, 8)
+
+    def apply_own(self, x):
+        return (x + self.own).relu()
+
+
+class Multiplied(Added):
+    def apply_own(self, x):
+        return x.mul(self.own).relu()
+
+
+class Interpolated(Added):
+    def apply_own(self, x):
+        return torch.where(x > 0, x, functional.interpolate(self.own, x.shape[2:])).relu()
+
+
+class Gate(Raw):
+    def __init__(self) -> None:
+        super().__init__(8, 8)
+
+    def apply_own(self, x):
+        return x * self.own.sigmoid()
+
+
+class Tokens(Raw):
+    def __init__(self) -> None:
+        super().__init__(1, 64, 4)
+
+    def apply_own(self, x):
+        return (x.flatten(2).mT + self.own).relu().mT[..., None]
+
+
+BREAKING = [Kernel, ScaledKernel, Transposed, Added, Multiplied, Interpolated, Gate, Tokens]
+
+
+@pytest.mark.parametrize("build", BREAKING)
+def test_the_status_names_parameters_that_move_and_have_no_dial(build) -> None:
+    model = es.soften(build(), 0.0, gspace=C4).eval()
+    x = torch.randn(1, 3, 8, 8)
+    assert (model(x) - model(x.rot90(1, (2, 3)))).abs().max() > 1e-3
+    named = {each.name: each.reason for each in es.soft_status(model, (1, 3, 8, 8)).grid}
+    assert "has no filter" in named["own"]
+    assert set(named) == {"own"}
+    if model.own.ndim == 4:
+        assert "pass input_shape" in {each.name: each.reason for each in es.soft_status(model).grid}["own"]
+
+
+class PerChannel(Raw):
+    def __init__(self) -> None:
+        super().__init__(1, 4, 1, 1)
+
+    def apply_own(self, x):
+        return x * self.own + self.own.flatten()[:1]
+
+
+class OfOnePixel(Raw):
+    def __init__(self) -> None:
+        super().__init__(4, 4, 1, 1)
+
+    def apply_own(self, x):
+        return functional.conv2d(x, self.own)
+
+
+class ChannelsLast(Raw):
+    def __init__(self) -> None:
+        super().__init__(4)
+
+    def apply_own(self, x):
+        return (x.permute(0, 2, 3, 1) * self.own).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("build", [PerChannel, OfOnePixel, ChannelsLast])
+@pytest.mark.parametrize("softness", [0.0, 1.0])
+def test_parameters_that_no_turn_moves_are_not_named(build, softness) -> None:
+    model = es.soften(build(), softness, gspace=C4).eval()
+    assert es.soft_status(model, (1, 3, 8, 8)).grid == ()
+    assert es.soft_status(model).grid == ()
+
+
+def test_norms_over_positions_are_named() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.LayerNorm([4, 8, 8]))
+    model = es.soften(model, 0.0, gspace=C4)
+    for status in (es.soft_status(model), es.soft_status(model, (1, 3, 8, 8))):
+        assert [each.name for each in status.grid] == ["1.weight", "1.bias"]
+
+
+@pytest.mark.parametrize("build", [timm_vit, timm_swin])
+def test_nothing_of_a_softened_transformer_is_named_twice_or_wrongly(build) -> None:
+    model = es.soften(build(), 0.0, gspace=C4, on_unsupported="ignore").eval()
+    assert not any("no filter" in each.reason for each in es.soft_status(model, (1, 3, 32, 32)).grid)
+    assert not any("no filter" in each.reason for each in es.soft_status(model).grid)
