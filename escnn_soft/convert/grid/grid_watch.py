@@ -47,7 +47,7 @@ def breaks_on(model: Module, input_shape: Sequence[int], known: Iterable[str], *
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     x = torch.zeros(tuple(input_shape), device=like.device, dtype=like.dtype)
     modes = [(module, module.training) for module in model.modules()]
-    watch = _Watch(RawWatch(model, x, known) if raw else None)
+    watch = _Watch(RawWatch(model if raw else None, x, known))
     try:
         model.eval()
         with torch.no_grad(), _named(model, watch.modules), watch:
@@ -94,7 +94,7 @@ class _Uneven:
 class _Watch(TorchDispatchMode):
     """Collects the operations that break the action on the pixels."""
 
-    def __init__(self, raw: RawWatch | None) -> None:
+    def __init__(self, raw: RawWatch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._raw = raw
         self.modules: list[tuple[str, Module]] = []
@@ -104,8 +104,9 @@ class _Watch(TorchDispatchMode):
     @property
     def breaks(self) -> tuple[GridBreak, ...]:
         """What was found."""
-        raw = [] if self._raw is None else self._raw.found
-        return tuple(dict.fromkeys([*raw, *self._found, *(uneven.found for uneven in self._uneven.values())]))
+        return tuple(
+            dict.fromkeys([*self._raw.found, *self._found, *(uneven.found for uneven in self._uneven.values())])
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -117,7 +118,7 @@ class _Watch(TorchDispatchMode):
         rule = _RULES.get(func.overloadpacket)
         if rule is not None and not any(isinstance(module, _SKIPPED) for module in running):
             rule(self, arguments, result)
-        if self._raw is not None and not any(isinstance(module, SoftFilter) for module in running):
+        if not any(isinstance(module, SoftFilter) for module in running):
             self._raw.follow(func, arguments, result)
         return result
 
@@ -195,7 +196,7 @@ class _Watch(TorchDispatchMode):
         """Positions that become channels are told apart by what follows."""
         image = arguments["self"]
         rows = image.ndim == 4 and result.shape == (image.shape[0], image.shape[1:].numel())
-        if rows and image.shape[2:].numel() > 1:
+        if rows and image.shape[2:].numel() > 1 and self._raw.is_image(image):
             self._add(f"flattens {_size(image)} positions into channels: what follows tells them apart")
 
     def shuffling(self, arguments: dict[str, Any], result: Tensor) -> None:

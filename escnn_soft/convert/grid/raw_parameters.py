@@ -50,7 +50,7 @@ class RawWatch:
     """Follows raw parameters through the operations of a run, up to where they meet the image.
 
     Args:
-        model: the model that runs.
+        model: the model that runs; None to follow the image alone.
         image: its input.
         known: full names of tensors that are told of elsewhere.
 
@@ -58,12 +58,14 @@ class RawWatch:
         found: what was found.
     """
 
-    def __init__(self, model: Module, image: Tensor, known: Iterable[str]) -> None:
+    def __init__(self, model: Module | None, image: Tensor, known: Iterable[str]) -> None:
         self.found: list[GridBreak] = []
-        raw = _raw(model, known)
+        raw = {} if model is None else _raw(model, known)
         self._names = {id(parameter): (name, kind) for name, (kind, _, parameter) in raw.items()}
         self._images = {id(image): image}  # tensors are kept: an id is theirs as long as they live
-        self._made_of = {id(parameter): (parameter, {id(parameter)}) for _, _, parameter in raw.values()}
+        self._made_of: dict[int, tuple[Tensor, set[int]]] = {
+            id(parameter): (parameter, {id(parameter)}) for _, _, parameter in raw.values()
+        }
 
     def follow(self, func: Any, arguments: dict[str, Any], result: Any) -> None:
         """Take note of an operation.
@@ -84,6 +86,10 @@ class RawWatch:
             reason = _reason(func, arguments, each, outputs) if self._sources(each) else None
             if reason is not None:
                 self.found.extend(GridBreak(*self._names[source], reason) for source in sorted(self._sources(each)))
+
+    def is_image(self, tensor: Tensor) -> bool:
+        """Whether a tensor was made of the input."""
+        return id(tensor) in self._images
 
     def _sources(self, tensor: Tensor) -> set[int]:
         """The raw parameters that a tensor was made of."""
@@ -123,11 +129,8 @@ def _reason(func: Any, arguments: dict[str, Any], tensor: Tensor, outputs: list[
 
 
 def _tells_positions(tensor: Tensor, image: Tensor) -> bool:
-    """Whether a tensor that is broadcast to an image, or to tokens, differs from one position to another.
-
-    One axis alone may be that of the channels, in front or behind: (channels, height, width), (height, width,
-    channels), (tokens, channels).
-    """
+    """Whether a tensor that is broadcast to an image, or to tokens, differs from one position to another."""
+    # one axis alone may be that of the channels: (channels, height, width), (height, width, channels), (tokens, channels)
     shape = (1,) * (image.ndim - tensor.ndim) + tuple(tensor.shape)
     several = [n > 1 for n in shape]
     return (image.ndim == 4 and several[2]) or (image.ndim > 2 and sum(several[1:]) > 1)

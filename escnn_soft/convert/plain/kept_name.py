@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.nn import Module, ModuleDict, ModuleList, Parameter
+from torch.jit import is_tracing  # type: ignore[attr-defined]
+from torch.nn import Module, ModuleList, Parameter
 from torch.nn.utils import parametrize
 
 from escnn_soft.convert.plain.written_through import WrittenThrough
@@ -56,9 +57,9 @@ class NamedStack(parametrize.ParametrizationList):
         else:
             super().__setattr__(name, value)
 
-    def forward(self, tensor: Tensor | None = None) -> Tensor:
-        """What the parametrizations make of the tensor that is held, or of a given one."""
-        value = self.original if tensor is None else tensor
+    def forward(self) -> Tensor:
+        """What the parametrizations make of the tensor."""
+        value = self.original
         for module in () if self._passes else self:
             value = module(value)
         return value
@@ -96,36 +97,32 @@ def keep_name(owner: Module, tensor: str, parametrization: Module, replaced: Rep
         parametrization: from the tensor to what the module sees.
         replaced: what to do when another tensor has taken its place.
     """
-    parametrization.train(owner.training)
-    if not parametrize.is_parametrized(owner):
-        parametrize._inject_new_class(owner)
-        owner.parametrizations = ModuleDict()
-    home = owner._parameters if tensor in owner._parameters else owner._buffers
+    home: dict[str, Any] = owner._parameters if tensor in owner._parameters else owner._buffers
+    held, fleeting = dict(home), set(owner._non_persistent_buffers_set)
+    parametrize.register_parametrization(owner, tensor, parametrization, unsafe=True)  # it keeps shape and dtype
+    home.clear()
+    home.update(held)  # torch has taken the tensor out
+    owner._non_persistent_buffers_set |= fleeting
     stacks: Any = owner.parametrizations
     stacks[tensor] = NamedStack([parametrization], home, tensor, replaced)
     cls: Any = type(owner)
-    setattr(cls, tensor, property(lambda self: _value(self, tensor)))
+    computed = vars(cls)[tensor].fget
+    setattr(cls, tensor, property(lambda self: _seen(self.parametrizations[tensor], computed(self))))
     cls.__setattr__, cls._load_from_state_dict = _set, _load
 
 
-def _value(owner: Any, tensor: str) -> Tensor:
-    """What the owner sees: inside torch's layers the tensor itself, elsewhere one that passes writes on."""
-    stack: NamedStack = owner.parametrizations[tensor]
-    original: Tensor = (owner._parameters if tensor in owner._parameters else owner._buffers)[tensor]
-    if not parametrize._cache_enabled:
-        value = stack(original)
-    elif (value := parametrize._cache.get((id(owner), tensor))) is None:
-        value = parametrize._cache[id(owner), tensor] = stack(original)
-    tracing = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    if tracing or value is original or type(value) is not Tensor:
+def _seen(stack: NamedStack, value: Tensor) -> Tensor:
+    """What code sees of a value: torch's layers the tensor itself, other code one that passes writes on."""
+    if torch.compiler.is_compiling() or type(value) is not Tensor or value is stack.original or value.is_meta:
         return value
-    if value.is_meta or is_functorch_wrapped_tensor(value) or _only_reads(sys._getframe(2)):
+    if is_functorch_wrapped_tensor(value) or is_tracing() or _only_reads(inspect.currentframe()):
         return value
-    return WrittenThrough.of(value, original, lambda: stack(stack.original))
+    return WrittenThrough.of(value, stack.original, stack)
 
 
-def _only_reads(caller: Any) -> bool:
+def _only_reads(frame: Any) -> bool:
     """Whether the code that asks is known to write nothing: the forward passes of torch's layers, and our own."""
+    caller = frame.f_back.f_back  # past the property
     module = caller.f_globals.get("__name__", "")
     return module.startswith("escnn_soft.") or (module.startswith("torch.") and caller.f_code.co_name == "forward")
 

@@ -137,4 +137,4 @@ def _shares(result: object, source: Tensor) -> bool:
     """Whether a result lies in the memory of a tensor."""
     if type(result) is not Tensor or result.layout is not torch.strided or result.numel() == 0:
         return False
-    return result.untyped_storage()._cdata == source.untyped_storage()._cdata
+    return result.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
