@@ -130,7 +130,7 @@ def _reason(func: Any, arguments: dict[str, Any], tensor: Tensor, outputs: list[
 
 def _tells_positions(tensor: Tensor, image: Tensor) -> bool:
     """Whether a tensor that is broadcast to an image, or to tokens, differs from one position to another."""
-    # one axis alone may be that of the channels: (channels, height, width), (height, width, channels), (tokens, channels)
+    # one axis alone may be that of the channels, in front of the positions or behind them
     shape = (1,) * (image.ndim - tensor.ndim) + tuple(tensor.shape)
     several = [n > 1 for n in shape]
     return (image.ndim == 4 and several[2]) or (image.ndim > 2 and sum(several[1:]) > 1)
