@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import escnn_soft as es
 from escnn_soft.dial import weight_filter
+from tests.processes import python
 
 C4 = gspaces.rot2dOnR2(4)
 PICTURES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -518,3 +519,48 @@ def test_nothing_of_a_softened_transformer_is_named_twice_or_wrongly(build) -> N
     model = es.soften(build(), 0.0, gspace=C4, on_unsupported="ignore").eval()
     assert not any("no filter" in each.reason for each in es.soft_status(model, (1, 3, 32, 32)).grid)
     assert not any("no filter" in each.reason for each in es.soft_status(model).grid)
+
+
+# ---------------------------------------------------------------------- shards
+
+SHARDED = """
+import copy, tempfile
+import torch
+import torch.distributed as dist
+from escnn import gspaces
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+import escnn_soft as es
+
+def second(model):
+    for layer in model:
+        fully_shard(layer)
+    return fully_shard(model)
+
+def first(model, **arguments):
+    return FullyShardedDataParallel(model, device_id=torch.device("cpu"), **arguments)
+
+dist.init_process_group("gloo", init_method=f"file://{tempfile.mkdtemp()}/meet", rank=0, world_size=1)
+for shard in (second, lambda model: first(model, use_orig_params=True), first):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))
+    model = es.soften(model, 0.4, gspace=gspaces.rot2dOnR2(4))
+    names, twin = [name for name, _ in model.named_parameters()], copy.deepcopy(model)
+    model, x = shard(model), torch.randn(2, 3, 9, 9)
+    optimizers = [(each, torch.optim.AdamW(each.parameters())) for each in (model, twin)]
+    for _ in range(3):
+        for each, optimizer in optimizers:
+            optimizer.zero_grad()
+            each(x).square().mean().backward()
+            optimizer.step()
+    for training in (True, False):
+        assert torch.equal(model.train(training)(x), twin.train(training)(x))
+    if shard is second:
+        assert [name for name, _ in model.named_parameters()] == names
+        state, _ = get_state_dict(model, optimizers[0][1], options=StateDictOptions(full_state_dict=True))
+        assert all(torch.equal(state[name], p) for name, p in twin.named_parameters())
+dist.destroy_process_group()
+"""
+
+
+def test_sharded_parameters_go_through_their_filters() -> None:
+    python(SHARDED)

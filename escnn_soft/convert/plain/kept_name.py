@@ -22,6 +22,10 @@ Replaced: TypeAlias = Callable[[Module, str, Tensor], None]
 """Called with the owner, the tensor's name and the old tensor, once another has its place; what it raises undoes it."""
 
 
+_SHARDS = "torch.distributed."
+"""What exchanges Parameters for parts of them and back, and never computes with them: it gets them as they are."""
+
+
 class NamedStack(parametrize.ParametrizationList):
     """The parametrizations of a tensor that its module goes on holding.
 
@@ -42,6 +46,7 @@ class NamedStack(parametrize.ParametrizationList):
         self.is_tensor, self.ntensors, self.unsafe = True, 1, True
         # the dictionary, not the owner: no cycle, and a deep copy of the owner has the copy's own
         self._home, self._name, self._replaced = home, name, replaced
+        self._lent: Tensor | None = None  # what FSDP's first version puts where it has taken the Parameter out
         self._passes = False  # whether the tensor is shown as it is, to whoever finds out what a new one stands for
         # a model without the filter is another function of the same tensors: this part of the state it does not know
         self.register_buffer("softened", torch.ones((), dtype=torch.uint8))
@@ -49,7 +54,7 @@ class NamedStack(parametrize.ParametrizationList):
     @property
     def original(self) -> Tensor:  # type: ignore[override]
         """The tensor before its parametrizations."""
-        return self._home[self._name]
+        return self._home[self._name] if self._lent is None else self._lent
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "original":
@@ -67,6 +72,14 @@ class NamedStack(parametrize.ParametrizationList):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         state_dict.setdefault(f"{prefix}softened", self.softened)  # states of hard models have none
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def lend(self, value: Tensor | None) -> None:
+        """Take what FSDP puts in the Parameter's place: its own shard, or a view of what it has gathered."""
+        self._lent = None
+        if isinstance(value, Parameter):
+            self._home[self._name] = value
+        else:
+            self._lent = value
 
     def replace(self, owner: Module, value: Tensor) -> None:
         """Let another tensor take the place of the one that is held."""
@@ -107,24 +120,35 @@ def keep_name(owner: Module, tensor: str, parametrization: Module, replaced: Rep
     stacks[tensor] = NamedStack([parametrization], home, tensor, replaced)
     cls: Any = type(owner)
     computed = vars(cls)[tensor].fget
-    setattr(cls, tensor, property(lambda self: _seen(self.parametrizations[tensor], computed(self))))
+    shown = property(
+        lambda self: _seen(self, self.parametrizations[tensor], computed),
+        fdel=lambda self: self.parametrizations[tensor].lend(None),
+    )
+    setattr(cls, tensor, shown)
     cls.__setattr__, cls._load_from_state_dict = _set, _load
 
 
-def _seen(stack: NamedStack, value: Tensor) -> Tensor:
-    """What code sees of a value: torch's layers the tensor itself, other code one that passes writes on."""
-    if torch.compiler.is_compiling() or type(value) is not Tensor or value is stack.original or value.is_meta:
+def _seen(owner: Module, stack: NamedStack, computed: Callable[[Module], Tensor]) -> Tensor:
+    """What code sees of a tensor: its value, which passes writes on unless that code is known to write nothing."""
+    if torch.compiler.is_compiling():
+        return computed(owner)
+    module, function = _caller(inspect.currentframe(), 2)  # past the property
+    if module.startswith(_SHARDS):
+        return stack.original
+    value = computed(owner)
+    if type(value) is not Tensor or value is stack.original or value.is_meta:
         return value
-    if is_functorch_wrapped_tensor(value) or is_tracing() or _only_reads(inspect.currentframe()):
+    reads = module.startswith("escnn_soft.") or (module.startswith("torch.") and function == "forward")
+    if reads or is_functorch_wrapped_tensor(value) or is_tracing():
         return value
     return WrittenThrough.of(value, stack.original, stack)
 
 
-def _only_reads(frame: Any) -> bool:
-    """Whether the code that asks is known to write nothing: the forward passes of torch's layers, and our own."""
-    caller = frame.f_back.f_back  # past the property
-    module = caller.f_globals.get("__name__", "")
-    return module.startswith("escnn_soft.") or (module.startswith("torch.") and caller.f_code.co_name == "forward")
+def _caller(frame: Any, up: int) -> tuple[str, str]:
+    """Names of the module and the function that ask for an attribute, or set it."""
+    for _ in range(up):
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", ""), frame.f_code.co_name
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
@@ -132,7 +156,10 @@ def _set(owner: Any, name: str, value: Any) -> None:
     stacks = vars(owner).get("_modules", {}).get("parametrizations")  # a copy has no modules at first
     stack = None if stacks is None else stacks._modules.get(name)
     if isinstance(stack, NamedStack) and isinstance(value, Tensor):
-        stack.replace(owner, value)
+        if _caller(inspect.currentframe(), 1)[0].startswith(_SHARDS):
+            stack.lend(value)
+        else:
+            stack.replace(owner, value)
     elif isinstance(stack, NamedStack):
         remedy = "Take the dial off first, with bake or harden."
         raise ArgumentError(f"{_class(owner).__name__}.{name}", value, "a tensor, under a filter", remedy)
