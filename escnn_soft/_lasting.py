@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
-__all__ = ["lasting"]
+__all__ = ["lasting", "place"]
 
 
 @contextmanager
@@ -19,3 +20,17 @@ def lasting() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.device("cpu"):
         yield
+
+
+def place(weight: Tensor) -> tuple[torch.device, torch.dtype]:
+    """Where the levels and gains of a weight are to be: beside it.
+
+    A weight on the meta device is on its way to another one. Levels are numbers, which wait for it on the CPU.
+
+    Args:
+        weight: the weight.
+
+    Returns:
+        The device and the dtype.
+    """
+    return torch.device("cpu") if weight.is_meta else weight.device, weight.dtype

@@ -13,8 +13,11 @@ from escnn_soft.checkpoints.layer_entries import OTHER_MODEL, LayerPlan, read_la
 from escnn_soft.checkpoints.softness_config import read_tables, softness_config
 from escnn_soft.convert import soften
 from escnn_soft.convert.plain.plain_dials import attach
+from escnn_soft.convert.plain.resizing import guard_resizing
 from escnn_soft.convert.projected import become_projected
 from escnn_soft.convert.selection import names_of
+from escnn_soft.convert.ties import tie
+from escnn_soft.convert.vision_transformers.positions import regrade
 from escnn_soft.dial import Policy, SoftModule, as_policy
 from escnn_soft.dial.policies.written import read_schedule
 from escnn_soft.errors import ArgumentError
@@ -77,7 +80,9 @@ def load_softness(model: AnyModule, config: Mapping[str, Any]) -> AnyModule:
     become_projected([layer for layer in projecting if isinstance(layer, SoftLayer)])
     for each, _ in tensors:
         if each not in filtered_tensors(each.owner):
-            attach(each.owner, each.tensor, each.filter)
+            attach(each.owner, each.tensor, each.filter, regrade)
+    guard_resizing(model)
+    tie(model)
     return model
 
 

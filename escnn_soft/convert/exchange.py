@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from escnn.kernels import KernelBasis
 from escnn.nn import FieldType
+from torch import Tensor
 from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -22,8 +23,8 @@ _HOOKS = tuple(name for name in vars(Module()) if "hook" in name)
 def structural_copy(model: AnyModule) -> AnyModule:
     """A deep copy, of escnn's layers in either mode, that shares Parameters and what never changes: types and bases."""
     memo: dict[int, Any] = {id(kept): kept for kept in _shared(model)}
-    # escnn's own layers keep kernels with their graph in evaluation mode
-    memo.update((id(b), b.detach().clone()) for b in model.buffers() if not b.is_leaf)
+    # escnn's own layers keep kernels with their graph in evaluation mode, torch's older weight norm its result
+    memo.update((id(each), each.detach().clone()) for each in _computed(model))
     replica = copy.deepcopy(model, memo)
     for module in replica.modules():
         own_class(module)
@@ -68,6 +69,13 @@ def carry_hooks(old: Module, new: Module) -> None:
     """Attach to a new layer the hooks of an old one."""
     for name in _HOOKS:  # the dictionaries themselves: handles refer to them
         vars(new)[name] = vars(old)[name]
+
+
+def _computed(model: Module) -> Iterator[Tensor]:
+    """Tensors that modules hold with their graph, which cannot be copied."""
+    for module in model.modules():
+        held = (*module._buffers.values(), *vars(module).values())
+        yield from (each for each in held if isinstance(each, Tensor) and not each.is_leaf)
 
 
 def _shared(model: Module) -> Iterator[object]:

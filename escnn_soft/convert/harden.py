@@ -11,6 +11,7 @@ from torch.nn import Module
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry_hooks, structural_copy
 from escnn_soft.convert.plain.plain_dials import detach
+from escnn_soft.convert.plain.resizing import guard_resizing
 from escnn_soft.convert.selection import FilterFn, dials_of
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import Dialled, FilteredTensor
@@ -98,6 +99,7 @@ def _replace(model: Module, news: Mapping[Dialled, Module | Tensor], *, keep: bo
     """Put something without a dial in the place of each dial."""
     tensors = {cast("FilteredTensor", dial): new for dial, new in news.items() if isinstance(new, Tensor)}
     detach(tensors, model, keep=keep)
+    guard_resizing(model)
     for dial, new in news.items():
         if isinstance(dial, Module) and isinstance(new, Module):
             carry_hooks(dial, new)

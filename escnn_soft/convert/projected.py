@@ -40,6 +40,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         soft: the layer to take the kernel, types and softness from.
 
     Raises:
+        ArgumentError: if its weights are on the meta device.
         SoftnessError: if its softness depends on the weights (``Budget``, ``Learned``).
     """
 
@@ -48,6 +49,9 @@ class ProjectedLayer(SoftModule, EquivariantModule):
     def __init__(self, soft: SoftLayer) -> None:
         super().__init__()
         training, weights = soft.training, soft.weights
+        if weights.is_meta:
+            remedy = "Load its state first: the plain layer begins with its kernel."
+            raise ArgumentError("soft", "weights on the meta device", "a layer whose weights have values", remedy)
         self._forget()
         like = weights.device, weights.dtype
         self._hold(*(Dial(d.graded, Graded(0.0), *like, held=Held.GIVEN, anchored=d.anchored) for d in soft._dials))

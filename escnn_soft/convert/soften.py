@@ -9,14 +9,19 @@ from typing import Any, TypeVar
 import torch
 from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule
-from torch.nn import Module, Parameter
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._checks import instance
 from escnn_soft.convert.exchange import become, carry, structural_copy
+from escnn_soft.convert.grid.grid_breaks import class_name
 from escnn_soft.convert.plain.plain_convolutions import FieldTypesOf, conv_filters, plain_layers, types_of, unfilterable
 from escnn_soft.convert.plain.plain_dials import attach
+from escnn_soft.convert.plain.resizing import guard_resizing
 from escnn_soft.convert.selection import FilterFn, names_of, settings_of
-from escnn_soft.convert.vision_transformers.positions import position_filters
+from escnn_soft.convert.ties import tie
+from escnn_soft.convert.vision_transformers.positions import position_filters, regrade
 from escnn_soft.dial import Policy, SoftFilter, as_policy
 from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.escnn import Options
@@ -57,9 +62,10 @@ def soften(
     **Plain convolutions**, ``torch.nn.Conv2d`` and its subclasses, grouped and dilated ones too, are meant where a
     gspace is given. Each weight goes through a :class:`SoftFilter`, a parametrization of torch's: every channel is a
     scalar field unless ``field_types`` says otherwise, so that kernels are isotropic at softness 0 and untouched at 1.
-    The function changes, except at softness 1. The Parameter is the unfiltered weight, in the ``state_dict`` as
-    ``<layer>.parametrizations.weight.original``. Kernels of one pixel between scalar fields, norms and pointwise
-    functions need nothing. What strides and poolings do to the grid is another matter: see :func:`soft_status` and
+    The function changes, except at softness 1. The Parameter is the unfiltered weight, under its own name and in its
+    place in ``named_parameters`` and the ``state_dict``, so that rules that go by names go on holding; an in-place
+    write into ``conv.weight`` is one into it. Kernels of one pixel between scalar fields, norms and pointwise functions
+    need nothing. What strides and poolings do to the grid is another matter: see :func:`soft_status` and
     :func:`centre_strides`.
 
     **Vision transformers** keep positions elsewhere too: tables of the token grid, whose rows of class and register
@@ -68,8 +74,8 @@ def soften(
     :func:`register_positions`. Attention and MLPs commute with permutations of tokens and need nothing. With
     ``TokenShifts()`` for the gspace only tables of the token grid are softened, under shifts by whole patches.
 
-    Mode, device, dtype, ``requires_grad``, hooks, names, attributes of yours and modules that are used twice are kept;
-    nothing is drawn or initialised anew.
+    Mode, device, dtype, ``requires_grad``, hooks, names, attributes of yours, modules that are used twice and tied
+    Parameters are kept, and what the softness adds to tied layers is tied too; nothing is drawn or initialised anew.
 
     Args:
         model: any torch module; a layer itself, perhaps.
@@ -165,7 +171,9 @@ def soften(
         become(layer, soft_layer)
     for layer, by_tensor in filters.items():
         for tensor, soft_filter in by_tensor.items():
-            attach(layer, tensor, soft_filter)
+            attach(layer, tensor, soft_filter, regrade)
+    guard_resizing(model)
+    tie(model)
     _warn_of_closed({layer: layers[layer][0] for layer in filters})
     return model
 
@@ -193,10 +201,7 @@ def _dials(layers: Mapping[Module, list[str]], filters: Mapping[Module, Any]) ->
 
 def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> dict[str, str]:
     """Layers that no dial can be put on, with the reason."""
-    reasons = {
-        names[0]: f"{type(module).__name__} has no soft twin"
-        for module, names in names_of(model, _stays_hard, filter_fn).items()
-    }
+    reasons = {names[0]: _why_hard(module) for module, names in names_of(model, _stays_hard, filter_fn).items()}
     if plain:
         for module, names in plain_layers(model, filter_fn).items():
             reason = unfilterable(module)
@@ -231,8 +236,15 @@ def _can_soften(module: Module) -> bool:
 
 def _stays_hard(module: Module) -> bool:
     """Whether a module has weights that a soft twin would free, but none to become."""
-    steerable = isinstance(module, EquivariantModule) and isinstance(getattr(module, "weights", None), Parameter)
+    steerable = isinstance(module, EquivariantModule) and isinstance(getattr(module, "weights", None), Tensor)
     return steerable and not isinstance(module, SoftLayer) and not _can_soften(module)
+
+
+def _why_hard(module: Module) -> str:
+    if is_parametrized(module):
+        tensors = ", ".join(module.parametrizations)  # type: ignore[arg-type]
+        return f"{class_name(module)}: take the parametrization of its {tensors} off first; a soft layer can have one"
+    return f"{type(module).__name__} has no soft twin"
 
 
 def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:

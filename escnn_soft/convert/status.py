@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from torch.nn import Module
 
 from escnn_soft._record import Record
-from escnn_soft.convert.grid.grid_breaks import GridBreak, possible_breaks, unfiltered
+from escnn_soft.convert.grid.grid_breaks import GridBreak, class_name, possible_breaks, unfiltered
 from escnn_soft.convert.grid.grid_watch import breaks_on
+from escnn_soft.convert.grid.raw_parameters import possible_raw
 from escnn_soft.convert.selection import FilterFn, dials_of, names_of, settings_of
+from escnn_soft.convert.ties import tie
 from escnn_soft.convert.vision_transformers.positions import unfiltered_positions
 from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError
@@ -85,9 +87,11 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
 
     A model of plain layers may break the symmetry in other ways too: strided convolutions and poolings whose windows
     are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels and tables
-    of positions without a filter. Without ``input_shape`` torch's own modules are listed with the sizes on which they
-    do; with it the model is run and its operations are watched (not slices, rolls and constants that depend on the
-    position), so that only what does break on this size is listed. :func:`centre_strides` mends strides.
+    of positions without a filter, and Parameters of modules of yours that are kernels or meet the image position by
+    position (``F.conv2d(x, self.weight)``, ``x + self.table``). Without ``input_shape`` torch's own modules are listed
+    with the sizes on which they do, and Parameters by their shapes; with it the model is run and its operations are
+    watched (not slices, rolls and constants that depend on the position), so that only what does break on this size is
+    listed. :func:`centre_strides` mends strides.
 
     Args:
         model: any module.
@@ -119,10 +123,11 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
     plain = any(not isinstance(each, GradedShifts) for each in graded)  # shifts by whole patches need no kernels
     missed = (unfiltered(model) if plain else ()) + (unfiltered_positions(model) if graded else ())
     grid: tuple[GridBreak, ...] = ()
+    known = [each.name for each in missed]
     if input_shape is not None:
-        grid = breaks_on(model, input_shape)
+        grid = breaks_on(model, input_shape, known, raw=plain)
     elif plain:
-        grid = possible_breaks(model)
+        grid = possible_raw(model, known) + possible_breaks(model)
     return SoftStatus(layers, missed + grid)
 
 
@@ -169,13 +174,12 @@ def set_softness(
         dial.accepted(setting)
     for dial, setting in settings.items():
         dial.turn(setting, keep=keep)
+    tie(model)  # what a learned policy begins with
 
 
 def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:
     statuses = [_status(name, dial) for dial in own_dials(module)]
-    yield from statuses or [
-        LayerStatus(name, type(module).__name__, None, between(module.in_type, module.out_type), 0.0)
-    ]
+    yield from statuses or [LayerStatus(name, class_name(module), None, between(module.in_type, module.out_type), 0.0)]
 
 
 def _status(name: str, dial: Dialled) -> LayerStatus:

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from escnn_soft._lasting import place
 from escnn_soft.dial.allowance import Allowance
 from escnn_soft.dial.balance import CoefficientBalance, WeightBalance, largest
 from escnn_soft.dial.held import Held
@@ -83,10 +84,16 @@ class Dial:
         self.to(device, dtype, weight_dtype)
 
     def follow(self, weight: Tensor) -> None:
-        """Filter a weight like this one where it is, in single precision at least: it is rounded once, at the end."""
-        place = weight.device, torch.promote_types(weight.dtype, torch.float32), weight.dtype
-        if (self.device, self.dtype, self.weight_dtype) != place:
-            self.to(*place)
+        """Filter a weight like this one where it is."""
+        there = self.place(weight)
+        if (self.device, self.dtype, self.weight_dtype) != there:
+            self.to(*there)
+
+    @staticmethod
+    def place(weight: Tensor) -> tuple[torch.device, torch.dtype, torch.dtype]:
+        """Where a weight is, the dtype in which it is filtered, to be rounded at the end, and its own."""
+        device, dtype = place(weight)
+        return device, torch.promote_types(dtype, torch.float32), dtype
 
     @torch.inference_mode(False)  # what is prepared here serves training too
     def to(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype | None = None) -> None:

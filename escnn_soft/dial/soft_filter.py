@@ -101,8 +101,23 @@ class SoftFilter(DialHolder):
         self.types, self.symmetry, self.what = types, symmetry, what
         self._like = like.detach().new_empty(0)
         self._kept = Kept[Tensor]()
-        self._hold(Dial(graded, Graded(0.0), *self._place(), held=Held.GIVEN))
+        self._hold(Dial(graded, Graded(0.0), *Dial.place(self._like), held=Held.GIVEN))
         self.softness = softness
+
+    def regrade(self, graded: Grading, what: str) -> None:
+        """Take other levels, of a weight that has another shape now; the softness stays.
+
+        Args:
+            graded: the levels, in float64.
+            what: what the weight is now, in words for reports.
+        """
+        policy, learned = self._dials[0].policy, self.level_logits
+        self._dials = (Dial(graded, policy, *Dial.place(self._like), held=Held.GIVEN),)
+        self.what = what
+        if learned is not None and learned.numel() != self._dials[0].learnable:
+            self.level_logits = None  # those of other levels
+            self._start_logits()
+        self._forget()
 
     @property
     def dial(self) -> Dial:
@@ -113,13 +128,6 @@ class SoftFilter(DialHolder):
     def graded(self) -> Grading:
         """The levels, in float64."""
         return self._dials[0].graded
-
-    def _place(self) -> tuple[torch.device, torch.dtype, torch.dtype]:
-        """Where the weight is, the dtype in which it is filtered, and its own."""
-        dtype = self._like.dtype
-        # a weight on the meta device is on its way to another, and gains are numbers: they wait on the CPU
-        device = torch.device("cpu") if self._like.is_meta else self._like.device
-        return device, torch.promote_types(dtype, torch.float32), dtype
 
     def _logit_dtype(self) -> torch.dtype:
         return self._like.dtype
@@ -150,13 +158,22 @@ class SoftFilter(DialHolder):
         Returns:
             The filtered one, in the same shape, dtype and on the same device.
         """
-        if self._dials[0].open:
+        if self._dials[0].open or weight.is_meta:  # which has nothing to filter
             return weight
+        dial = self._dials[0]
+        if weight.device != dial.device or torch.promote_types(weight.dtype, dial.dtype) != dial.dtype:
+            self._follow(weight)
         watched = [weight] if self.level_logits is None else [weight, self.level_logits]
         asked = torch.is_grad_enabled() and any(t.requires_grad for t in watched)
         if self.training or asked or not may_keep(watched):
             return self._filtered(weight)
         return self._kept(watched, lambda: self._filtered(weight))
+
+    def _follow(self, weight: Tensor) -> None:
+        """Go where the weight is: it was replaced by one elsewhere, which no cast of the module tells."""
+        self._like = weight.detach().new_empty(0)
+        self._dials[0].to(*Dial.place(self._like))
+        self._forget()
 
     def _filtered(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
@@ -224,7 +241,7 @@ class SoftFilter(DialHolder):
         self._forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._like = fn(self._like)
-        self._dials[0].to(*self._place())
+        self._dials[0].to(*Dial.place(self._like))
         self._forget()
         return self
 

@@ -70,8 +70,8 @@ class Expanded(Module):
         return iter(()) if expansion is None else expansion.buffers()
 
     def _sharded(self) -> bool:
-        """Whether this process holds only a part of the parameters: under FSDP2, outside ``forward``."""
-        return any(hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
+        """Whether this process holds only a part of the parameters, or none: under FSDP2, outside ``forward``."""
+        return any(p.is_meta or hasattr(p, "full_tensor") for p in self.parameters(recurse=False))
 
     def train(self: _Module, mode: bool = True) -> _Module:
         """Switch between training (expand at each pass) and evaluation (keep the detached kernel)."""

@@ -149,6 +149,8 @@ class FilteredTensor:
         """Whether a softness above 0 lets nothing pass, because the tensor has no part that breaks nothing."""
         if self.filter.closed or not self.filter.dial.policy.balanced or self.softness == 0:
             return self.filter.closed
+        if self.original.is_meta:
+            return False
         return not bool(self.value.any()) and bool(self.original.any())
 
     @property

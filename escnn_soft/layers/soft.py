@@ -12,10 +12,12 @@ import torch
 from escnn.group import Representation
 from escnn.nn import EquivariantModule, FieldType
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Module, ModuleDict, Parameter
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._checks import instance
+from escnn_soft._lasting import place
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
 from escnn_soft.dial.dial import nothing_unless
@@ -105,7 +107,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
             self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].soft.dim))
         self._drop_buffers()
         self._precision = torch.finfo(torch.float32).eps  # of escnn's basis, whatever its dtype is
-        like = self.weights.device, torch.promote_types(self.weights.dtype, torch.float32), self.weights.dtype
+        like = Dial.place(self.weights)
         dials = [Dial(GradedWeight(transform), policy, *like)]
         dials += [Dial(GradedWeight(t), policy, *like, anchored=dials[0].anchored) for t in transforms[1:]]
         self._hold(*dials)
@@ -126,7 +128,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _set_constants(self) -> None:
         """Bring everything that is neither parameter nor state to the dtype and device of the weights."""
-        dtype, device = self.weights.dtype, self.weights.device
+        device, dtype = place(self.weights)
         precision = torch.finfo(dtype).eps
         sharpen_basis = precision < self._precision
         self._set_basis(sharpen_basis)
@@ -148,7 +150,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """Bring escnn's basis to the dtype and device of the weights."""
         for pair, block in pair_blocks(self._basisexpansion):
             basis = self._sharp_basis(pair) if sharpen_basis else block.sampled_basis
-            block.sampled_basis = basis.to(self.weights.device, self.weights.dtype)
+            block.sampled_basis = basis.to(*place(self.weights))
 
     def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
         """escnn's basis between two representations, free of its float32 rounding; float64 on the CPU."""
@@ -298,6 +300,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
         """Kernel and bias, and the factor t of each dial, None where it has none."""
+        if self._dials[0].device != self.weights.device:
+            self._set_constants()  # parameters were put elsewhere one by one
         with torch.autocast(self.weights.device.type, enabled=False):
             strict, own = self._expand_strict()
             kernel, bias, logits = strict, own, self._logits()
@@ -372,7 +376,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _apply(self, fn: Any, recurse: bool = True) -> SoftLayer:
         self._forget()  # torch swaps no tensor to which something kept refers
+        constants = [(m, name, b) for m in self.modules() for name, b in m._buffers.items() if self.weights.is_meta]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not self.weights.is_meta:  # parameters that come off the meta device have no values yet, but bases do
+            for module, name, value in constants:
+                module._buffers[name] = value
         self._set_constants()
         return self
 
@@ -385,7 +393,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
             for name in ("soft_weights", "soft_bias"):
                 parameter = self._parameters.get(name)  # pruned or parametrised, it goes by another name
                 if parameter is not None:
-                    state_dict.setdefault(prefix + name, torch.zeros_like(parameter))
+                    device = place(state_dict[prefix + "weights"])[0] if parameter.is_meta else parameter.device
+                    state_dict.setdefault(prefix + name, torch.zeros_like(parameter, device=device))
         adopted = False
         for pair, block in pair_blocks(self._basisexpansion):
             key = f"{prefix}_basisexpansion.{block_name(self._basisexpansion, pair)}.sampled_basis"
@@ -555,9 +564,22 @@ class SoftLayer(ExpandedLayer, SoftModule):
         hard._parameters = {name: p for name, p in self._parameters.items() if name not in _SOFT_PARAMETERS}
         hard._buffers = {name: buffer for name, buffer in self._buffers.items() if name not in caches}
         hard._non_persistent_buffers_set = self._non_persistent_buffers_set.difference(caches)
+        self._parametrize(hard, cls)
         hard.training = True
         with torch.no_grad():  # escnn would keep the expanded kernel with its graph
             return hard.train(self.training)
+
+    def _parametrize(self, hard: Any, cls: type[EquivariantModule]) -> None:
+        """Keep the parametrizations of what the hard layer has too, with their properties on its class."""
+        if not is_parametrized(self):
+            return
+        kept = {name: stack for name, stack in self.parametrizations.items() if name not in _SOFT_PARAMETERS}
+        hard._modules = {name: module for name, module in self._modules.items() if name != "parametrizations"}
+        if kept:
+            hidden = {"__dict__", "__weakref__", *(self.parametrizations.keys() - kept.keys())}
+            content = {name: value for name, value in vars(type(self)).items() if name not in hidden}
+            hard._modules["parametrizations"] = ModuleDict(kept)
+            hard.__class__ = type(f"Parametrized{cls.__name__}", (cls,), content)
 
     def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
         """Attributes in which a layer of escnn's class differs, beside the softness."""

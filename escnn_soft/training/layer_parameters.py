@@ -126,7 +126,9 @@ def _originals(module: Module, tensor: str) -> tuple[Parameter, ...]:
     """The parameters that one of a module's tensors is computed from."""
     if is_parametrized(module, tensor):
         parametrizations: Any = module.parametrizations
-        return tuple(parametrizations[tensor].parameters(recurse=False))
+        originals = tuple(parametrizations[tensor].parameters(recurse=False))
+        if originals:
+            return originals
     value = module._parameters.get(tensor)
     return () if value is None else (value,)
 

@@ -36,8 +36,8 @@ def test_a_soft_layer_is_one_and_a_head_is_none() -> None:
     [
         ("MatrixLinear", [(["weight"], ["bias"])]),
         ("TensorProduct C4", [(["weights", "soft_weights"], [])]),
-        ("filter C4 fields", [(["0.parametrizations.weight.original"], ["0.parametrizations.bias.original"])]),
-        ("filter C4", [(["0.parametrizations.weight.original"], ["0.bias"])]),
+        ("filter C4 fields", [(["0.weight"], ["0.bias"])]),
+        ("filter C4", [(["0.weight"], ["0.bias"])]),
     ],
 )
 def test_other_layers(kind, expected) -> None:

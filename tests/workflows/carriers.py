@@ -13,6 +13,7 @@ import torch
 from escnn import group, gspaces
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.utils.parametrize import is_parametrized
 
 import escnn_soft as es
 from escnn_soft.groups import orthogonal_group, vector
@@ -103,8 +104,11 @@ def filled(model: Module) -> Module:
     """The model with numbers in every parameter that have no symmetry of their own."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
+            owner, _, tensor = name.rpartition(".")
+            filtered = is_parametrized(model.get_submodule(owner), tensor)
+            own = f"{owner}.parametrizations.{tensor}.original" if filtered else name  # as it was called in version 0.1
             steps = torch.arange(parameter.numel(), dtype=torch.float64)
-            parameter.copy_(0.5 * torch.cos(steps + len(name)).view(parameter.shape))
+            parameter.copy_(0.5 * torch.cos(steps + len(own)).view(parameter.shape))
     return model
 
 

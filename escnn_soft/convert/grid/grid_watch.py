@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +14,16 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from escnn_soft.convert.grid.grid_breaks import GridBreak, class_name
+from escnn_soft.convert.grid.raw_parameters import RawWatch
 from escnn_soft.convert.selection import names_of
+from escnn_soft.dial import SoftFilter
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers.grid.centred import CentredLayer
 
 __all__ = ["breaks_on"]
 
 
-def breaks_on(model: Module, input_shape: Sequence[int]) -> tuple[GridBreak, ...]:
+def breaks_on(model: Module, input_shape: Sequence[int], known: Iterable[str], *, raw: bool) -> tuple[GridBreak, ...]:
     """What breaks the action on images of a size: operations are watched while the model runs on zeros.
 
     Convolutions, poolings, paddings, nearest-neighbour interpolation, pixel shuffles and flattening are, as modules and
@@ -30,6 +32,8 @@ def breaks_on(model: Module, input_shape: Sequence[int]) -> tuple[GridBreak, ...
     Args:
         model: a model that takes one tensor; it runs in evaluation mode, without gradient.
         input_shape: shape of the input.  # (batch, channels, height, width)
+        known: full names of tensors that are told of elsewhere.
+        raw: whether parameters that act on the image without a filter are meant too.
 
     Returns:
         One entry an operation, in the order of the run; no module is named twice for the same reason.
@@ -43,7 +47,7 @@ def breaks_on(model: Module, input_shape: Sequence[int]) -> tuple[GridBreak, ...
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     x = torch.zeros(tuple(input_shape), device=like.device, dtype=like.dtype)
     modes = [(module, module.training) for module in model.modules()]
-    watch = _Watch()
+    watch = _Watch(RawWatch(model if raw else None, x, known))
     try:
         model.eval()
         with torch.no_grad(), _named(model, watch.modules), watch:
@@ -90,8 +94,9 @@ class _Uneven:
 class _Watch(TorchDispatchMode):
     """Collects the operations that break the action on the pixels."""
 
-    def __init__(self) -> None:
+    def __init__(self, raw: RawWatch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._raw = raw
         self.modules: list[tuple[str, Module]] = []
         self._found: list[GridBreak] = []
         self._uneven: dict[int, _Uneven] = {}
@@ -99,16 +104,22 @@ class _Watch(TorchDispatchMode):
     @property
     def breaks(self) -> tuple[GridBreak, ...]:
         """What was found."""
-        return tuple(dict.fromkeys([*self._found, *(uneven.found for uneven in self._uneven.values())]))
+        return tuple(
+            dict.fromkeys([*self._raw.found, *self._found, *(uneven.found for uneven in self._uneven.values())])
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        names = [argument.name for argument in func._schema.arguments]
+        defaults = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
+        arguments = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+        running = [module for _, module in self.modules]
         rule = _RULES.get(func.overloadpacket)
-        if rule is not None and not any(isinstance(module, _SKIPPED) for _, module in self.modules):
-            names = [argument.name for argument in func._schema.arguments]
-            defaults = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
-            rule(self, {**defaults, **dict(zip(names, args, strict=False)), **kwargs}, result)
+        if rule is not None and not any(isinstance(module, _SKIPPED) for module in running):
+            rule(self, arguments, result)
+        if not any(isinstance(module, SoftFilter) for module in running):
+            self._raw.follow(func, arguments, result)
         return result
 
     def found(self, reason: str) -> GridBreak:
@@ -185,7 +196,7 @@ class _Watch(TorchDispatchMode):
         """Positions that become channels are told apart by what follows."""
         image = arguments["self"]
         rows = image.ndim == 4 and result.shape == (image.shape[0], image.shape[1:].numel())
-        if rows and image.shape[2:].numel() > 1:
+        if rows and image.shape[2:].numel() > 1 and self._raw.is_image(image):
             self._add(f"flattens {_size(image)} positions into channels: what follows tells them apart")
 
     def shuffling(self, arguments: dict[str, Any], result: Tensor) -> None:

@@ -7,19 +7,30 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
-from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
 from escnn_soft.convert.exchange import own_class
+from escnn_soft.convert.plain.kept_name import Replaced, keep_name
 from escnn_soft.dial import SoftFilter
 from escnn_soft.layers import FilteredTensor
 
 __all__ = ["attach", "detach"]
 
 
-def attach(owner: Module, tensor: str, soft_filter: SoftFilter) -> None:
-    """Let a tensor of a module go through a filter; the Parameter object stays, as the unfiltered one."""
+def attach(owner: Module, tensor: str, soft_filter: SoftFilter, replaced: Replaced) -> None:
+    """Let a tensor of a module go through a filter; the Parameter object and its name stay, as the unfiltered one's.
+
+    Args:
+        owner: the module.
+        tensor: the tensor's name in it.
+        soft_filter: what it goes through.
+        replaced: what to do when another tensor has taken its place.
+    """
     own_class(owner)
-    register_parametrization(owner, tensor, soft_filter, unsafe=True)  # it keeps shape and dtype: nothing to check
+    if is_parametrized(owner, tensor):
+        register_parametrization(owner, tensor, soft_filter, unsafe=True)  # it keeps shape and dtype: nothing to check
+    else:
+        keep_name(owner, tensor, soft_filter, replaced)
 
 
 def detach(values: Mapping[FilteredTensor, Tensor], model: Module, *, keep: bool) -> None:
@@ -32,17 +43,27 @@ def detach(values: Mapping[FilteredTensor, Tensor], model: Module, *, keep: bool
             make new ones.
     """
     writable = _writable(values, model) if keep else set()
+    made: dict[int, tuple[Tensor, list[Tensor]]] = {}
     for each, value in values.items():
         original = each.original
+        _, others = made.setdefault(id(original), (original, []))
         own_class(each.owner)
+        persistent = each.tensor not in each.owner._non_persistent_buffers_set
         remove_parametrizations(each.owner, each.tensor, leave_parametrized=False)
         if id(original) in writable:
             with torch.no_grad():
                 original.copy_(value)
-        elif isinstance(original, Parameter):
-            setattr(each.owner, each.tensor, Parameter(value.contiguous(), requires_grad=original.requires_grad))
+            continue
+        new = next((other for other in others if torch.equal(other, value)), None)  # tied tensors stay tied
+        if new is None:
+            new = value.contiguous()
+            if isinstance(original, Parameter):
+                new = Parameter(new, requires_grad=original.requires_grad)
+            others.append(new)
+        if isinstance(original, Parameter):
+            setattr(each.owner, each.tensor, new)
         else:
-            each.owner.register_buffer(each.tensor, value)
+            each.owner.register_buffer(each.tensor, new, persistent=persistent)
 
 
 def _writable(values: Mapping[FilteredTensor, Tensor], model: Module) -> set[int]:

@@ -34,8 +34,8 @@ def absolute_tables(module: Module) -> Iterator[Position]:
             table = getattr(holder, name, None)
             if isinstance(table, Embedding) and sides is not None:
                 yield Position(table, "weight", "position table", _table(tuple(table.weight.shape), sides))
-            elif isinstance(table, Parameter) and isinstance(holder, Module):
-                yield Position(holder, name, "position table", _table(tuple(table.shape), sides))
+            elif isinstance(holder, Module) and isinstance(held := holder._parameters.get(name), Parameter):
+                yield Position(holder, name, "position table", _table(tuple(held.shape), sides))
 
 
 def _sides(module: Module) -> tuple[int, int] | None:

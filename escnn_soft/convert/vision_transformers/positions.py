@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from escnn.gspaces import GSpace2D
 from torch import Tensor
@@ -12,11 +12,12 @@ from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._lasting import lasting
-from escnn_soft.convert.grid.grid_breaks import GridBreak
+from escnn_soft.convert.grid.grid_breaks import GridBreak, class_name
 from escnn_soft.convert.selection import FilterFn, names_of
 from escnn_soft.dial import Policy, SoftFilter
-from escnn_soft.errors import ArgumentError, EscnnSoftError, GridActionError
+from escnn_soft.errors import ArgumentError, EscnnSoftError, GridActionError, ShapeError
 from escnn_soft.grading import Grading, RotaryChannels, TokenShifts, TokenTable, token_spectrum
+from escnn_soft.layers import filtered_tensors
 
 __all__ = [
     "Position",
@@ -26,6 +27,7 @@ __all__ = [
     "positions_in",
     "register_positions",
     "register_structure",
+    "regrade",
     "unfiltered_positions",
 ]
 
@@ -119,13 +121,18 @@ def positions_in(model: Module) -> Iterator[Position]:
     """Everything in a model that knows positions, one entry a tensor."""
     seen: set[tuple[int, str]] = set()
     for module in model.modules():
-        own = next((_READERS[cls] for cls in type(module).__mro__ if cls in _READERS), None)
-        for reader in _STRUCTURES if own is None else [own]:
-            for position in reader(module):
-                key = id(position.owner), position.tensor
-                if key not in seen:
-                    seen.add(key)
-                    yield position
+        for position in _positions_of(module):
+            key = id(position.owner), position.tensor
+            if key not in seen:
+                seen.add(key)
+                yield position
+
+
+def _positions_of(module: Module) -> Iterator[Position]:
+    """What a module says of itself and its parts."""
+    own = next((_READERS[cls] for cls in type(module).__mro__ if cls in _READERS), None)
+    for reader in _STRUCTURES if own is None else [own]:
+        yield from reader(module)
 
 
 @lasting()
@@ -167,11 +174,44 @@ def _filter(position: Position, symmetry: GSpace2D | TokenShifts, policy: Policy
     if not isinstance(tensor, Tensor):
         expected = f"the name of a tensor of {type(owner).__name__}"
         raise ArgumentError("position.tensor", position.tensor, expected, "Correct the reader of this class.")
+    graded = _graded(place, symmetry, tensor)
+    return SoftFilter(graded, policy, tensor, symmetry=symmetry, what=_what(position))
+
+
+def _graded(place: TokenTable | RotaryChannels, symmetry: GSpace2D | TokenShifts, tensor: Tensor) -> Grading:
     if isinstance(place, TokenTable):
-        graded: Grading = token_spectrum(symmetry, place)
-    else:
-        graded = place.graded(symmetry, tuple(tensor.shape))
-    return SoftFilter(graded, policy, tensor, symmetry=symmetry, what=f"{position.kind}, {place}")
+        return token_spectrum(symmetry, place)
+    return place.graded(symmetry, tuple(tensor.shape))
+
+
+def _what(position: Position) -> str:
+    return f"{position.kind}, {position.place}"
+
+
+@lasting()
+def regrade(owner: Module, tensor: str, old: Tensor) -> None:
+    """Find the levels of a filtered tensor anew, where it was replaced by one for another grid of positions.
+
+    Args:
+        owner: the module that holds the tensor.
+        tensor: its name there.
+        old: the tensor before.
+
+    Raises:
+        ShapeError: if it has another shape, and the module does not tell what it stands for.
+        GridActionError: if the group does not act on the new grid.
+    """
+    new: Any = owner._parameters.get(tensor, owner._buffers.get(tensor))
+    position = next((p for p in _positions_of(owner) if p.owner is owner and p.tensor == tensor), None)
+    for soft_filter in (each.filter for each in filtered_tensors(owner) if each.tensor == tensor):
+        symmetry = soft_filter.symmetry
+        if symmetry is not None and position is not None and not isinstance(position.place, Unreachable):
+            if new.shape != old.shape or _what(position) != soft_filter.what:
+                soft_filter.regrade(_graded(position.place, symmetry, new), _what(position))
+        elif new.shape != old.shape:
+            name, shape = f"{class_name(owner)}.{tensor}", tuple(old.shape)
+            remedy = "Take its filter off first, with bake or harden, and soften the model again."
+            raise ShapeError(name, new, f"a tensor of shape {shape}, for which its filter was made", remedy)
 
 
 def unfiltered_positions(model: Module) -> tuple[GridBreak, ...]:

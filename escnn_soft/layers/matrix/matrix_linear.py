@@ -86,7 +86,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
         self.in_representation, self.out_representation = in_representation, out_representation
         self.weight = Parameter(torch.empty(out_representation.size, in_representation.size))
         self.register_parameter("bias", Parameter(torch.zeros(out_representation.size)) if bias else None)
-        like = self.weight.device, self.weight.dtype
+        like = Dial.place(self.weight)
         dials = [Dial(GradedWeight(transforms[0]), Graded(0.0), *like, held=Held.TRAINED)]
         dials += [
             Dial(GradedWeight(graded), Graded(0.0), *like, held=Held.TRAINED, anchored=dials[0].anchored)
@@ -103,6 +103,8 @@ class SoftMatrixLinear(Expanded, SoftModule):
         of small softness starts almost equivariant.
         """
         dial = self._dials[0]
+        if self.weight.is_meta:
+            return
         transform = cast("GradedWeight", dial.here).transform
         with torch.no_grad():
             normal = torch.randn_like(self.weight)
@@ -123,6 +125,8 @@ class SoftMatrixLinear(Expanded, SoftModule):
 
     def expand_parameters(self) -> tuple[Tensor, Tensor | None]:
         """Matrix (out, in) and bias (out,) or None, which the parameters stand for, differentiably."""
+        if self._dials[0].device != self.weight.device:
+            self._follow()
         with torch.autocast(self.weight.device.type, enabled=False):
             logits = self._logits()
             matrix = self._dials[0].filtered(self.weight, logits[0])
@@ -226,12 +230,16 @@ class SoftMatrixLinear(Expanded, SoftModule):
         check_last("x", x, self.in_representation)
         return linear(x, *self._current_parameters())
 
-    def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
-        self._forget()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+    def _follow(self) -> None:
+        """Bring the levels to where the weight is."""
         for dial in self._dials:
             dial.follow(self.weight)
         self._forget()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SoftMatrixLinear:
+        self._forget()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._follow()
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:

@@ -13,6 +13,7 @@ from escnn.nn import EquivariantModule, FieldType, GeometricTensor
 from torch import Tensor
 
 from escnn_soft._checks import number
+from escnn_soft._lasting import place
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError, EmptyBasisError, ShapeError
@@ -104,7 +105,7 @@ class SoftPointConvolution(SoftLayer):
 
     def _set_basis(self, sharpen_basis: bool) -> None:
         """Cast what is needed for an edge; the basis is kept in double precision beside it."""
-        device, dtype = self.weights.device, self.weights.dtype
+        device, dtype = place(self.weights)
         for _, block in self._basisexpansion.blocks():
             block.sampled_basis = block.exact.to(device, dtype)
         # points are told apart in single precision at least
