@@ -8,12 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from escnn_soft.certification.fact import sample_norms
+from escnn_soft.certification.fact import Fact, sample_norms
 from escnn_soft.certification.guard import Guarded
 from escnn_soft.certification.known_errors import SLACK
 from escnn_soft.certification.nested import fields, tensor_of
+from escnn_soft.certification.net import Net
+from escnn_soft.certification.tensor_action import Action
 
-__all__ = ["rounding_at_the_end"]
+__all__ = ["error_on_a_net", "rounding_at_the_end"]
 
 _ELSEWHERE = 2.0
 """Sums in another order may round so many times as much as here."""
@@ -44,6 +46,30 @@ def rounding_at_the_end(
     if still is None or any(error is None for error in found.values()):
         return None
     return {row: _ELSEWHERE * (still + error) * (1 + SLACK) for row, error in found.items() if error is not None}
+
+
+def error_on_a_net(run: Guarded, start: Action, x: Tensor, fact: Fact, out: Tensor) -> Tensor | None:
+    """||f(g x) - g f(x)|| for every element of an infinite group, from a grid of them; None if there is no such grid.
+
+    Args:
+        run: the model.
+        start: the action on its input.
+        x: the input.
+        fact: on its output.
+        out: its output.
+
+    Returns:
+        A bound, sample by sample, on the error but for what rounding does between the points of the grid.
+    """
+    before, after = start.type, fact.action.type
+    if not Net.exists(before) or start.pixels or not bool(torch.isfinite(fact.lipschitz).all()):
+        return None
+    assert before is not None
+    if after is not None and after.fibergroup != before.fibergroup:
+        return None
+    net = Net(before)
+    found = net.largest(lambda y: tensor_of(next(fields(run(y)))), (before, x), (after, out))
+    return found * (1 + SLACK) + fact.lipschitz * net.mesh(before, x) + net.mesh(after, out)
 
 
 def _error(double: Guarded, x: Tensor, out: Tensor) -> Tensor | None:

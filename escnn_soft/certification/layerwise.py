@@ -12,6 +12,7 @@ from escnn_soft.certification.fact import Fact, Linear, sample_norms
 from escnn_soft.certification.known_errors import SLACK, Again, pushed, rounding_of_action, shorten
 from escnn_soft.certification.ledger import Entry, Ledger, amplified
 from escnn_soft.certification.nested import tensor_of
+from escnn_soft.certification.net import Net
 from escnn_soft.certification.operation import Outcome
 from escnn_soft.certification.rules.registered import Registered, exceeds
 from escnn_soft.certification.rules.rule import Call, Rule, as_bound
@@ -57,6 +58,7 @@ def pass_layer(
     Returns:
         A fact for each output.
     """
+    ledger.local |= rule.local
     error = sum((fact.error for fact in facts), ledger.table())
     apart = torch.stack([ledger.neighbourhood(fact.lipschitz) for fact in facts]).sum(dim=0)
     reach = sum((fact.reach for fact in facts[1:]), facts[0].reach) + apart
@@ -194,6 +196,8 @@ def _own(
             images[row] = outputs[0] if len(outputs) == 1 else None
             measured[row] = found < (torch.inf if claim is None else claim)
             claim = found if claim is None else torch.minimum(found, claim)
+        if claim is None and again is not None and call.action.elements[row] is None:
+            claim = _on_a_net(rule, call, actions, outs, again, row)
         if claim is None:
             ledger.refuse(name, "its equivariance can only be measured, element by element", row)
         elif not bool(torch.isfinite(claim).all()):
@@ -201,6 +205,29 @@ def _own(
         else:
             own[row] = claim
     return own, measured, images
+
+
+def _on_a_net(
+    rule: Rule,
+    call: Call,
+    actions: Sequence[Action],
+    outs: Sequence[GeometricTensor | Tensor],
+    again: Again,
+    row: int,
+) -> Tensor | None:
+    """The layer's own error under every element, from a grid of them; None if there is no such grid."""
+    before, after = call.action.type, actions[0].type
+    if not Net.exists(before) or len(call.inputs) > 1 or len(outs) > 1 or call.action.pixels:
+        return None
+    assert before is not None
+    if after is not None and after.fibergroup != before.fibergroup:
+        return None
+    net, out = Net(before), tensor_of(outs[0])
+    mesh = net.mesh(before, call.x)
+    reach = mesh.expand(len(call.action.elements) + 1, -1)
+    bound = as_bound(rule.lipschitz(call, reach)[0], reach)[row]  # between points of the orbit
+    found = net.largest(lambda x: again([x.clone()])[0], (before, call.x), (after, out))
+    return found * (1 + SLACK) + amplified(mesh, bound) + net.mesh(after, out)
 
 
 def _contradiction(found: Tensor, claim: Tensor | None, allowance: Tensor) -> str | None:

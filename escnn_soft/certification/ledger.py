@@ -28,6 +28,7 @@ class Ledger:
         names: of the elements, by row.
         samples: size of the batch.
         radius: how far from x the inputs may lie that the account is for.
+        local: whether a Lipschitz constant uses the activations on x.
         entries: one for each layer that was passed.
         refused: reasons by (layer, reason), with the rows that they concern.
         outside: rows whose elements were left behind, with layer and reason.
@@ -37,6 +38,7 @@ class Ledger:
     names: tuple[str, ...]
     samples: int
     radius: float = 0.0
+    local: bool = False
     entries: list[Entry] = field(default_factory=list)
     refused: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     outside: dict[int, tuple[str, str]] = field(default_factory=dict)

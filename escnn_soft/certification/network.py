@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from escnn_soft._checks import instance, number
 from escnn_soft.certification.assembly import assembled, void
-from escnn_soft.certification.end import rounding_at_the_end
+from escnn_soft.certification.end import error_on_a_net, rounding_at_the_end
 from escnn_soft.certification.fact import Fact
 from escnn_soft.certification.guard import Guarded, compare, preserved, refusal
 from escnn_soft.certification.known_errors import SLACK, rounding_of_action
@@ -245,18 +245,39 @@ def _conclude(
         return void([refused, *gaps])
     start = trace.start.action
     found, images = compare(ledger, run, start, x, fact, out)
-    bound = fact.error
-    if trace.lookahead is not None:
-        moved = {row: (start(row, x), image) for row, image in images.items()}
-        rounding = rounding_at_the_end(run, x, tensor, moved)
-        for row in moved:
-            carried = _rounding_terms(ledger, fact, row)
-            end = found[row] * (1 + SLACK) + (carried if rounding is None else rounding[row])
-            if ledger.radius:
-                # || f(g y) - g f(y) || at y, near x, is off by 2 L ||y - x||, and what rounding does there
-                end = end + 2 * ledger.neighbourhood(fact.lipschitz) + carried
-            bound[row] = torch.minimum(bound[row], end)
+    bound = fact.error if trace.lookahead is None else _with_end(ledger, run, start, x, fact, tensor, found, images)
     return assembled(ledger, fact, bound, tensor, rows, ledger.gaps() + notes, everything)
+
+
+def _with_end(
+    ledger: Ledger,
+    run: Guarded,
+    start: Action,
+    x: Tensor,
+    fact: Fact,
+    out: Tensor,
+    found: Tensor,
+    images: dict[int, Tensor],
+) -> Tensor:
+    """The bound of the layers, or the error that was found at the end where that is smaller."""
+    bound = fact.error
+    rounding = rounding_at_the_end(run, x, out, {row: (start(row, x), image) for row, image in images.items()})
+    for row, element in enumerate(start.elements):
+        carried = _rounding_terms(ledger, fact, row)
+        if row in images:
+            end = found[row] * (1 + SLACK) + (carried if rounding is None else rounding[row])
+        elif element is None and not ledger.local and not ledger.dead(row):
+            every = error_on_a_net(run, start, x, fact, out)
+            if every is None:
+                continue
+            end = every + carried
+        else:
+            continue
+        if ledger.radius:
+            # || f(g y) - g f(y) || at y, near x, is off by 2 L ||y - x||, and what rounding does there
+            end = end + 2 * ledger.neighbourhood(fact.lipschitz) + carried
+        bound[row] = torch.minimum(bound[row], end)
+    return bound
 
 
 def _rounding_terms(ledger: Ledger, fact: Fact, row: int) -> Tensor:
