@@ -66,7 +66,8 @@ class Allowance:
         largest = (
             torch.cat([part.detach().flatten() for part in (*coefficients, equivariant)]).abs().max().to(self.work)
         )
-        scale = 1 / torch.where(largest > 0, largest, 1.0)
+        # the inverse of a subnormal number may be infinite
+        scale = 1 / torch.where(largest > 0, largest.clamp(min=torch.finfo(self.work).tiny), 1.0)
         scaled = [c.to(self.work) * scale for c in coefficients]
         grams = self._grams([
             c if embedding is None else c @ embedding for c, embedding in zip(scaled, self._embeddings, strict=True)

@@ -107,7 +107,7 @@ def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
     most = largest(weight)
     if beside is not None:
         most = torch.maximum(most, beside.detach().to(weight))
-    return 1 / torch.where(most > 0, most, 1.0)
+    return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(most.dtype).tiny), 1.0)  # or it may be infinite
 
 
 def largest(values: Tensor) -> Tensor:
