@@ -86,7 +86,7 @@ def test_pruned_and_parametrized_hard_layers(change) -> None:
         assert certified.norm == pytest.approx(float(hard.expand_parameters()[0].norm()), rel=1e-5)
     assert certified.relative.sup < 1e-5
     assert es.certify(nn.SequentialModule(hard).eval(), X).certified
-    with pytest.raises(ArgumentError, match=r"weights are a Parameter|with hard steerable layers"):
+    with pytest.raises(ArgumentError, match=r"weights are a Parameter|parametrization of its weights off first"):
         es.soften(nn.SequentialModule(hard), 0.5, on_unsupported="raise", inplace=True)
 
 
