@@ -18,6 +18,9 @@ the generator is seeded for the length of each call and then put back.
 escnn keeps on disk what it has found. What it found before it was mended is a matter of chance too, so what it finds
 now goes to a folder of its own beside that, one for each way in which we have mended it.
 
+It keeps sampled bases in memory as well, for all layers: sampled inside ``torch.inference_mode()``, one of them would
+make every later layer of its geometry, escnn's own included, impossible to train. They are sampled outside of it.
+
 And ``deepcopy`` of a layer in space raises ``AttributeError``: its gspace holds a dictionary whose keys are group
 elements, and copying one on the way round a cycle asks for its hash before it has its group. Elements never change, so
 a copy may share them.
@@ -44,7 +47,12 @@ import torch
 from escnn.group import GroupElement, IrreducibleRepresentation, _clebsh_gordan, _numerical, irrep
 from escnn.group.groups import o3group, so3group
 from escnn.kernels import SteerableKernelBasis
-from escnn.nn.modules.basismanager import BlocksBasisExpansion, BlocksBasisSampler, SingleBlockBasisExpansion
+from escnn.nn.modules.basismanager import (
+    BlocksBasisExpansion,
+    BlocksBasisSampler,
+    SingleBlockBasisExpansion,
+    basisexpansion_blocks,
+)
 from torch.nn import Module
 
 from escnn_soft._compat.racah import clebsch_gordan
@@ -117,6 +125,7 @@ _numerical.find_orthogonal_matrix = _find_orthogonal_matrix
 _numerical.compute_irrep_embeddings_general = _seeded(_numerical.compute_irrep_embeddings_general)
 _clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_tensor)
 so3group._clebsh_gordan_tensor_so3 = o3group._clebsh_gordan_tensor_so3 = clebsch_gordan
+basisexpansion_blocks.block_basisexpansion = torch.inference_mode(False)(basisexpansion_blocks.block_basisexpansion)
 GroupElement.__deepcopy__ = lambda self, memo: self
 for _kind in (SteerableKernelBasis, BlocksBasisExpansion, BlocksBasisSampler):
     _kind.__init__ = _in_single(_kind.__init__)
