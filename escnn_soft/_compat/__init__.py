@@ -1,4 +1,4 @@
-"""escnn is mended (:mod:`escnn_soft._compat.mending`) before anything builds a basis.
+"""escnn is mended (:mod:`escnn_soft._compat.mending` and ``.modules``) before anything builds a basis.
 
 That is at once if escnn is there already, and otherwise when it is imported, by us or by anyone: so
 ``import escnn_soft`` alone need not wait for escnn and torch.
@@ -19,6 +19,7 @@ from escnn_soft._compat import requirement as requirement  # says what to do whe
 
 if TYPE_CHECKING:
     from escnn_soft._compat import mending as mending  # imported by name below
+    from escnn_soft._compat import modules as modules
 
 
 class _MendingLoader(Loader):
@@ -65,6 +66,7 @@ class _EscnnFinder(MetaPathFinder):
 def _mend() -> None:
     """Mend escnn, unless that is done: a module is executed once, and others who import it wait."""
     importlib.import_module("escnn_soft._compat.mending")
+    importlib.import_module("escnn_soft._compat.modules")  # last: other threads may still be importing escnn.nn
 
 
 if sys.modules.get("escnn") is not None:
