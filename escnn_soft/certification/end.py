@@ -10,7 +10,7 @@ from torch import Tensor
 
 from escnn_soft.certification.fact import Fact, sample_norms
 from escnn_soft.certification.guard import Guarded
-from escnn_soft.certification.known_errors import SLACK
+from escnn_soft.certification.known_errors import SLACK, rounding_of_action
 from escnn_soft.certification.nested import fields, tensor_of
 from escnn_soft.certification.net import Net
 from escnn_soft.certification.tensor_action import Action
@@ -22,18 +22,21 @@ _ELSEWHERE = 2.0
 
 
 def rounding_at_the_end(
-    run: Guarded, x: Tensor, out: Tensor, moved: dict[int, tuple[Tensor, Tensor]]
+    run: Guarded, start: Action, x: Tensor, action: Action, out: Tensor, images: dict[int, Tensor]
 ) -> dict[int, Tensor] | None:
-    """||fl f(x) - f(x)|| + ||fl f(g x) - f(g x)||, twice, the exact f by the model in double precision.
+    """||fl f(x) - f(x)|| + ||fl f(fl g x) - f(g x)||, twice, the exact f by the model in double precision.
 
     Args:
         run: the model.
+        start: the action on its input.
         x: the input.
-        out: the model's output on it.
-        moved: g x and the output on it, by row.
+        action: that on its output.
+        out: the output.
+        images: the output on g x, by row.
 
     Returns:
-        The sum, by row, sample by sample; None if the model does not run in double precision or has it already.
+        The sum, and what g rounds of the output, by row, sample by sample; None if the model does not run in double
+        precision or has it already.
     """
     if out.dtype == torch.float64 or x.dtype == torch.float64:
         return None
@@ -41,11 +44,13 @@ def rounding_at_the_end(
         double = replace(run, model=copy.deepcopy(run.model).double())
     except Exception:  # whatever a model may raise
         return None
-    still = _error(double, x, out)
-    found = {row: _error(double, y, image) for row, (y, image) in moved.items()}
-    if still is None or any(error is None for error in found.values()):
-        return None
-    return {row: _ELSEWHERE * (still + error) * (1 + SLACK) for row, error in found.items() if error is not None}
+    still, found = _error(double, x.double(), out), {}
+    for row, image in images.items():
+        error = _error(double, start(row, x.double()), image)
+        if still is None or error is None:
+            return None
+        found[row] = _ELSEWHERE * (still + error) * (1 + SLACK) + rounding_of_action(action, out, row)
+    return found
 
 
 def error_on_a_net(run: Guarded, start: Action, x: Tensor, fact: Fact, out: Tensor) -> Tensor | None:
@@ -74,7 +79,7 @@ def error_on_a_net(run: Guarded, start: Action, x: Tensor, fact: Fact, out: Tens
 
 def _error(double: Guarded, x: Tensor, out: Tensor) -> Tensor | None:
     try:
-        exact = next(fields(double(x.double())))
+        exact = next(fields(double(x)))
     except Exception:  # whatever a model may raise
         return None
     exact = tensor_of(exact)

@@ -261,7 +261,7 @@ def _with_end(
 ) -> Tensor:
     """The bound of the layers, or the error that was found at the end where that is smaller."""
     bound = fact.error
-    rounding = rounding_at_the_end(run, x, out, {row: (start(row, x), image) for row, image in images.items()})
+    rounding = rounding_at_the_end(run, start, x, fact.action, out, images)
     for row, element in enumerate(start.elements):
         carried = _rounding_terms(ledger, fact, row)
         if row in images:
