@@ -18,21 +18,9 @@ the generator is seeded for the length of each call and then put back.
 escnn keeps on disk what it has found. What it found before it was mended is a matter of chance too, so what it finds
 now goes to a folder of its own beside that, one for each way in which we have mended it.
 
-It keeps sampled bases in memory as well, for all layers: sampled inside ``torch.inference_mode()``, one of them would
-make every later layer of its geometry, escnn's own included, impossible to train. They are sampled outside of it.
-
 And ``deepcopy`` of a layer in space raises ``AttributeError``: its gspace holds a dictionary whose keys are group
 elements, and copying one on the way round a cycle asks for its hash before it has its group. Elements never change, so
 a copy may share them.
-
-It samples bases in single precision, and compares them with what has torch's default dtype: under any other default no
-layer can be built, and one that is built does not run. So bases are built under single precision and multiplied in the
-weights' dtype.
-
-Torch asks for a module's hash whenever it walks through a model, and escnn's basis expansions answer with the values of
-their tensors: ``torch.func`` and ``torch.export`` fail, and equal expansions of two layers are taken for one. So each
-is equal to itself alone, like every other module. What else stands between escnn and one graph of a network is mended
-in :mod:`escnn_soft._compat.ranges`.
 """
 
 from __future__ import annotations
@@ -43,20 +31,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from escnn.group import GroupElement, IrreducibleRepresentation, _clebsh_gordan, _numerical, irrep
 from escnn.group.groups import o3group, so3group
-from escnn.kernels import SteerableKernelBasis
-from escnn.nn.modules.basismanager import (
-    BlocksBasisExpansion,
-    BlocksBasisSampler,
-    SingleBlockBasisExpansion,
-    basisexpansion_blocks,
-)
-from torch.nn import Module
 
 from escnn_soft._compat.racah import clebsch_gordan
-from escnn_soft._compat.ranges import keep_ranges
 from escnn_soft._compat.subspace import canonical_basis, orthogonal_member
 
 _SEED = 0  # of what escnn samples
@@ -73,21 +51,6 @@ def _seeded(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         finally:
             np.random.set_state(state)
-
-    return call
-
-
-def _in_single(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, run with single precision as torch's default, which is put back afterwards."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        dtype = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            torch.set_default_dtype(dtype)
 
     return call
 
@@ -110,12 +73,6 @@ def _find_orthogonal_matrix(basis: Any, shape: tuple[int, int], verbose: bool = 
     return orthogonal_member(basis, shape), 0.0
 
 
-def _expand(self: SingleBlockBasisExpansion, weights: torch.Tensor) -> torch.Tensor:
-    """``SingleBlockBasisExpansion.forward``, in the dtype of the weights, whatever it was sampled in."""
-    expanded: torch.Tensor = torch.einsum("boi...,kb->koi...", self.sampled_basis.to(weights.dtype), weights)
-    return expanded
-
-
 for _memory in (_clebsh_gordan.cache, irrep.cache):
     _memory.store_backend.location = str(Path(_memory.store_backend.location) / "canonical")
 _numerical.randomized_svd = None  # so that null takes scipy.linalg.svd
@@ -125,11 +82,4 @@ _numerical.find_orthogonal_matrix = _find_orthogonal_matrix
 _numerical.compute_irrep_embeddings_general = _seeded(_numerical.compute_irrep_embeddings_general)
 _clebsh_gordan._clebsh_gordan_tensor = _seeded(_clebsh_gordan._clebsh_gordan_tensor)
 so3group._clebsh_gordan_tensor_so3 = o3group._clebsh_gordan_tensor_so3 = clebsch_gordan
-basisexpansion_blocks.block_basisexpansion = torch.inference_mode(False)(basisexpansion_blocks.block_basisexpansion)
 GroupElement.__deepcopy__ = lambda self, memo: self
-for _kind in (SteerableKernelBasis, BlocksBasisExpansion, BlocksBasisSampler):
-    _kind.__init__ = _in_single(_kind.__init__)
-SingleBlockBasisExpansion.forward = _expand
-for _kind in (BlocksBasisExpansion, SingleBlockBasisExpansion):
-    _kind.__hash__, _kind.__eq__ = Module.__hash__, object.__eq__
-keep_ranges()

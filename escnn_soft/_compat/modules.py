@@ -4,6 +4,9 @@ escnn samples bases in single precision, and compares them with what has torch's
 no layer can be built, and one that is built does not run. So bases are built under single precision and multiplied in
 the weights' dtype.
 
+Sampled bases stay in memory for all layers. Sampled inside ``torch.inference_mode()``, one of them would make every
+later layer of its geometry impossible to train, so they are sampled outside of it.
+
 Torch asks for a module's hash whenever it walks through a model, and escnn's basis expansions answer with the values of
 their tensors: ``torch.func`` and ``torch.export`` fail, and equal expansions of two layers are taken for one. So each
 is equal to itself alone, like every other module. What else stands between escnn and one graph of a network is mended
@@ -18,7 +21,12 @@ from typing import Any
 
 import torch
 from escnn.kernels import SteerableKernelBasis
-from escnn.nn.modules.basismanager import BlocksBasisExpansion, BlocksBasisSampler, SingleBlockBasisExpansion
+from escnn.nn.modules.basismanager import (
+    BlocksBasisExpansion,
+    BlocksBasisSampler,
+    SingleBlockBasisExpansion,
+    basisexpansion_blocks,
+)
 from torch.nn import Module
 
 from escnn_soft._compat.ranges import keep_ranges
@@ -47,6 +55,7 @@ def _expand(self: SingleBlockBasisExpansion, weights: torch.Tensor) -> torch.Ten
 
 for _kind in (SteerableKernelBasis, BlocksBasisExpansion, BlocksBasisSampler):
     _kind.__init__ = _in_single(_kind.__init__)
+basisexpansion_blocks.block_basisexpansion = torch.inference_mode(False)(basisexpansion_blocks.block_basisexpansion)
 SingleBlockBasisExpansion.forward = _expand
 for _kind in (BlocksBasisExpansion, SingleBlockBasisExpansion):
     _kind.__hash__, _kind.__eq__ = Module.__hash__, object.__eq__

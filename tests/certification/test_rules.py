@@ -13,7 +13,7 @@ from escnn.nn import GeometricTensor
 from escnn_soft import SoftR2Conv, SoftTensorProduct
 from escnn_soft.certification import certify
 from tests.cases import planar, point
-from tests.certification.checks import check, random_field, shake
+from tests.certification.checks import check, random_field, shake, violations
 
 C4, D4, SO2 = planar("C4"), planar("D4"), planar("SO(2)")
 REGULAR = C4.type(*[C4.regular_repr] * 2)
@@ -155,5 +155,9 @@ def test_the_fourier_non_linearity_of_so2_is_measured():
     vectors = point("SO(2)")
     module = nn.FourierELU(vectors, 1, vectors.fibergroup.bl_irreps(2), type="regular", N=7)
     x = random_field(module.in_type, 2)
-    assert "only be measured" in certify(module, x).not_covered[0][1]
-    check(module, x, elements=list(g.testing_elements(3)))
+    assert "only be measured" in certify(module, x, lookahead=None).not_covered[0][1]
+    every = certify(module, x)  # from a grid
+    assert every.covered == ("every element",)
+    assert violations(module, x, every, list(g.testing_elements(11))) == []
+    cert = check(module, x, elements=list(g.testing_elements(3)))
+    assert cert.bound < every.bound < 2 * cert.bound
