@@ -23,6 +23,8 @@ __all__ = ["Guarded", "compare", "preserved", "refusal"]
 
 _SLACK = 1e-3
 """Relative allowance for rounding where the Lipschitz constant is compared with two outputs."""
+_SCALES = (1.0, 30.0)
+"""Sizes of other values, in units of x."""
 _SAMPLED = 4
 """Elements at which "every element" of an infinite group is compared."""
 
@@ -83,7 +85,19 @@ def refusal(
     before = tensor_of(out)
     if image.dtype != before.dtype or not torch.equal(image, before):
         return "model", "running it twice gives different outputs"
-    other = _other_values(x)
+    for scale in _SCALES:
+        reason = _on_other_values(trace, run, x, scale, out, lipschitz)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _on_other_values(
+    trace: Trace, run: Guarded, x: Tensor, scale: float, out: GeometricTensor | Tensor, lipschitz: Tensor
+) -> tuple[str, str] | None:
+    """How what a model does on random numbers, of a size in units of x, contradicts what it did on x."""
+    size = scale * x.double().square().mean().sqrt().cpu() + _SLACK
+    other = (size * torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).to(x)
     rehearsal = Rehearsal(run.model, Ledger(trace.ledger.names, len(x)), trace.start, lookahead=None)
 
     def rehearse(values: Tensor) -> object:
@@ -91,7 +105,7 @@ def refusal(
         with rehearsal.watching():
             return run.model(values if run.plain else GeometricTensor(values, run.type))
 
-    image = _image(rehearse, other.clone(), out)
+    image, before = _image(rehearse, other.clone(), out), tensor_of(out)
     if isinstance(image, str):
         return "model", f"{image} (on other values of the same shape)"
     parted = difference(trace.script, rehearsal.script)
@@ -99,15 +113,10 @@ def refusal(
         layer, words = parted
         return layer, f"what it does depends on values that it reads behind torch's back: {words}"
     apart, allowed = sample_norms(image.double() - before.double()), lipschitz * sample_norms(other - x)
-    if bool((apart > allowed * (1 + _SLACK) + _SLACK * (sample_norms(image) + sample_norms(before))).any()):
+    allowed = allowed * (1 + _SLACK) + _SLACK * (sample_norms(image) + sample_norms(before))
+    if bool((apart.isfinite() & (apart > allowed)).any()):  # larger numbers may overflow
         return "model", "two outputs are further apart than its Lipschitz constant allows"
     return None
-
-
-def _other_values(x: Tensor) -> Tensor:
-    """Random numbers of the same size."""
-    values = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return (values * (x.double().std(correction=0).cpu() + 1e-3)).to(x)
 
 
 def compare(
