@@ -44,7 +44,7 @@ class Guarantee:
 def guarantee(name: str, model: SoftClassifier, images: Tensor) -> Guarantee:
     """Certify a trained network on some images and measure what the certificate bounds, both in double precision.
 
-    In single precision the worst that rounding could do, layer after layer, would be most of a strict network's bound.
+    In single precision rounding would be all of a strict network's error.
 
     Args:
         name: the softness.
