@@ -58,7 +58,7 @@ def pass_layer(
     Returns:
         A fact for each output.
     """
-    ledger.local |= rule.local
+    ledger.local |= not rule.everywhere
     error = sum((fact.error for fact in facts), ledger.table())
     apart = torch.stack([ledger.neighbourhood(fact.lipschitz) for fact in facts]).sum(dim=0)
     reach = sum((fact.reach for fact in facts[1:]), facts[0].reach) + apart
@@ -150,8 +150,8 @@ def _check(
     reason = rule.refusal(call, row)
     if reason is None and any(bool(((error[row] > 0) & ~torch.isfinite(bound[row])).any()) for bound in bounds):
         reason = rule.no_constant(call)
-    if reason is None and ledger.radius and rule.local:
-        reason = "its Lipschitz constant uses the activations on x, so that nothing is known in a neighbourhood"
+    if reason is None and ledger.radius and not rule.everywhere:
+        reason = "its Lipschitz constant is one on the orbit of x alone, so that nothing is known in a neighbourhood"
     if reason is None and ledger.radius and any(not bool(torch.isfinite(bound[-1]).all()) for bound in bounds):
         reason = f"no finite bound in a neighbourhood: {rule.no_constant(call)}"
     if reason is None:

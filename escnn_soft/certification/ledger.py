@@ -28,7 +28,7 @@ class Ledger:
         names: of the elements, by row.
         samples: size of the batch.
         radius: how far from x the inputs may lie that the account is for.
-        local: whether a Lipschitz constant uses the activations on x.
+        local: whether a Lipschitz constant holds on the orbit of x alone.
         entries: one for each layer that was passed.
         refused: reasons by (layer, reason), with the rows that they concern.
         outside: rows whose elements were left behind, with layer and reason.

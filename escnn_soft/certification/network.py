@@ -270,7 +270,7 @@ def _with_end(
             every = error_on_a_net(run, start, x, fact, out)
             if every is None:
                 continue
-            end = every + carried
+            end = every + 2 * carried  # from what was computed to exact numbers, and back
         else:
             continue
         if ledger.radius:

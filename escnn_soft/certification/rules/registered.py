@@ -27,6 +27,11 @@ class Registered(Rule):
     def __init__(self, constant: Callable[..., float], action: Callable[..., FieldType] | None) -> None:
         self.constant, self.action = constant, action
 
+    @property
+    def everywhere(self) -> bool:
+        """On the orbit of the input, as ``register_lipschitz`` asks for."""
+        return False
+
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """As claimed."""
         field_type = call.types[0]

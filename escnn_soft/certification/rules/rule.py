@@ -95,6 +95,11 @@ class Rule:
         """The rule that covers a call, where that depends on what comes in."""
         return self
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether its Lipschitz constant holds between any two points."""
+        return not self.local
+
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """For each input: how much a change of it is spread, at most.
 
