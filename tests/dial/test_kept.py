@@ -137,10 +137,10 @@ def test_any_write_is_seen(kind, way) -> None:
 @pytest.mark.parametrize("kind", SOME)
 def test_one_tensor_handed_in(kind) -> None:
     model = _model(kind)
-    names = [name for name, p in model.named_parameters() if p.numel()]
+    named = [(name, p) for name, p in model.named_parameters() if p.numel()]
     for trial in range(TRIALS):
-        name = names[trial % len(names)]
-        other = {name: model.get_parameter(name).detach() * _scale(trial)}
+        name, p = named[trial % len(named)]
+        other = {name: p.detach() * _scale(trial)}
         with torch.no_grad():
             y = torch.func.functional_call(model, other, (example(model),))
         twin = copy.deepcopy(model)
