@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -12,9 +11,8 @@ import torch
 from escnn.group import Representation
 from escnn.nn import EquivariantModule, FieldType
 from torch import Tensor
-from torch.nn import Module, ModuleDict, Parameter
+from torch.nn import Module, Parameter
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.parametrize import is_parametrized
 
 from escnn_soft._checks import instance
 from escnn_soft._lasting import place
@@ -26,7 +24,6 @@ from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
     basis_coordinates,
     block_name,
-    has_closed_form,
     own,
     pair_blocks,
     reach,
@@ -43,16 +40,12 @@ from escnn_soft.grading import (
     restricted_type,
     subgroup_chain,
 )
+from escnn_soft.layers.adopted_basis import adopt, warn_of_other_fields
 from escnn_soft.layers.expansion import Dense, ExpandedLayer, filled
+from escnn_soft.layers.hardening import without_softness
 from escnn_soft.layers.type_words import between
 
-__all__ = ["SoftLayer", "check_hard", "hard_class"]
-
-_SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
-_SOFT_ATTRIBUTES = frozenset({
-    "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
-    "_dials", "_bands", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
-})  # fmt: skip
+__all__ = ["SoftLayer", "check_hard"]
 
 _Soft = TypeVar("_Soft", bound="SoftLayer")
 
@@ -398,44 +391,16 @@ class SoftLayer(ExpandedLayer, SoftModule):
         adopted = False
         for pair, block in pair_blocks(self._basisexpansion):
             key = f"{prefix}_basisexpansion.{block_name(self._basisexpansion, pair)}.sampled_basis"
-            adopted |= self._adopt(state_dict, key, block, "sampled_basis")
+            adopted |= adopt(state_dict, key, block, "sampled_basis")
         soft = state_dict.get(prefix + "soft_weights")
         if adopted and soft is not None and bool(soft.any()):
-            self._warn_of_other_fields(prefix)
+            fields = *self._in_representations, *self._out_representations
+            warn_of_other_fields(prefix or type(self).__name__, fields)
         if self.bias is not None:
-            self._adopt(state_dict, prefix + "bias_expansion", self, "bias_expansion")
+            adopt(state_dict, prefix + "bias_expansion", self, "bias_expansion")
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._precision = torch.finfo(torch.float32).eps  # of a basis that was taken over
         self._set_constants()
-
-    @staticmethod
-    def _adopt(state_dict: dict[str, Tensor], key: str, module: Module, name: str) -> bool:
-        """Keep our sharper copy of a checkpoint's basis, or take over one that really differs; never write in place."""
-        ours, theirs = getattr(module, name), state_dict.get(key)
-        if theirs is None or theirs.shape != ours.shape:
-            return False  # torch reports the missing key or the mismatch
-        differs = not torch.allclose(theirs.to(ours), ours, atol=1e-5)
-        if differs:
-            setattr(module, name, theirs.to(ours, copy=True))
-        state_dict[key] = getattr(module, name)
-        return differs
-
-    def _warn_of_other_fields(self, prefix: str) -> None:
-        """Say so where soft coefficients may have been written in other bases of the fields than ours."""
-        uncertain = sorted({
-            rho.name
-            for rho in (*self._in_representations, *self._out_representations)
-            if not has_closed_form(rho)
-        })  # fmt: skip
-        if uncertain:
-            warnings.warn(
-                f"{prefix or type(self).__name__}: this checkpoint holds another basis than the layer had, so escnn's "
-                f"numeric coefficients were others where it was written (escnn_soft 0.1, another CPU or py3nj). The "
-                f"fields {', '.join(uncertain)} are built from such coefficients, and a checkpoint does not hold them: "
-                "the soft part may mean another function. Where it was written, keep layer.export() at softness 1: a "
-                "plain layer means the same everywhere, and from_dense takes it.",
-                stacklevel=2,
-            )
 
     def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
         """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
@@ -537,7 +502,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         for (_, mine), (_, theirs) in zip(
             pair_blocks(self._basisexpansion), pair_blocks(layer.basisexpansion), strict=True
         ):
-            self._adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
+            adopt({"": theirs.sampled_basis}, "", mine, "sampled_basis")
 
     def export(self) -> Any:
         """The plain torch layer that computes the same function, where torch has one.
@@ -555,31 +520,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         Returns:
             A layer of the hard class that this one extends, with the same Parameter objects.
         """
-        cls: Any = hard_class(self)
-        hard = cls.__new__(cls)
-        caches = {self._kernel_name, "expanded_bias"}  # escnn registers them when it needs them
-        left_out = _SOFT_ATTRIBUTES | caches
-        vars(hard).update((name, value) for name, value in vars(self).items() if name not in left_out)
-        vars(hard).update(self._hard_attributes(cls))
-        hard._parameters = {name: p for name, p in self._parameters.items() if name not in _SOFT_PARAMETERS}
-        hard._buffers = {name: buffer for name, buffer in self._buffers.items() if name not in caches}
-        hard._non_persistent_buffers_set = self._non_persistent_buffers_set.difference(caches)
-        self._parametrize(hard, cls)
-        hard.training = True
-        with torch.no_grad():  # escnn would keep the expanded kernel with its graph
-            return hard.train(self.training)
-
-    def _parametrize(self, hard: Any, cls: type[EquivariantModule]) -> None:
-        """Keep the parametrizations of what the hard layer has too, with their properties on its class."""
-        if not is_parametrized(self):
-            return
-        kept = {name: stack for name, stack in self.parametrizations.items() if name not in _SOFT_PARAMETERS}
-        hard._modules = {name: module for name, module in self._modules.items() if name != "parametrizations"}
-        if kept:
-            hidden = {"__dict__", "__weakref__", *(self.parametrizations.keys() - kept.keys())}
-            content = {name: value for name, value in vars(type(self)).items() if name not in hidden}
-            hard._modules["parametrizations"] = ModuleDict(kept)
-            hard.__class__ = type(f"Parametrized{cls.__name__}", (cls,), content)
+        return without_softness(self)
 
     def _hard_attributes(self, cls: type[EquivariantModule]) -> dict[str, Any]:
         """Attributes in which a layer of escnn's class differs, beside the softness."""
@@ -590,13 +531,6 @@ class SoftLayer(ExpandedLayer, SoftModule):
         chain = "" if self._chain is None else f", chain={list(self._chain)}"
         own = f"{line}, " if (line := super().extra_repr()) else ""
         return f"{own}softness={self.softness}{self._closed_words()}{chain}"
-
-
-def hard_class(layer: SoftLayer) -> type[EquivariantModule]:
-    """The hard class that a soft layer extends: the nearest base that is not soft."""
-    soft = SoftLayer.__mro__  # what it is made of is not hard either
-    candidates = (cls for cls in type(layer).__mro__ if issubclass(cls, EquivariantModule))
-    return next(cls for cls in candidates if cls not in soft and not issubclass(cls, SoftLayer))
 
 
 def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:
