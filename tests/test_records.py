@@ -138,7 +138,7 @@ def test_what_people_log_is_there() -> None:
     assert score["combined"] == pytest.approx((score["plain"] * score["transformed"]) ** 0.5)
     net = result("network certificate").to_dict()
     assert net["relative"] == result("network certificate").relative
-    assert sum(term["contribution"] for term in net["terms"]) == pytest.approx(net["bound"])
+    assert sum(term["contribution"] for term in net["terms"]) == pytest.approx(net["layerwise"])
     assert len(net["covered"]) == len(net["samples"]) == 4
 
 

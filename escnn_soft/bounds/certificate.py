@@ -194,7 +194,10 @@ class Certificate(Record):
             GridActionError: if the layer runs on pixels and the element does not move pixels onto pixels.
         """
         self.symmetry.check(element)
-        return self.scale * self.execution.error_norm(element)
+        worst = self.scale * self.execution.error_norm(element)
+        if self.level == "continuous":
+            return worst
+        return min(worst, self.execution.frobenius_factor * self.at(element))
 
     @cached_property
     def grid(self) -> PixelErrors | None:

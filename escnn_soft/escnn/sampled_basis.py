@@ -102,8 +102,8 @@ def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
     return kept[1]
 
 
-def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform) -> Tensor:
-    """A block's elements (elements, out, in, S), projected onto what breaks nothing: less float32 rounding alone.
+def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform, precision: float) -> Tensor:
+    """A block's elements (elements, out, in, S), projected onto what breaks nothing: less their rounding alone.
 
     Elements that differ by more are as escnn has them: where a ring misses the pixels it scales up what rounding has
     left there, and that breaks the symmetry.
@@ -111,15 +111,17 @@ def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform) -> Ten
     Args:
         block: escnn's elements between two representations.
         transform: the levels between these.
+        precision: that of the lowest dtype that they have been in.
 
     Returns:
         The elements, in float64 on the CPU.
     """
     basis = block.sampled_basis.double().cpu()
+    allowed = max(SAMPLING_ROUNDING, 4 * precision)
     symmetric = torch.tensor([float(level.symmetric) for level in transform.levels], dtype=torch.float64)
     for project in (lambda e: transform.synthesis(transform.analysis(e), symmetric), transform.equivariant.project):
         sharp = torch.stack([project(element) for element in basis])
-        rounding = (sharp - basis).flatten(1).norm(dim=1) <= SAMPLING_ROUNDING * basis.flatten(1).norm(dim=1)
+        rounding = (sharp - basis).flatten(1).norm(dim=1) <= allowed * basis.flatten(1).norm(dim=1)
         basis = torch.where(rounding[:, None, None, None], sharp, basis)
     return basis
 

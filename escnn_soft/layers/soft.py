@@ -150,7 +150,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
         out_rho = next(rho for rho in self.out_type.representations if rho.name == pair[1])
         block = dict(pair_blocks(self._basisexpansion))[pair]
-        return sharpen(block, self._build_transform([in_rho], [out_rho]))
+        return sharpen(block, self._build_transform([in_rho], [out_rho]), self._precision)
 
     def _equivariant_basis(self) -> dict[tuple[str, str], Tensor]:
         """The equivariant part of escnn's basis, by names of (input, output) representation; float64 on the CPU."""

@@ -92,7 +92,7 @@ def test_the_worst_input_reaches_half_of_the_bound(name, geometry) -> None:
     for element in pixel_elements(layer.space)[1:]:
         assert certificate.refusal(element, shape) is None
         _, found = worst_input(layer, element, shape)
-        assert found <= certificate.operator_at(element) <= certificate.operator
+        assert found <= certificate.operator_at(element) <= certificate.operator * (1 + 1e-12)  # rounding of sums
         best = max(best, found)
     # padding that repeats the border could double the error, and hardly ever does
     assert best >= (0.4 if geometry in ("reflected", "replicated") else 0.5) * certificate.operator

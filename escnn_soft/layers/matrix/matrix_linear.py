@@ -107,7 +107,7 @@ class SoftMatrixLinear(Expanded, SoftModule):
             return
         transform = cast("GradedWeight", dial.here).transform
         with torch.no_grad():
-            normal = torch.randn_like(self.weight)
+            normal = torch.randn_like(self.weight).to(dial.dtype)
             self.weight.copy_(variance_preserving(transform, dial.static, normal))
             if self.bias is not None:
                 self.bias.zero_()
