@@ -145,7 +145,8 @@ def _bits(tensor: Tensor) -> Any:
     entries = tensor.detach().contiguous().flatten()
     width = entries.element_size()
     even = entries.numel() * width % 8 == 0 == entries.storage_offset() * width % 8
-    return entries.view(_BITS[8 if even else width]).numpy()
+    # Tensor.numpy() would forbid the storage to be resized, as FSDP does
+    return np.from_dlpack(entries.view(_BITS[8 if even else width]))
 
 
 def may_keep(tensors: Iterable[Tensor]) -> bool:
