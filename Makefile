@@ -15,10 +15,10 @@ SOURCES := $(wildcard escnn_soft tests benchmarks)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint benchmarks clean
+.PHONY: help install demo test nightly lint benchmarks clean
 
 help:
-	@echo "make demo | test | lint | benchmarks | install | clean    (ARGS=... is passed on)"
+	@echo "make demo | test | nightly | lint | benchmarks | install | clean    (ARGS=... is passed on)"
 
 install: $(STAMP)
 
@@ -42,6 +42,11 @@ lint: $(STAMP)
 # The doctests of the package run in the same call as the tests.
 test: lint
 	$(ONE_THREAD) "$(BIN)/python" -m pytest escnn_soft tests -n 2 --dist worksteal $(ARGS)
+
+# The searches for violations alone, long ones, and on other examples each time.
+nightly: $(STAMP)
+	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly "$(BIN)/python" -m pytest tests/testing/test_search.py \
+		tests/testing/test_random_networks.py tests/bounds/test_execution.py -n 2 --dist worksteal $(ARGS)
 
 benchmarks: $(STAMP)
 	@for file in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \

@@ -67,6 +67,7 @@ RESULTS: dict[str, Callable[[], Record]] = {
     "trajectory score": lambda: metrics.trajectory_score(
         lambda x: x[:, None].expand(-1, 3, 2), PATHS, metrics.point_rotations([90])
     ),
+    "search": lambda: testing.search_violation(drawn := layer("Linear D4"), drawn.certificate(), steps=1),
     "report": lambda: testing.assert_certificate_holds(layer("Linear D4").double()),
 }
 

@@ -80,7 +80,7 @@ def pass_layer(
 
     own, measured, images = _own(ledger, name, rule, call, actions, outs, again, rounding)
     if ledger.radius:
-        own = torch.stack([own[row] + amplified(apart, _drift(rule, call, bounds, row)) for row in rows])
+        own = torch.stack([own[row] + amplified(apart, _drift(rule, call, actions, bounds, row)) for row in rows])
         images, lookahead = [None] * len(images), 0
     terms: dict[int, Tensor] = {}
     lipschitz = torch.zeros(ledger.samples, dtype=torch.float64)
@@ -272,9 +272,9 @@ def _spread(rule: Rule, call: Call, fact: Fact, bound: Tensor) -> tuple[dict[int
     return terms, torch.minimum(constant, linear.source.lipschitz * joint)
 
 
-def _drift(rule: Rule, call: Call, bounds: Sequence[Tensor], row: int) -> Tensor:
+def _drift(rule: Rule, call: Call, actions: Sequence[Action], bounds: Sequence[Tensor], row: int) -> Tensor:
     """How much faster than its input moves the own error of a layer may grow, sample by sample."""
-    if all(action.is_identity(row) for action in call.actions):
+    if all(action.is_identity(row) for action in (*call.actions, *actions)):
         return torch.zeros(len(call.x), dtype=torch.float64)
     drift = rule.drift(call, row)
     # || (f T - T f)(y) - (f T - T f)(h) || <= 2 L ||y - h||

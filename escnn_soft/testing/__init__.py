@@ -17,6 +17,7 @@ from escnn_soft.testing.layer_strategies import (
 from escnn_soft.testing.optimizers import KEPT, assert_covariant_step, assert_keeps_symmetry
 from escnn_soft.testing.profiles import PROFILES, register_profiles
 from escnn_soft.testing.samples import exact_elements
+from escnn_soft.testing.search import Search, search_violation
 from escnn_soft.testing.type_strategies import (
     REPRESENTATION_KINDS,
     field_types,
@@ -33,6 +34,7 @@ __all__ = [
     "SOFTNESS_KINDS",
     "TOLERANCE",
     "CertificateReport",
+    "Search",
     "assert_certificate_holds",
     "assert_covariant_step",
     "assert_equivariant",
@@ -49,6 +51,7 @@ __all__ = [
     "randomize",
     "register_profiles",
     "representations",
+    "search_violation",
     "soft_linears",
     "soft_r2convs",
     "softnesses",

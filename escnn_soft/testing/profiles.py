@@ -14,9 +14,11 @@ __all__ = ["PROFILES", "register_profiles"]
 PROFILES: dict[str, dict[str, int | bool | None]] = {
     "default": {"max_examples": 25, "deadline": None},
     "ci": {"max_examples": 50, "deadline": None, "derandomize": True, "print_blob": True},
+    "nightly": {"max_examples": 1_000, "deadline": None, "derandomize": False, "print_blob": True},
     "thorough": {"max_examples": 10_000, "deadline": None},
 }
-"""``default`` while developing, ``ci`` the same examples on every machine, ``thorough`` for a night."""
+"""``default`` while developing, ``ci`` the same examples on every machine, ``nightly`` others each night, ``thorough``
+before a release."""
 
 
 class _TorchRandom:
@@ -31,7 +33,7 @@ _TORCH_RANDOM = _TorchRandom()  # Hypothesis holds only a weak reference
 
 
 def register_profiles(profile: str | None = None) -> str:
-    """Register the three profiles, load one, and let Hypothesis manage torch's seed; for your ``conftest.py``.
+    """Register the profiles, load one, and let Hypothesis manage torch's seed; for your ``conftest.py``.
 
     Args:
         profile: which one to load; the environment variable ``HYPOTHESIS_PROFILE`` or ``default`` if None.
@@ -44,7 +46,7 @@ def register_profiles(profile: str | None = None) -> str:
 
     Example:
         >>> sorted(PROFILES)
-        ['ci', 'default', 'thorough']
+        ['ci', 'default', 'nightly', 'thorough']
     """
     name = os.environ.get("HYPOTHESIS_PROFILE", "default") if profile is None else profile
     if name not in PROFILES:

@@ -11,7 +11,8 @@ from escnn import group, gspaces, nn
 from escnn_soft import SoftLinear, SoftR2Conv, certify
 from escnn_soft.certification.net import Net
 from escnn_soft.errors import ArgumentError
-from escnn_soft.functions import act, act_on_fibres
+from escnn_soft.functions import act_on_fibres
+from escnn_soft.testing import randomize, search_violation
 from tests.certification.checks import measured, random_field, violations
 from tests.certification.deep_networks import HIDDEN, IMAGE, SPACE, deep
 
@@ -64,32 +65,34 @@ def test_a_model_that_has_no_double_precision() -> None:
 # ---------------------------------------------------------------------- neighbourhoods
 
 
-def worst_nearby(model, x, radius: float, steps: int) -> float:
-    """The largest error that gradient ascent finds in a ball."""
-    worst = 0.0
-    for element in (SPACE.fibergroup.element(1), SPACE.fibergroup.element(2)):
-        offset = torch.randn_like(x.tensor)
-        for _ in range(steps):
-            offset = (offset * (radius * (1 - 1e-6) / offset.norm())).requires_grad_(True)
-            y = IMAGE(x.tensor + offset)
-            error = (model(act(element, y)).tensor - act(element, model(y)).tensor).norm()
-            (slope,) = torch.autograd.grad(error, offset)
-            worst = max(worst, error.item())
-            offset = offset.detach() + 0.3 * radius * slope / slope.norm().clamp(min=1e-30)
-    return worst
-
-
 @pytest.mark.parametrize("softness", [0.0, 0.1])
 def test_the_bound_holds_in_a_neighbourhood(softness) -> None:
     torch.manual_seed(0)
     model, x = deep(4, softness), random_field(IMAGE, 1, 17, 17)
     radius = 0.01 * float(x.tensor.norm())
     cert = certify(model, x, radius=radius)
-    worst = worst_nearby(model, x, radius, 25)
+    found = search_violation(model, cert, x, steps=25, restarts=4)
     assert certify(model, x).bound < cert.bound
-    assert worst <= cert.bound < math.inf
-    assert softness == 0.0 or cert.bound <= 10 * worst
+    assert not found.violated
+    assert cert.bound < math.inf
+    assert softness == 0.0 or cert.bound <= 10 * found.error
     assert "for every y" in repr(cert)
+
+
+def test_an_invariant_input_has_neighbours_too() -> None:
+    """The error of a layer from fields that stay as they are to fields that do not grows with the distance."""
+    space = gspaces.no_base_space(group.cyclic_group(2))
+    scalar, regular = space.type(space.trivial_repr), space.type(space.regular_repr)
+    layers = SoftLinear(scalar, regular, softness=1.0), nn.ReLU(regular), SoftLinear(regular, regular, softness=0.0)
+    model = nn.SequentialModule(*layers).double().eval()
+    for layer in (layers[0], layers[2]):
+        randomize(layer)
+    x = scalar(torch.zeros(1, 1, dtype=torch.float64))
+    cert = certify(model, x, radius=1.0)
+    y = torch.linspace(-1, 1, 201, dtype=torch.float64)[:, None]
+    out = model(scalar(y)).tensor
+    swapped = act_on_fibres(space.fibergroup.element(1), out, regular)
+    assert float((out - swapped).norm(dim=1).detach().max()) <= cert.bound
 
 
 def test_a_larger_neighbourhood_has_a_larger_bound() -> None:

@@ -214,7 +214,9 @@ def test_profiles() -> None:
         assert settings.default.max_examples == 50
         assert settings.default.derandomize
         assert settings.get_profile("thorough").max_examples == 10_000
-        assert set(PROFILES) == {"default", "ci", "thorough"}
+        assert settings.get_profile("nightly").max_examples == 1000
+        assert not settings.get_profile("nightly").derandomize
+        assert set(PROFILES) == {"default", "ci", "nightly", "thorough"}
         with pytest.raises(ArgumentError, match="HYPOTHESIS_PROFILE"):
             register_profiles("quick")
     finally:
