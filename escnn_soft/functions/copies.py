@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.functions.grid import Grid, grid_action, grid_exact
-from escnn_soft.linalg import RANK_TOLERANCE, extend_orthonormal
+from escnn_soft.linalg import extend_orthonormal
 
 __all__ = ["SpatialCopy", "SplitFunctions", "split_functions"]
 
@@ -21,7 +21,8 @@ Candidates = Sequence[tuple[IrrepId, Matrix]]
 """Sampled functions that transform under irreps.  # each: (points, d)"""
 
 ALIAS_TOLERANCE = 1e-4
-"""Relative singular value below which sampled harmonics count as dependent: escnn samples them in float32."""
+"""Relative singular value below which sampled harmonics count as dependent, and norm, for rings of norm 1, below which
+one misses all points: escnn samples them in float32."""
 
 INDEPENDENT = 0.05
 """What a harmonic has to add to those before it, where some are dependent: the next best choice is a sound one."""
@@ -70,7 +71,7 @@ def split_functions(gspace: GSpace, kernel_size: int, candidates: Candidates) ->
         For a group that acts on the grid, copies that are orthonormal, and on which the pixel action is exact;
         otherwise the candidates themselves and an orthonormal remainder without a law.
     """
-    sampled = [(irrep, v) for irrep, v in candidates if np.linalg.norm(v) > RANK_TOLERANCE]
+    sampled = [(irrep, v) for irrep, v in candidates if np.linalg.norm(v) > ALIAS_TOLERANCE]
     copies = (_exact_copies if grid_exact(gspace) else _continuous_copies)(gspace, kernel_size, sampled)
     return SplitFunctions(tuple(copies), len(sampled) - sum(not copy.remainder for copy in copies))
 

@@ -97,7 +97,7 @@ class ConvolutionExecution(Execution):
 
     @cached_property
     def rounding(self) -> float:
-        """gamma_n || |K| ||, with n the number of products that are summed."""
+        """n u || |K| ||, with n the number of products that are summed."""
         magnitude = self.kernel.abs().flatten(2).sum(2)  # the symbol of |K| is largest at frequency 0
         largest = max(float(spectral_norm(block)) for block in self.geometry.blocks(magnitude))
         return self.accumulated(self.kernel[0].numel() + 1) * largest * self.geometry.repetition()
@@ -180,7 +180,7 @@ class MatrixExecution(Execution):
 
     @cached_property
     def rounding(self) -> float:
-        """gamma_n || |W| ||."""
+        """n u || |W| ||, with n the number of products that are summed."""
         return self.accumulated(self.matrix.shape[1] + 1) * float(spectral_norm(self.matrix.abs()))
 
     def refusal(self, element: GroupElement, input_shape: Sequence[int]) -> str | None:

@@ -343,10 +343,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def _within_budget(self, index: int, graded: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`_with_soft`; the factor multiplies what escnn's own part breaks too, by sampling and rounding."""
         dial, (equivariant, soft) = self._dials[index], self._bands[index]
-        astray = soft.analysis(graded)
-        together = coefficients + astray
-        t, resolved = dial.within_budget(together, equivariant.analysis(graded))
-        whole = graded + soft.synthesis(dial.limited_coefficients(together, t) - astray)
+        own, together = equivariant.analysis(graded), coefficients + soft.analysis(graded)
+        t, resolved = dial.within_budget(together, own)
+        # from both parts anew: less what goes astray, escnn's own would leave the rounding of that, and what a chain
+        # has no level for
+        whole = equivariant.synthesis(own) + soft.synthesis(dial.limited_coefficients(together, t))
         return nothing_unless(resolved, whole), t
 
     def _own(self, strict: Tensor) -> Tensor:

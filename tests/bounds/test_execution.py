@@ -177,3 +177,19 @@ def test_large_convolutions_have_a_coarser_bound() -> None:
         (x,) = torch.autograd.grad(conv(x).square().sum(), x)
     found = float((conv(x).norm() / x.norm()).detach())
     assert found <= coarse <= 1.6 * found
+
+
+@pytest.mark.parametrize(("dtype", "fields"), [(torch.bfloat16, 7), (torch.bfloat16, 12), (torch.float16, 64)])
+def test_rounding_is_bounded_where_more_products_are_summed_than_the_dtype_can_count(dtype, fields) -> None:
+    """n u reaches 1 at 256 products in bfloat16 and at 2048 in float16."""
+    space = gspaces.rot2dOnR2(4)
+    wide = space.type(*[space.regular_repr] * fields)
+    layer = SoftR2Conv(wide, space.type(space.regular_repr), 3, softness=0.3, bias=False).to(dtype)
+    x = torch.rand(2, wide.size, 5, 5).to(dtype)
+    with torch.no_grad():
+        stored = layer.expand_parameters()[0].double()
+        error = sample_norms(layer(wide(x)).tensor.double() - torch.nn.functional.conv2d(x.double(), stored))
+    certificate, norms = layer.certificate(), sample_norms(x)
+    products = 36 * fields + 1
+    assert certificate.rounding >= products * torch.finfo(dtype).eps / 2 * certificate.lipschitz
+    assert (error <= certificate.rounding * norms).all()

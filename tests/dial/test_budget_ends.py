@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from escnn import gspaces
 from torch.nn.utils.parametrize import register_parametrization
 
 import escnn_soft as es
@@ -129,3 +130,30 @@ def test_weights_that_are_no_numbers_have_no_certificate(bad) -> None:
         plain.bias[0] = bad
     with pytest.raises(es.errors.ArgumentError, match="a bias of finite numbers"):
         certificate(plain, field, field)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_a_budget_holds_where_all_that_escnn_has_goes_astray(dtype) -> None:
+    """No kernel of these levels breaks nothing, and what escnn's rings leave by themselves is large."""
+    space = gspaces.flipRot2dOnR2(5, axis=0.0)
+    group = space.fibergroup
+    fields = space.type(group.irrep(1, 2)), space.type(group.quotient_representation((None, 5)))
+    torch.manual_seed(0)
+    layer = SoftR2Conv(*fields, 6, dilation=3, bias=False, softness=Budget(0.167)).to(dtype)
+    for strict, soft in ((5096.0, 12.0), (1.0, 1.0), (1.0, 0.0)):
+        fill(layer, strict, soft)
+        assert worst(layer) <= 0.167, (strict, soft)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_budget_holds_what_breaks_the_end_of_a_chain(dtype) -> None:
+    """escnn's own kernels break C3 on pixels that are six apart, and a chain that ends in C3 has no level for it."""
+    space = gspaces.flipRot2dOnR2(3, axis=0.0)
+    group = space.fibergroup
+    fields = space.type(space.regular_repr, group.irrep(1, 1)), space.type(group.irrep(1, 1))
+    torch.manual_seed(0)
+    layer = SoftR2Conv(*fields, 3, dilation=6, chain=[(None, 3)], softness=Budget(0.05)).to(dtype)
+    fill(layer, 1.0, 1.0)
+    assert layer.expand_parameters()[0].any()
+    assert worst(layer) <= 0.05
+    assert layer.certificate().sup <= layer.bound() * layer.certificate().norm

@@ -79,7 +79,7 @@ class PointExecution(Execution):
 
     @cached_property
     def rounding(self) -> float:
-        """gamma_n || |C| ||, with n the number of products that are summed for one message."""
+        """n u || |C| ||, with n the number of products that are summed for one message."""
         products = self.coefficients[0].numel() + 1
         return self.accumulated(products) * self.supremum * unfolded_norm(self.coefficients.abs())
 

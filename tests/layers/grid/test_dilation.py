@@ -117,3 +117,16 @@ def test_many_frequencies_on_few_pixels_are_accepted() -> None:
     assert layer._transform.dependent > 0
     layer(rho(torch.randn(1, rho.size, 5, 5))).tensor.sum().backward()
     assert layer.soft_weights.grad is not None
+
+
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(3, 5), (4, 4), (6, 6)])
+@pytest.mark.parametrize("name", ["trivial", "C2", "C4", "D1", "D4"])
+def test_a_harmonic_that_is_rounding_on_the_pixels_is_none(name, kernel_size, dilation) -> None:
+    """sin 2 a of a ring vanishes on the diagonals, and all other pixels are six widths away: 5e-6 is left of it."""
+    spaces = {"C2": gspaces.rot2dOnR2(2), "D1": gspaces.flipRot2dOnR2(1), **SPACES}
+    image = spaces[name].type(spaces[name].trivial_repr)
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(1, 1, kernel_size, dilation=dilation).double()
+    soft = SoftR2Conv.from_dense(plain, image, image)
+    assert (soft.expand_parameters()[0] - plain.weight).norm() < 1e-10 * plain.weight.norm()
+    assert soft.weights.numel() == R2Conv(image, image, kernel_size, dilation=dilation).weights.numel()
