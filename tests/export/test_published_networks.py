@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from escnn.nn import EquivariantModule
@@ -23,6 +25,7 @@ def network(request) -> tuple[torch.nn.Module, Tensor]:
     return built(request.param)
 
 
+@cache
 def built(name: str) -> tuple[torch.nn.Module, Tensor]:
     torch.manual_seed(0)
     published = PUBLISHED[name]()
