@@ -81,12 +81,13 @@ class CoefficientBalance:
         self._soft, self._policy, self._symmetric, self._dtype = soft, policy, symmetric, dtype
         self._slack = policy.slack(exponents).to(soft.row_levels.device, dtype)[soft.row_levels]
 
-    def __call__(self, coefficients: Tensor, own: Tensor) -> Tensor:
+    def __call__(self, coefficients: Tensor, own: Tensor, astray: Tensor | None = None) -> Tensor:
         """The factor t of all that breaks the symmetry, differentiably.
 
         Args:
             coefficients: of the directions outside the equivariant level, of any scale.  # shape: (dim,)
             own: the equivariant part of the weight, or its coefficients, and the norm of what else breaks nothing.
+            astray: what the weight has already in these directions; None for nothing.  # shape: (dim,)
 
         Returns:
             t in [0, 1].  # shape: ()
@@ -94,7 +95,8 @@ class CoefficientBalance:
         coefficients, own = coefficients.to(self._dtype), own.to(self._dtype)
         parts = [own.flatten()]
         if self._symmetric is not None:
-            parts.append(self._policy.opening * coefficients[self._symmetric])
+            opened = self._policy.opening * coefficients[self._symmetric]
+            parts.append(opened if astray is None else opened + astray.to(self._dtype)[self._symmetric])
         free = torch.cat(parts) if len(parts) > 1 else parts[0]
         scale = _scale(free, _NEGLIGIBLE * largest(coefficients))
         squares = self._soft.pieces((coefficients * scale).square())

@@ -237,25 +237,26 @@ class Dial:
         if bound == 0.0 or value.is_meta or (self.policy.bounded and not self.closed):
             return bound
         graded = self.graded.whole if isinstance(self.graded, SpectralGrading) else self.graded
-        norm = math.hypot(math.sqrt(float(graded.energies(value.double().cpu()).sum())), beside)
+        norm = math.hypot(math.sqrt(float(graded.energies(value.detach().double().cpu()).sum())), beside)
         if norm == 0.0:
             return bound
         astray = 0.0
         if own is not None:
             breaking = torch.tensor([not level.symmetric for level in graded.levels])
-            astray = math.sqrt(float(graded.energies(own.double().cpu())[breaking].sum()))
+            astray = math.sqrt(float(graded.energies(own.detach().double().cpu())[breaking].sum()))
         moved = (2 + 2 * bound) * (astray + float(self.resolution.absolute)) / norm
         return min(bound + max(moved - 2 * self.resolution.relative, 0.0), max(bound, 2.0))
 
     # ------------------------------------------------------------------ what passes
 
-    def factor(self, coefficients: Tensor, own: Callable[[], Tensor]) -> Tensor | None:
+    def factor(self, coefficients: Tensor, own: Callable[[], Tensor], astray: Tensor | None = None) -> Tensor | None:
         """The factor t of what breaks the symmetry in a weight that is given by coefficients.
 
         Args:
             coefficients: of the directions outside the equivariant level.  # shape: (dim,)
             own: the equivariant part of the weight, or its coefficients, with the norm of what else in the layer
                 breaks nothing; asked for if it matters.
+            astray: what the weight has without them in their directions; None for nothing.  # shape: (dim,)
 
         Returns:
             t, differentiably; None for a policy that has none.  # shape: ()
@@ -267,7 +268,7 @@ class Dial:
             pieces = cast("GradedWeight", self.here).transform.soft.pieces(coefficients)
             return self._allowance(cast("Budget", self.policy), pieces, own())[0]
         assert isinstance(self._balance, CoefficientBalance)
-        return self._balance(coefficients, own())
+        return self._balance(coefficients, own(), astray)
 
     def within_budget(self, coefficients: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """The factor t of a budget, and whether the weight's dtype can tell a weight within it; as :meth:`factor`."""
@@ -349,7 +350,12 @@ class Dial:
     # ------------------------------------------------------------------ turning it without a jump
 
     def coefficients_for(
-        self, used: Tensor, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None
+        self,
+        used: Tensor,
+        coefficients: Tensor,
+        own: Callable[[], Tensor],
+        logits: Tensor | None,
+        astray: Tensor | None = None,
     ) -> Tensor:
         """Coefficients that now stand for what was in use, as far as the policy allows it.
 
@@ -358,6 +364,7 @@ class Dial:
             coefficients: those that are trained, kept where a level is closed now.  # shape: (dim,)
             own: as for :meth:`factor`.
             logits: parameters of a learned policy.
+            astray: as for :meth:`factor`.
 
         Returns:
             t used / gain, of which the policy's factor is 1.  # shape: (dim,)
@@ -366,7 +373,7 @@ class Dial:
         gains = soft.spread(self.gains(None, logits)[self.equivariant :]).double()
         some = gains > _CLOSED
         found = torch.where(some, used.double() / torch.where(some, gains, 1.0), coefficients.double())
-        t = self.factor(found, own)
+        t = self.factor(found, own, astray)
         return (found if t is None else self.limited_coefficients(found, t)).to(coefficients.dtype)
 
     def weight_for(self, used: Tensor, weight: Tensor, logits: Tensor | None) -> Tensor:

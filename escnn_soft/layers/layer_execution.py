@@ -73,8 +73,8 @@ class ConvolutionExecution(Execution):
         return PixelErrors(self.elements, errors, float(self.kernel.norm()))
 
     def error_norm(self, element: GroupElement) -> float:
-        """Upper bound on ||f(g x) - g f(x)|| / ||x||."""
-        return self.geometry.norm(self.error(element))
+        """Upper bound on ||f(g x) - g f(x)|| / ||x||; that of the inverse, to the last digit."""
+        return self.geometry.norm(self.error(min(element, ~element, key=str)))
 
     @cached_property
     def worst_error_norm(self) -> float:

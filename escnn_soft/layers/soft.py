@@ -21,6 +21,7 @@ from escnn_soft.dial import Dial, Policy, SoftModule
 from escnn_soft.dial.dial import nothing_unless
 from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
+    SAMPLING_ROUNDING,
     SampledBasis,
     basis_coordinates,
     block_name,
@@ -133,7 +134,18 @@ class SoftLayer(ExpandedLayer, SoftModule):
             dial.follow(self.weights)
         here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
         self._bands = [(transform.equivariant, transform.soft) for transform in here]
+        self._strays = self._leaves_its_level()
         self._forget()
+
+    @torch.no_grad()
+    def _leaves_its_level(self) -> bool:
+        """Whether escnn's own kernels lie in other levels too: where rings miss the pixels, or rounding is coarse."""
+        if self.weights.is_meta:
+            return True
+        some = torch.arange(1, self.weights.numel() + 1, device=self.weights.device).cos()  # in general position
+        kernel = self._basisexpansion(some.to(self.weights)).reshape(self._transform.shape).to(self._dials[0].dtype)
+        astray = kernel - self._bands[0][0].project(kernel)
+        return bool(astray.norm() > SAMPLING_ROUNDING * kernel.norm())
 
     def _own_basis(self) -> SampledBasis:
         """The layer's own copy of escnn's basis expansion."""
@@ -213,9 +225,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
         column = strict.new_zeros(self.out_type.size) if bias is None else bias
         parts = [lambda: self._own(strict), lambda: self._own_bias(column, strict)]
         trained = self.soft_weights, self.soft_bias
-        for dial, tensor, value, part, logits in zip(self._dials, trained, used, parts, self._logits(), strict=False):
+        strays = self._astray(self._as_graded(strict)), None
+        each = zip(self._dials, trained, used, parts, self._logits(), strays, strict=False)
+        for dial, tensor, value, part, logits, astray in each:
             if tensor is not None:
-                tensor.copy_(dial.coefficients_for(value, tensor, part, logits))
+                tensor.copy_(dial.coefficients_for(value, tensor, part, logits, astray))
 
     def _subgroups(self) -> SubgroupChain | None:
         return None if self._chain is None else subgroup_chain(self.in_type.gspace, self._chain)
@@ -319,18 +333,24 @@ class SoftLayer(ExpandedLayer, SoftModule):
             whole, t = self._within_budget(index, work, coefficients.to(dial.dtype))
         else:
             own = (lambda: self._own(strict)) if index == 0 else (lambda: self._own_bias(graded.flatten(), strict))
-            soft, t = self._soft_part(index, coefficients.to(dial.dtype), own, logits)
+            astray = self._astray(work) if index == 0 and dial.limited else None
+            soft, t = self._soft_part(index, coefficients.to(dial.dtype), own, astray, logits)
             whole = work + soft
         return whole.to(graded.dtype), t
 
     def _soft_part(
-        self, index: int, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None
+        self,
+        index: int,
+        coefficients: Tensor,
+        own: Callable[[], Tensor],
+        astray: Tensor | None,
+        logits: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """What the levels outside escnn's basis add, (out, in, S), and the factor t of a dial."""
         dial, synthesis = self._dials[index], self._soft(index).synthesis
         if dial.fixed:
             return synthesis(coefficients, dial.static[dial.equivariant :]), None
-        t = dial.factor(coefficients, own)
+        t = dial.factor(coefficients, own, astray)
         if t is not None and dial.breaking is None:
             return t.to(coefficients.dtype) * synthesis(coefficients, dial.static[dial.equivariant :]), t
         # backward passes ask for the coefficients again, and FSDP, which does not see through GeometricTensors, has
@@ -351,8 +371,13 @@ class SoftLayer(ExpandedLayer, SoftModule):
         return nothing_unless(resolved, whole), t
 
     def _own(self, strict: Tensor) -> Tensor:
-        """What has the norm of escnn's own kernel, also where harmonics are not orthonormal on the pixels."""
-        return self._bands[0][0].isometric(self._as_graded(strict).to(self._dials[0].dtype))
+        """What has the norm of escnn's own kernel in its level, also where harmonics are not orthonormal on pixels."""
+        equivariant, kernel = self._bands[0][0], self._as_graded(strict).to(self._dials[0].dtype)
+        return equivariant.analysis(kernel) if self._strays else equivariant.isometric(kernel)
+
+    def _astray(self, kernel: Tensor) -> Tensor | None:
+        """What escnn's own kernel (out, in, S) has in the directions of the soft part; None for nothing."""
+        return self._bands[0][1].analysis(kernel.to(self._dials[0].dtype)) if self._strays else None
 
     def _own_bias(self, bias: Tensor, strict: Tensor) -> Tensor:
         """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""

@@ -10,6 +10,7 @@ import torch
 from lie_learn.representations.SO3.wigner_d import wigner_D_matrix
 
 from escnn_soft import SoftLinear, SoftR2Conv
+from escnn_soft.errors import ArgumentError
 from escnn_soft.functions import act_on_rows, pixel_elements
 from escnn_soft.groups import fibre_group
 from escnn_soft.testing.worst_element import worst_element
@@ -230,3 +231,16 @@ def test_a_profile_is_the_curve() -> None:
     assert math.sqrt(np.mean([error**2 for _, error in curve])) == pytest.approx(certificate.rms)
     elements = [point("SO(2)").fibergroup.element(0.3, "radians")]
     assert certificate.profile(elements) == ((elements[0], certificate.at(elements[0])),)
+
+
+def test_weights_whose_squares_vanish_have_no_certificate() -> None:
+    layer = SoftR2Conv(*field_types(planar("C4"))[0], 3, softness=1.0).double()
+    for scale, refused in ((1e-150, True), (1e-130, False), (0.0, False)):
+        with torch.no_grad():
+            layer.weights.fill_(scale)
+            layer.soft_weights.fill_(scale)
+        if refused:
+            with pytest.raises(ArgumentError, match="a kernel of zeros, or with an entry of at least 1e-140"):
+                layer.certificate()
+        else:
+            assert (layer.certificate().sup > 0) == (scale > 0)

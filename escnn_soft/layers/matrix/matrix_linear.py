@@ -199,8 +199,23 @@ class SoftMatrixLinear(Expanded, SoftModule):
         if element is None:
             return supremum
         stretch = stretching(element, *representations)
-        slope = max(dial.bound(lambda level: level.sigma) for dial in self._dials)
-        return min(times(times(slope, element) + 2 * ROUNDING, stretch), supremum)
+        return min(times(times(self._slope(), element) + 2 * ROUNDING, stretch), supremum)
+
+    def _slope(self) -> float:
+        """Largest error under all generators, relative to the norm of the weights, as they are stored."""
+        slopes = [self._slope_of(dial) for dial in self._dials]
+        steepest = max((level.sigma for dial in self._dials for level in dial.graded.levels), default=0.0)
+        # what is added there is for elements, which move a weight by twice its norm at most
+        stored = zip(slopes, self._as_stored(slopes), strict=True)
+        return max(slope + max(1.0, steepest / 2) * (found - slope) for slope, found in stored)
+
+    @staticmethod
+    def _slope_of(dial: Dial) -> float:
+        if not dial.policy.bounded:
+            return dial.bound(lambda level: level.sigma)
+        # a budget bounds e(g), whose mean square over the group is 2 ||W_breaking||^2
+        steepest = max((level.sigma for level in dial.graded.levels if level.dim), default=0.0)
+        return dial.bound(lambda _: 2.0) * steepest / math.sqrt(2)
 
     @property
     def closed(self) -> bool:

@@ -130,3 +130,49 @@ def test_a_harmonic_that_is_rounding_on_the_pixels_is_none(name, kernel_size, di
     soft = SoftR2Conv.from_dense(plain, image, image)
     assert (soft.expand_parameters()[0] - plain.weight).norm() < 1e-10 * plain.weight.norm()
     assert soft.weights.numel() == R2Conv(image, image, kernel_size, dilation=dilation).weights.numel()
+
+
+def test_what_escnns_kernel_has_beyond_the_band_limit_counts_once() -> None:
+    """A soft part that takes it back makes the part that breaks nothing smaller, and the bound is on that."""
+    torch.manual_seed(2)
+    space = gspaces.rot2dOnR2(2)
+    narrow, wide = space.type(space.regular_repr), space.type(*[space.regular_repr] * 2)
+    layer = SoftR2Conv(narrow, wide, 7, dilation=2, softness=0.3, initialize=False, bias=False).double()
+    torch.nn.init.normal_(layer.weights)
+    torch.nn.init.normal_(layer.soft_weights, std=20.0)
+    assert layer.certificate().relative.sup <= layer.bound()
+    soft, dial = layer._transform.soft, layer._dials[0]
+    kernel = layer._as_graded(layer._expand_strict()[0].detach())
+    symmetric = soft.spread(torch.tensor([float(level.symmetric) for level in soft.levels], dtype=torch.float64))
+    with torch.no_grad():  # all that escnn has there is taken back, and little is left but what breaks the symmetry
+        layer.soft_weights.mul_(1 - symmetric).sub_(symmetric * soft.analysis(kernel) / dial.policy.opening)
+    assert layer.certificate().relative.sup <= layer.bound()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_budget_on_a_kernel_that_is_nothing_but_astray_is_zero(transposed) -> None:
+    """Less itself, escnn's kernel would leave rounding, and all of that breaks the symmetry."""
+    space, cls = SPACES["SO(2)"], SoftR2ConvTransposed if transposed else SoftR2Conv
+    group = space.fibergroup
+    types = space.type(group.irrep(0)), space.type(group.irrep(2))
+    for seed, (dilation, dtype) in enumerate((d, t) for d in (4, 5, 6) for t in (torch.float32, torch.float64)):
+        torch.manual_seed(seed)
+        layer = cls(*types, 3, dilation=dilation, softness=Budget(0.02), bias=False).to(dtype)
+        torch.nn.init.normal_(layer.weights)
+        torch.nn.init.normal_(layer.soft_weights, std=1e4)
+        found = layer.certificate()
+        assert found.norm == 0.0 or found.relative.sup <= 0.02
+        assert found.sup <= layer.bound() * found.norm
+
+
+def test_a_budget_with_a_chain_drops_what_of_escnns_kernel_breaks_the_last_subgroup() -> None:
+    space = gspaces.flipRot2dOnR2(4, axis=0.0)
+    out = space.type(space.trivial_repr, space.quotient_repr((None, 4)))
+    layer = SoftR2Conv(
+        space.type(space.regular_repr), out, 3, dilation=5, softness=Budget(0.02), bias=False, chain=[(None, 4)]
+    )
+    torch.manual_seed(0)
+    torch.nn.init.normal_(layer.weights)
+    torch.nn.init.normal_(layer.soft_weights)
+    found = layer.certificate()
+    assert all(found.at(g) <= layer.bound(g) * found.norm for g in space.fibergroup.elements)

@@ -263,3 +263,37 @@ def test_a_model_with_quadratic_and_gated_layers_trains() -> None:
     assert losses[-1] < 0.3 * losses[0]
     model.double()
     assert defect(model, 2 * V, ONE, O3.sample(torch.Generator().manual_seed(0)), x.double()) < 1e-10
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_budget_bounds_small_rotations_where_the_fastest_level_holds_it_all(size) -> None:
+    """A weight that turns four times as fast as the group is off by twice the budget times the length."""
+    group = special_orthogonal_group(size)
+    square = vector(group) ** 2
+    layer = es.SoftMatrixLinear(square, square, bias=False, softness=es.Budget(0.1)).double()
+    dial = layer._dials[0]
+    fastest = max(level.sigma for level in dial.graded.levels)
+    gains = torch.tensor([1.0 if lv.symmetric else 30.0 * (lv.sigma == fastest) for lv in dial.graded.levels])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        layer.weight.copy_(dial.here.filtered(torch.randn_like(layer.weight), gains.double()))
+    found = layer.certificate()
+    assert found.relative.sup == pytest.approx(0.1, rel=1e-3)
+    for length in (0.01, 0.1, 0.5):
+        angles = torch.randn(20, len(group.generators.algebra), dtype=torch.float64)
+        errors = [found.at(group.element(a * length / a.norm())) for a in angles]
+        assert max(errors) <= layer.bound(length) * found.norm
+        assert max(errors) > layer.bound(length) * found.norm / 2
+
+
+def test_the_bound_of_small_rotations_knows_what_subnormal_numbers_lose() -> None:
+    group = special_orthogonal_group(4)
+    into, out = 2 * vector(group), vector(group) + 2 * scalar(group)
+    layer = es.SoftMatrixLinear(into, out, softness=es.Exponential(0.0))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        layer.weight.normal_(std=2e-39)
+    found = layer.certificate()
+    for length in (1e-3, 0.3, 1.0):
+        angles = torch.randn(20, len(group.generators.algebra), dtype=torch.float64)
+        assert all(found.at(group.element(a * length / a.norm())) <= layer.bound(length) * found.norm for a in angles)
