@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
@@ -124,6 +125,30 @@ def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform, precis
         rounding = (sharp - basis).flatten(1).norm(dim=1) <= allowed * basis.flatten(1).norm(dim=1)
         basis = torch.where(rounding[:, None, None, None], sharp, basis)
     return basis
+
+
+_ASTRAY: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Whether a sampled basis leaves its level; layers of the same geometry share it."""
+
+
+def leaves_its_level(block: SingleBlockBasisExpansion, equivariant: Callable[[], WeightTransform]) -> bool:
+    """Whether a block's elements lie outside the equivariant level by more than single precision.
+
+    Args:
+        block: escnn's elements between two representations.
+        equivariant: gives that level, if it is needed.
+
+    Returns:
+        The answer, which is remembered for the tensor.
+    """
+    basis = block.sampled_basis
+    if basis not in _ASTRAY:
+        level, elements = equivariant(), basis.double().cpu()
+        some = torch.arange(1, len(elements) + 1, dtype=torch.float64).cos()  # in general position
+        kernel = torch.tensordot(some, elements, 1).reshape(level.shape)
+        _ASTRAY[basis] = bool((kernel - level.project(kernel)).norm() > SAMPLING_ROUNDING * kernel.norm())
+    found: bool = _ASTRAY[basis]
+    return found
 
 
 def reach(expansion: BlocksBasisExpansion, blocks: dict[tuple[str, str], Tensor]) -> int:

@@ -21,7 +21,6 @@ from escnn_soft.dial import Dial, Policy, SoftModule
 from escnn_soft.dial.dial import nothing_unless
 from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
-    SAMPLING_ROUNDING,
     SampledBasis,
     basis_coordinates,
     block_name,
@@ -140,12 +139,22 @@ class SoftLayer(ExpandedLayer, SoftModule):
     @torch.no_grad()
     def _leaves_its_level(self) -> bool:
         """Whether escnn's own kernels lie in other levels too: where rings miss the pixels, or rounding is coarse."""
-        if self.weights.is_meta:
-            return True
-        some = torch.arange(1, self.weights.numel() + 1, device=self.weights.device).cos()  # in general position
-        kernel = self._basisexpansion(some.to(self.weights)).reshape(self._transform.shape).to(self._dials[0].dtype)
-        astray = kernel - self._bands[0][0].project(kernel)
-        return bool(astray.norm() > SAMPLING_ROUNDING * kernel.norm())
+        if not self._dials[0].limited:
+            return False  # nobody asks
+        return self.weights.is_meta or any(
+            astray(block, lambda pair=pair: self._between_fields(pair))
+            for pair, block in pair_blocks(self._basisexpansion)
+        )
+
+    def _between_fields(self, pair: tuple[str, str]) -> WeightTransform:
+        """The equivariant level between two representations by their names."""
+        in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
+        out_rho = next(rho for rho in self._out_representations if rho.name == pair[1])
+        return self._build_transform([in_rho], [out_rho]).equivariant
+
+    def _set(self, policy: Policy) -> None:
+        super()._set(policy)
+        self._strays = self._leaves_its_level()
 
     def _own_basis(self) -> SampledBasis:
         """The layer's own copy of escnn's basis expansion."""
@@ -168,9 +177,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """The equivariant part of escnn's basis, by names of (input, output) representation; float64 on the CPU."""
         found = {}
         for pair, _ in pair_blocks(self._basisexpansion):
-            in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
-            out_rho = next(rho for rho in self._out_representations if rho.name == pair[1])
-            equivariant = self._build_transform([in_rho], [out_rho]).equivariant
+            equivariant = self._between_fields(pair)
             found[pair] = torch.stack([equivariant.project(element) for element in self._sharp_basis(pair)])
         return found
 

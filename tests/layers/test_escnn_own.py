@@ -112,7 +112,7 @@ def test_a_network_exports(plane) -> None:
     space = PLANES[plane]()
     space.fibergroup._build_quotient_representations()
     own = [rho for name, rho in space.representations.items() if name.startswith(("irrep", "regular", "quotient"))]
-    pointwise = [rho for rho in own if "pointwise" in rho.supported_nonlinearities]
+    pointwise = sorted((rho for rho in own if "pointwise" in rho.supported_nonlinearities), key=lambda rho: rho.size)
     mixed, out = FieldType(space, pointwise), FieldType(space, [space.regular_repr])
     network = nn.SequentialModule(
         SoftR2Conv(mixed, mixed, 7, bias=True, softness=0.0), nn.InnerBatchNorm(mixed), nn.ReLU(mixed, inplace=True),
