@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -141,9 +142,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """Whether escnn's own kernels lie in other levels too: where rings miss the pixels, or rounding is coarse."""
         if not self._dials[0].limited:
             return False  # nobody asks
+        blocks = pair_blocks(self._basisexpansion)
         return self.weights.is_meta or any(
-            astray(block, lambda pair=pair: self._between_fields(pair))
-            for pair, block in pair_blocks(self._basisexpansion)
+            leaves_its_level(block, partial(self._between_fields, pair)) for pair, block in blocks
         )
 
     def _between_fields(self, pair: tuple[str, str]) -> WeightTransform:
