@@ -25,6 +25,7 @@ from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
     basis_coordinates,
     block_name,
+    leaves_its_level,
     own,
     pair_blocks,
     reach,
