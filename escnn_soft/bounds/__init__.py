@@ -2,7 +2,7 @@
 
 from escnn_soft.bounds.certificate import Certificate
 from escnn_soft.bounds.execution import Execution
-from escnn_soft.bounds.finite import check_finite, check_scale
+from escnn_soft.bounds.finite import check_finite
 from escnn_soft.bounds.matrix_certificate import MatrixCertificate
 from escnn_soft.bounds.orbit import Orbit, largest_squared_error, squared_errors
 from escnn_soft.bounds.pixels import PixelErrors
@@ -19,7 +19,6 @@ __all__ = [
     "Symmetry",
     "Term",
     "check_finite",
-    "check_scale",
     "largest_squared_error",
     "squared_errors",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from escnn_soft._checks import number
 from escnn_soft._record import Record
-from escnn_soft.bounds.finite import check_finite, check_scale
+from escnn_soft.bounds.finite import check_finite
 from escnn_soft.errors import ArgumentError
 
 __all__ = ["ROUNDING", "MatrixCertificate", "stretching", "times"]
@@ -103,9 +103,9 @@ class MatrixCertificate(Record):
             The certificate.
 
         Raises:
-            ArgumentError: if W is not finite.
+            ArgumentError: if W is not finite, or its squares are not.
         """
-        (check_finite if name == "bias" else check_scale)(name, matrix)
+        check_finite(name, matrix, alone=name != "bias")
         slope = out.derivatives() @ matrix - matrix @ into.derivatives()
         reason = "" if into.orthogonal and out.orthogonal else "the representations are not orthogonal"
         norms = float(matrix.norm()), float(breaking.norm()), float(slope.norm())

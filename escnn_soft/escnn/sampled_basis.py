@@ -131,19 +131,19 @@ _ASTRAY: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """Whether a sampled basis leaves its level; layers of the same geometry share it."""
 
 
-def leaves_its_level(block: SingleBlockBasisExpansion, equivariant: Callable[[], WeightTransform]) -> bool:
+def leaves_its_level(block: SingleBlockBasisExpansion, transform: Callable[[], WeightTransform]) -> bool:
     """Whether a block's elements lie outside the equivariant level by more than single precision.
 
     Args:
         block: escnn's elements between two representations.
-        equivariant: gives that level, if it is needed.
+        transform: gives the levels between these, if they are needed.
 
     Returns:
         The answer, which is remembered for the tensor.
     """
     basis = block.sampled_basis
     if basis not in _ASTRAY:
-        level, elements = equivariant(), basis.double().cpu()
+        level, elements = transform().equivariant, basis.double().cpu()
         some = torch.arange(1, len(elements) + 1, dtype=torch.float64).cos()  # in general position
         kernel = torch.tensordot(some, elements, 1).reshape(level.shape)
         _ASTRAY[basis] = bool((kernel - level.project(kernel)).norm() > SAMPLING_ROUNDING * kernel.norm())

@@ -10,7 +10,7 @@ from escnn.group import Representation
 from escnn.gspaces import GSpace
 from torch import Tensor
 
-from escnn_soft.bounds import Certificate, Term, check_finite, check_scale
+from escnn_soft.bounds import Certificate, Term, check_finite
 from escnn_soft.grading import GradedWeight, IrrepGrams, SpectralGrading, WeightTransform, fibre_transform
 from escnn_soft.groups import fibre_group
 from escnn_soft.layers.geometry import Movement
@@ -32,7 +32,7 @@ def matrix_certificate(
 ) -> Certificate:
     """Certificate of x -> W x + b between feature vectors, exact for every group."""
     exact = matrix.detach().double().cpu()
-    (check_finite if name == "bias" else check_scale)(name, exact)  # beside a kernel a bias may be next to nothing
+    check_finite(name, exact, alone=name != "bias")
     group = fibre_group(gspace)
     execution = MatrixExecution(group, in_fields, out_fields, exact, matrix.dtype)
     terms = irrep_terms(GradedWeight(transform), exact[:, :, None])
@@ -71,7 +71,7 @@ def convolution_certificate(
         ArgumentError: if the kernel or the bias is not finite.
     """
     exact = kernel.detach().double().cpu()
-    check_scale("kernel", exact)
+    check_finite("kernel", exact)
     execution = ConvolutionExecution(gspace, in_fields, out_fields, exact, geometry, kernel.dtype)
     assumptions = [_geometry_in_words(geometry, execution)]
     reason = ""

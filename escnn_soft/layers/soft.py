@@ -149,10 +149,10 @@ class SoftLayer(ExpandedLayer, SoftModule):
         )
 
     def _between_fields(self, pair: tuple[str, str]) -> WeightTransform:
-        """The equivariant level between two representations by their names."""
+        """The spectrum between two representations by their names."""
         in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
         out_rho = next(rho for rho in self._out_representations if rho.name == pair[1])
-        return self._build_transform([in_rho], [out_rho]).equivariant
+        return self._build_transform([in_rho], [out_rho])
 
     def _set(self, policy: Policy) -> None:
         super()._set(policy)
@@ -170,16 +170,14 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _sharp_basis(self, pair: tuple[str, str]) -> Tensor:
         """escnn's basis between two representations, free of its float32 rounding; float64 on the CPU."""
-        in_rho = next(rho for rho in self._in_representations if rho.name == pair[0])
-        out_rho = next(rho for rho in self.out_type.representations if rho.name == pair[1])
         block = dict(pair_blocks(self._basisexpansion))[pair]
-        return sharpen(block, self._build_transform([in_rho], [out_rho]), self._precision)
+        return sharpen(block, self._between_fields(pair), self._precision)
 
     def _equivariant_basis(self) -> dict[tuple[str, str], Tensor]:
         """The equivariant part of escnn's basis, by names of (input, output) representation; float64 on the CPU."""
         found = {}
         for pair, _ in pair_blocks(self._basisexpansion):
-            equivariant = self._between_fields(pair)
+            equivariant = self._between_fields(pair).equivariant
             found[pair] = torch.stack([equivariant.project(element) for element in self._sharp_basis(pair)])
         return found
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from escnn_soft.certification.operation import Operation
-from escnn_soft.certification.operations.reductions import axes_of, correction_of, reduced_action
+from escnn_soft.certification.operations.reductions import axes_and_action, correction_of
 from escnn_soft.certification.operations.sums import DIVISIONS
 from escnn_soft.certification.rules.called import Called
 from escnn_soft.certification.rules.constants import Scaling, Shift
@@ -171,12 +171,10 @@ def _normalized(
 
 
 def _variance(operation: Operation, *args: Any, **kwargs: Any) -> Made:
-    axes = axes_of(operation)
-    if isinstance(axes, str):
-        return axes
-    action = reduced_action(operation, axes)
-    if isinstance(action, str):
-        return action
+    found = axes_and_action(operation)
+    if isinstance(found, str):
+        return found
+    axes, action = found
     return LayerFunction(Called(), Variance(sorted(axes), correction_of(operation), action))
 
 

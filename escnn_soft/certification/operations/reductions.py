@@ -11,7 +11,7 @@ from escnn_soft.certification.operation import Operation, Outcome
 from escnn_soft.certification.rules.rule import not_permuting
 from escnn_soft.certification.tensor_action import Action
 
-__all__ = ["axes_of", "correction_of", "reduced", "reduced_action"]
+__all__ = ["axes_and_action", "correction_of", "reduced"]
 
 _FACTORS: dict[str, Callable[[int], float]] = {
     "mean": lambda n: 1 / math.sqrt(n),
@@ -38,19 +38,26 @@ def reduced(operation: Operation) -> Outcome | str:
     """A reduction over some dimensions, with a constant that depends only on how many numbers go into one."""
     if operation.name in _NORMS and _order(operation) != 2.0:
         return f"torch.{operation.name} of another order than 2"
-    axes = axes_of(operation)
-    if isinstance(axes, str):
-        return axes
-    action = reduced_action(operation, axes)
-    if isinstance(action, str):
-        return action
+    found = axes_and_action(operation)
+    if isinstance(found, str):
+        return found
+    axes, action = found
     count = math.prod(operation.tracked[0].shape[d] for d in axes)
     factor = _FACTORS[operation.name](count) if operation.name in _FACTORS else _deviation(operation, count)
     # |sum of n terms| loses n u sum |terms| <= n u sqrt(n) |x|
     return Outcome((factor,), action, 0.0 if operation.name in _EXACT else 2.0 * count + 64.0)
 
 
-def axes_of(operation: Operation) -> set[int] | str:
+def axes_and_action(operation: Operation) -> tuple[set[int], Action] | str:
+    """The dimensions that a reduction is over, and the action on what is left; or why there is none."""
+    axes = _axes_of(operation)
+    if isinstance(axes, str):
+        return axes
+    action = _reduced_action(operation, axes)
+    return action if isinstance(action, str) else (axes, action)
+
+
+def _axes_of(operation: Operation) -> set[int] | str:
     """The dimensions that are reduced, or why there are none to speak of."""
     x = operation.tracked[0]
     position = 2 if operation.name in _NORMS else 1
@@ -63,7 +70,7 @@ def axes_of(operation: Operation) -> set[int] | str:
     return f"torch.{operation.name} mixes the samples of the batch" if 0 in axes else axes
 
 
-def reduced_action(operation: Operation, axes: set[int]) -> Action | str:
+def _reduced_action(operation: Operation, axes: set[int]) -> Action | str:
     """How the group acts on what is left, or why that is no action."""
     still = Action(operation.action.elements, None, pixels=False)
     if operation.still:

@@ -11,7 +11,7 @@ from escnn.group import GroupElement
 from escnn.nn import FieldType
 from torch import Tensor
 
-from escnn_soft.bounds import Certificate, Execution, check_scale
+from escnn_soft.bounds import Certificate, Execution, check_finite
 from escnn_soft.grading import GradedWeight, RingFunctions, WeightTransform
 from escnn_soft.groups import FibreGroup, fibre_group
 from escnn_soft.layers.layer_certificate import bias_certificate, irrep_terms
@@ -114,7 +114,7 @@ def point_certificate(
 ) -> Certificate:
     """Certificate of a point convolution, for every element of the group and edges up to a radius."""
     group, exact = fibre_group(out_type.gspace), coefficients.detach().double().cpu()
-    check_scale("coefficients", exact)
+    check_finite("coefficients", exact)
     execution = PointExecution(group, transform, exact, functions.supremum(radius), coefficients.dtype)
     edges = "all edges" if math.isinf(radius) else f"edges of length at most {radius:g}"
     assumptions = (
