@@ -120,8 +120,11 @@ def swapping():
 
 @pytest.mark.usefixtures("swapping")
 def test_conversion_by_swapping_parameters() -> None:
-    layer = es.SoftR2Conv(FIELD, FIELD, 3, softness=0.3).eval()
-    expected = layer(X).tensor
+    layer, other = (es.SoftR2Conv(FIELD, FIELD, 3, softness=0.3).eval() for _ in range(2))  # they share a basis
+    expected, still = layer(X).tensor, other(X).tensor
+    layer.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(X).tensor, expected)
+    assert torch.equal(other(X).tensor, still)
     assert torch.allclose(layer.double()(FIELD(X.tensor.double())).tensor.float(), expected, atol=1e-5)
     layer.load_state_dict(layer.state_dict())
 

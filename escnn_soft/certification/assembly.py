@@ -30,6 +30,7 @@ def assembled(
     rows: tuple[GroupElement | None, ...],
     gaps: list[tuple[str, str]],
     everything: bool,
+    estimated: bool,
 ) -> NetworkCertificate:
     """The certificate of a run.
 
@@ -41,6 +42,7 @@ def assembled(
         rows: the element of each row; None stands for every element.
         gaps: layers and reasons not covered.
         everything: whether no elements were asked for, so that those outside a subgroup may be left out.
+        estimated: whether what rounding does was measured, and not carried through worst cases.
 
     Returns:
         The certificate.
@@ -68,7 +70,7 @@ def assembled(
         samples=tuple(tuple(error[row].tolist()) for row in alive),
         norms=tuple(sample_norms(tensor).tolist()),
         output=_words(fact.action),
-        assumptions=tuple(_assumptions(ledger, tensor)),
+        assumptions=tuple(_assumptions(ledger, tensor, estimated)),
         radius=ledger.radius,
     )
 
@@ -98,10 +100,11 @@ def _words(action: Action) -> str:
     return f"{action.type.size} channels of {len(action.type)} fields" + (", pixels moved" if action.pixels else "")
 
 
-def _assumptions(ledger: Ledger, tensor: Tensor) -> list[str]:
+def _assumptions(ledger: Ledger, tensor: Tensor, estimated: bool) -> list[str]:
     dtype = str(tensor.dtype).removeprefix("torch.")
+    order = "in an order that rounds at most twice as much as here" if estimated else "in any order"
     texts = [
-        f"arithmetic in {dtype} or better, sums in any order, without reduced-precision modes such as TF32",
+        f"arithmetic in {dtype} or better, sums {order}, without reduced-precision modes such as TF32",
         "no underflow or overflow: numbers that are not 0 stay in the normal range of their dtype",
     ]
     claimed = sorted({entry.layer for entry in ledger.entries if entry.kind == "registered"})

@@ -52,8 +52,9 @@ def certify(
     certificate names it, and the bound is infinite. A compiled model is followed as it runs without its compiler.
 
     Single elements are run: the bound is no more than ||f(g x) - g f(x)|| as it was found, and twice what rounding did
-    to f(x) and f(g x), by the model in double precision; where it has none, what rounding can do in all layers. The sum
-    over the layers then says where the error comes from.
+    to f(x) and f(g x), by the model in double precision, or what two units in the last place of all numbers do where
+    that is more; where it has none, what rounding can do in all layers. The sum over the layers then says where the
+    error comes from.
 
     With a radius r the claim is for every input y with ||y - x|| <= r, which no measurement can give: own errors grow
     by ||W T - T W|| times the distance, or 2 L_i where nothing better is known, and the error at the end by 2 L r.
@@ -245,8 +246,10 @@ def _conclude(
         return void([refused, *gaps])
     start = trace.start.action
     found, images = compare(ledger, run, start, x, fact, out)
-    bound = fact.error if trace.lookahead is None else _with_end(ledger, run, start, x, fact, tensor, found, images)
-    return assembled(ledger, fact, bound, tensor, rows, ledger.gaps() + notes, everything)
+    bound, estimated = fact.error, False
+    if trace.lookahead is not None:
+        bound, estimated = _with_end(ledger, run, start, x, fact, tensor, found, images)
+    return assembled(ledger, fact, bound, tensor, rows, ledger.gaps() + notes, everything, estimated)
 
 
 def _with_end(
@@ -258,8 +261,8 @@ def _with_end(
     out: Tensor,
     found: Tensor,
     images: dict[int, Tensor],
-) -> Tensor:
-    """The bound of the layers, or the error that was found at the end where that is smaller."""
+) -> tuple[Tensor, bool]:
+    """The bound of the layers, or the error that was found at the end where that is smaller; is rounding measured?"""
     bound = fact.error
     rounding = rounding_at_the_end(run, start, x, fact.action, out, images)
     for row, element in enumerate(start.elements):
@@ -277,7 +280,7 @@ def _with_end(
             # || f(g y) - g f(y) || at y, near x, is off by 2 L ||y - x||, and what rounding does there
             end = end + 2 * ledger.neighbourhood(fact.lipschitz) + carried
         bound[row] = torch.minimum(bound[row], end)
-    return bound
+    return bound, bool(rounding)
 
 
 def _rounding_terms(ledger: Ledger, fact: Fact, row: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar, cast
 
@@ -88,11 +87,12 @@ class _Copy:
         self._bits = np.copy(self._live)
 
     def _look_at(self, tensor: Tensor) -> None:
-        self._tensor, self._place, self._live = weakref.ref(tensor), _place(tensor), _bits(tensor)
+        self._place, self._live = _place(tensor), _bits(tensor)
 
     def confirms(self, tensor: Tensor) -> bool:
         """Whether a tensor holds the same, bit by bit."""
-        if self._tensor() is not tensor or _place(tensor) != self._place or not tensor.is_contiguous():
+        # the memory looked at is held, so a tensor that begins there and is laid out alike is what is looked at
+        if _place(tensor) != self._place or not tensor.is_contiguous():
             if not _in_memory(tensor) or _kind(tensor) != self._kind:
                 return False
             self._look_at(tensor)

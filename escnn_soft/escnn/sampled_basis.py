@@ -16,7 +16,6 @@ from escnn.group import Representation
 from escnn.nn.modules.basismanager import BlocksBasisExpansion
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
@@ -85,6 +84,7 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
         if name.startswith(("in_indices_", "out_indices_")):  # ranges, in tensors whose values torch.export cannot tell
             vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
+        vars(shared).setdefault("_astray", [])  # what leaves_its_level finds, for all layers
         block = copy.copy(shared)
         block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
         result._modules[name] = block
@@ -127,10 +127,6 @@ def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform, precis
     return basis
 
 
-_ASTRAY: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-"""Whether a sampled basis leaves its level; layers of the same geometry share it."""
-
-
 def leaves_its_level(block: SingleBlockBasisExpansion, transform: Callable[[], WeightTransform]) -> bool:
     """Whether a block's elements lie outside the equivariant level by more than single precision.
 
@@ -139,16 +135,15 @@ def leaves_its_level(block: SingleBlockBasisExpansion, transform: Callable[[], W
         transform: gives the levels between these, if they are needed.
 
     Returns:
-        The answer, which is remembered for the tensor.
+        The answer, which is remembered for all layers with this tensor.
     """
-    basis = block.sampled_basis
-    if basis not in _ASTRAY:
+    basis, found = block.sampled_basis, vars(block).setdefault("_astray", [])
+    if not found or found[0] is not basis:
         level, elements = transform().equivariant, basis.double().cpu()
         some = torch.arange(1, len(elements) + 1, dtype=torch.float64).cos()  # in general position
         kernel = torch.tensordot(some, elements, 1).reshape(level.shape)
-        _ASTRAY[basis] = bool((kernel - level.project(kernel)).norm() > SAMPLING_ROUNDING * kernel.norm())
-    found: bool = _ASTRAY[basis]
-    return found
+        found[:] = basis, bool((kernel - level.project(kernel)).norm() > SAMPLING_ROUNDING * kernel.norm())
+    return bool(found[1])
 
 
 def reach(expansion: BlocksBasisExpansion, blocks: dict[tuple[str, str], Tensor]) -> int:

@@ -531,6 +531,7 @@ from escnn import gspaces
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 import escnn_soft as es
+from tests.processes import leave
 
 def second(model):
     for layer in model:
@@ -558,7 +559,7 @@ for shard in (second, lambda model: first(model, use_orig_params=True), first):
         assert [name for name, _ in model.named_parameters()] == names
         state, _ = get_state_dict(model, optimizers[0][1], options=StateDictOptions(full_state_dict=True))
         assert all(torch.equal(state[name], p) for name, p in twin.named_parameters())
-dist.destroy_process_group()
+leave()
 """
 
 

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from escnn_soft.errors import ArgumentError
 from escnn_soft.layers import SoftLayer
 from escnn_soft.training import DampedMuon, LayerwiseAdam
+from tests.processes import leave
 from tests.training.models import descend, network
 
 
@@ -34,8 +35,7 @@ def main() -> None:
         DampedMuon(model).step()
     if dist.get_rank() == 0:
         print("the same as one process")
-    dist.barrier()  # none leaves while another still talks to it: gloo's threads would end the process
-    dist.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from escnn_soft import set_softness, soften
 from escnn_soft.layers import SoftLayer
 from tests.convert.models import Classifier
 from tests.disturbance import disturb
+from tests.processes import leave
 
 BATCH, STEPS = 4, 3
 RANK, WORLD = (int(os.environ.get(name, "1")) for name in ("RANK", "WORLD_SIZE"))  # set by torchrun
@@ -49,8 +50,7 @@ def main(*kinds: str) -> None:
         check(kind)
         if RANK == 0:
             print(f"{kind}: the same as one process")
-    dist.barrier()  # none leaves while another still talks to it: gloo's threads would end the process
-    dist.destroy_process_group()
+    leave()
 
 
 def check(kind: str) -> None:
