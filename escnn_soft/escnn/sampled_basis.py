@@ -121,7 +121,7 @@ def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform, precis
     allowed = max(SAMPLING_ROUNDING, 4 * precision)
     symmetric = torch.tensor([float(level.symmetric) for level in transform.levels], dtype=torch.float64)
     for project in (lambda e: transform.synthesis(transform.analysis(e), symmetric), transform.equivariant.project):
-        sharp = torch.stack([project(element) for element in basis])
+        sharp = torch.vmap(project)(basis)
         rounding = (sharp - basis).flatten(1).norm(dim=1) <= allowed * basis.flatten(1).norm(dim=1)
         basis = torch.where(rounding[:, None, None, None], sharp, basis)
     return basis

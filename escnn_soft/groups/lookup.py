@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 import numpy as np
 from escnn.group import DirectProductGroup, Group
 from escnn.group import groups as escnn_groups
 from escnn.gspaces import GSpace
+from torch.utils.weak import WeakIdKeyDictionary
 
 from escnn_soft.groups.compact import CompactGroup
 from escnn_soft.groups.fibregroup import FibreGroup
@@ -13,6 +16,8 @@ from escnn_soft.groups.planar import PlanarGroup
 
 __all__ = ["fibre_group"]
 
+_of_gspace: MutableMapping[GSpace, FibreGroup] = WeakIdKeyDictionary()
+"""Those that were asked for: a determinant for each element takes its time. Gspaces do not hash either."""
 _known: list[tuple[Group, bool, FibreGroup]] = []
 """escnn's groups compare by value but do not hash."""
 
@@ -26,11 +31,14 @@ def fibre_group(gspace: GSpace) -> FibreGroup:
     Returns:
         The graded group; the same object for equal gspaces' groups, so that its Clebsch-Gordan memo is shared.
     """
-    group = gspace.fibergroup
-    mirror = gspace.dimensionality > 0 and any(
-        np.linalg.det(gspace.basespace_action(g)) < 0 for g in group.testing_elements()
-    )
-    return _of_group(group, mirror=mirror)
+    found = _of_gspace.get(gspace)
+    if found is None:
+        group = gspace.fibergroup
+        mirror = gspace.dimensionality > 0 and any(
+            np.linalg.det(gspace.basespace_action(g)) < 0 for g in group.testing_elements()
+        )
+        found = _of_gspace[gspace] = _of_group(group, mirror=mirror)
+    return found
 
 
 def _of_group(group: Group, *, mirror: bool = False) -> FibreGroup:

@@ -178,7 +178,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         found = {}
         for pair, _ in pair_blocks(self._basisexpansion):
             equivariant = self._between_fields(pair).equivariant
-            found[pair] = torch.stack([equivariant.project(element) for element in self._sharp_basis(pair)])
+            found[pair] = torch.vmap(equivariant.project)(self._sharp_basis(pair))
         return found
 
     def _reach(self) -> int:
