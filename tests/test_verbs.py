@@ -24,6 +24,7 @@ from escnn_soft.cli import main
 from escnn_soft.convert import ProjectedLayer
 from escnn_soft.dial import SoftModule
 from escnn_soft.errors import ArgumentError, EscnnSoftError
+from escnn_soft.functions import pixel_elements
 from escnn_soft.grading import SpectralGrading
 from escnn_soft.groups import lorentz_group, vector
 from escnn_soft.layers import dials
@@ -166,9 +167,11 @@ def certify(model: Module) -> None:
 
 def set_budget(model: Module) -> None:
     x = example(model)
-    budgets = es.set_budget(model, 0.5, x)
+    in_space = getattr(getattr(model, "in_type", None), "gspace", None)
+    elements = pixel_elements(in_space)[:4] if in_space is not None and in_space.dimensionality == 3 else None
+    budgets = es.set_budget(model, 0.5, x, elements)
     assert list(budgets) == list(dials(model))
-    assert es.certify(model, x).relative <= 0.5
+    assert es.certify(model, x, elements).relative <= 0.5
 
 
 def harden(model: Module) -> None:

@@ -106,7 +106,7 @@ def test_where_pixels_meet_pixels_the_executed_error_is_exact(name) -> None:
 @pytest.mark.parametrize("name", NAMED)
 def test_rms_is_the_haar_average(name) -> None:
     layer, group = linear(name, types=0), point(name).fibergroup
-    error, samples = brute_force(layer), 10_000
+    error, samples = brute_force(layer), 2_500
     if group.continuous:
         squares = np.array([error(group.sample()) ** 2 for _ in range(samples)])
     else:

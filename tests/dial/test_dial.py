@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 from escnn.nn import Linear, R2Conv
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from escnn_soft import Cutoff, SoftLinear, SoftR2Conv
@@ -180,6 +180,7 @@ def test_measured_output_error_grows_with_softness_and_vanishes_at_0(padding_mod
 
 @pytest.mark.parametrize("dial", DIALS)
 @pytest.mark.parametrize("name", PLANAR)
+@settings(max_examples=max(5, settings.default.max_examples // 5))  # each looks at all levels
 @given(data=st.data())
 def test_every_level_is_multiplied_by_one_gain(name, dial, data) -> None:
     layer = conv_layer(name)

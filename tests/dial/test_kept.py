@@ -16,7 +16,7 @@ from escnn_soft.dial import kept
 from tests.disturbance import disturb
 from tests.kinds import KINDS, example, value
 
-TRIALS = 3
+TRIALS = 2
 """Of each way on each kind; 1,000 of each were run once."""
 
 FUSED = [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad]

@@ -91,10 +91,10 @@ class Beside(torch.nn.Module):
         return torch.cat([field.flatten(1) for field in fields], dim=1)
 
 
-@pytest.mark.parametrize("start", range(0, len(MODULES), 6))
+@pytest.mark.parametrize("start", range(0, len(MODULES), 12))
 def test_all_are_written_in_onnx(start, tmp_path) -> None:
     """A few at a time: the exporter takes longer for three files than for one of three modules."""
-    modules = [built(name) for name in list(MODULES)[start : start + 6]]
+    modules = [built(name) for name in list(MODULES)[start : start + 12]]
     for dims, sizes in SIZES.items():
         if few := [m for m in modules if m.in_type.gspace.dimensionality == dims]:
             x = torch.randn(3, max(m.in_type.size for m in few), *sizes)

@@ -21,7 +21,7 @@ from escnn_soft.layers import SoftLayer
 from tests.examples import networks
 from tests.examples.networks import Classifier
 
-CLASSES, BATCH, STEPS, ATTACKS = 3, 6, 6, 5
+CLASSES, BATCH, STEPS, ATTACKS = 3, 3, 6, 5
 
 
 class Example(NamedTuple):
