@@ -13,7 +13,7 @@ __all__ = ["PROFILES", "register_profiles"]
 
 PROFILES: dict[str, dict[str, int | bool | None]] = {
     "default": {"max_examples": 25, "deadline": None},
-    "ci": {"max_examples": 30, "deadline": None, "derandomize": True, "print_blob": True},
+    "ci": {"max_examples": 25, "deadline": None, "derandomize": True, "print_blob": True},
     "nightly": {"max_examples": 1_000, "deadline": None, "derandomize": False, "print_blob": True},
     "thorough": {"max_examples": 10_000, "deadline": None},
 }

@@ -30,7 +30,7 @@ def test_dials_that_are_turned_in_inference_mode(kind, softness, train) -> None:
 
 def test_what_is_built_in_inference_mode_leaves_nothing_behind() -> None:
     """In a process of its own, where nothing has been built yet."""
-    assert processes.python(INSIDE_FIRST).count("trained") == len(KINDS)
+    assert processes.run("-c", INSIDE_FIRST).count("trained") == len(KINDS)
 
 
 INSIDE_FIRST = """

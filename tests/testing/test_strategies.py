@@ -211,7 +211,7 @@ def test_profiles() -> None:
     name = register_profiles("ci")
     try:
         assert name == "ci"
-        assert settings.default.max_examples == 30
+        assert settings.default.max_examples == 25
         assert settings.default.derandomize
         assert settings.get_profile("thorough").max_examples == 10_000
         assert settings.get_profile("nightly").max_examples == 1000

@@ -24,11 +24,10 @@ def unshared(softness=0.5):
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_a_network_compiles_to_one_graph(backend, train) -> None:
+def test_a_network_compiles_to_one_graph(train) -> None:
     model = disturb(soften(Classifier(), 0.5)).train(train)
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     assert (compiled(PICTURES) - model(PICTURES)).abs().max() < 1e-6
     if train:
         parameters = list(model.parameters())
