@@ -82,16 +82,28 @@ class ChannelFrame:
 
     def out_of_irreps(self, rows: Tensor) -> Tensor:
         """F x, for x of shape (size, n)."""
-        fields = rows.index_select(0, self.to_fields)
-        fields = self._per_kind(fields, lambda q, x: q @ x)
-        return fields if self.to_channels is None else fields.index_select(0, self.to_channels)
+        return self.sorted_out(self.mixed(rows.index_select(0, self.to_fields)), 0)
 
     def into_irreps(self, rows: Tensor) -> Tensor:
         """F^T x, for x of shape (size, n)."""
-        if self.to_channels is not None:
-            rows = torch.empty_like(rows).index_copy(0, self.to_channels, rows)
-        fields = self._per_kind(rows, lambda q, x: q.mT @ x)
+        fields = self.unmixed(self.sorted_in(rows, 0))
         return torch.empty_like(fields).index_copy(0, self.to_fields, fields)
+
+    def mixed(self, rows: Tensor) -> Tensor:
+        """The entries of each field, sorted by kind, from those of its irreps, for x of shape (size, n)."""
+        return self._per_kind(rows, lambda q, x: q @ x)
+
+    def unmixed(self, rows: Tensor) -> Tensor:
+        """The inverse of :meth:`mixed`."""
+        return self._per_kind(rows, lambda q, x: q.mT @ x)
+
+    def sorted_out(self, x: Tensor, dim: int) -> Tensor:
+        """Channels in their order along a dimension, from fields sorted by kind."""
+        return x if self.to_channels is None else x.index_select(dim, self.to_channels)
+
+    def sorted_in(self, x: Tensor, dim: int) -> Tensor:
+        """The inverse of :meth:`sorted_out`."""
+        return x if self.to_channels is None else torch.empty_like(x).index_copy(dim, self.to_channels, x)
 
     def _per_kind(self, rows: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         if all(q is None for _, _, q in self.kinds):

@@ -17,10 +17,11 @@ from escnn_soft._lasting import lasting
 from escnn_soft.bounds import Orbit
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.errors import ShapeError
+from escnn_soft.grading.block import Block
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.levels import Level
 from escnn_soft.grading.pair_basis import PairBasis
-from escnn_soft.grading.transform import Block, WeightTransform
+from escnn_soft.grading.transform import WeightTransform
 from escnn_soft.groups import Generators, MatrixElement, MatrixField, MatrixGroup, MatrixRepresentation
 from escnn_soft.groups.matrix.constraints import constraint_gram, constraints, intertwines, maps_to_itself, stable
 from escnn_soft.groups.matrix.equivariant_maps import check_groups_agree

@@ -41,6 +41,7 @@ class PairBasis:
     def __post_init__(self) -> None:
         """Give each basis its own memo of casts."""
         object.__setattr__(self, "cast", cache(self.cast))
+        object.__setattr__(self, "cast_dual", cache(self.cast_dual))
 
     def __reduce__(self) -> tuple[type[PairBasis], tuple[object, ...]]:
         """What is remembered stays behind."""
@@ -61,3 +62,8 @@ class PairBasis:
     def cast(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The rows on a device in a dtype, cast from float64 once and remembered."""
         return self.rows.to(device=device, dtype=dtype)
+
+    @torch.inference_mode(False)
+    def cast_dual(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Likewise of ``dual``."""
+        return self.dual.to(device=device, dtype=dtype)

@@ -12,106 +12,16 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.errors import ShapeError
+from escnn_soft.grading.arrangement import Arrangement, arranged
+from escnn_soft.grading.block import Block
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.levels import Level
-from escnn_soft.grading.pair_basis import LAWLESS, LevelKey, PairBasis
+from escnn_soft.grading.pair_basis import LAWLESS, LevelKey
 from escnn_soft.groups import Irreps
+from escnn_soft.linalg.linear_map import linear_map
 
 __all__ = ["Block", "WeightTransform", "weight_transform"]
-
-_FUSED = 256
-"""Largest matrix between two irreps, d_out * S * d_in, that is formed for fewer pairs of copies than it has rows."""
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """The part of the transform between all copies of one output irrep and all copies of one input irrep.
-
-    Attributes:
-        basis: graded basis between one copy and another, in float64.
-        span: the rows of the basis that are used.
-        rows: these rows, on the transform's device in its dtype.  # shape: (D, d_out * S * d_in)
-        level: level of each such row.  # shape: (D,)
-        copies: (copies of the output irrep, d_out, copies of the input irrep, d_in).
-        shape: of the block's coefficients: (pairs of copies, directions).
-    """
-
-    basis: PairBasis
-    span: slice
-    rows: Tensor
-    level: Tensor
-    copies: tuple[int, int, int, int]
-    shape: tuple[int, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Look the shape up once."""
-        object.__setattr__(self, "shape", (self.copies[0] * self.copies[2], self.rows.shape[0]))
-
-    def narrow(self, start: int, stop: int) -> Block:
-        """The part of the block in levels ``start`` to ``stop``, numbered from ``start``."""
-        # rows are sorted by level, so a range of levels is a range of rows
-        first, last = torch.searchsorted(self.level, self.level.new_tensor([start, stop])).tolist()
-        span = slice(self.span.start + first, self.span.start + last)
-        return Block(self.basis, span, self.rows[first:last], self.level[first:last] - start, self.copies)
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Block:
-        """The block on a device in a dtype; the cast is shared by all layers."""
-        rows = self.basis.cast(device, dtype)[self.span]
-        return Block(self.basis, self.span, rows, self.level.to(device), self.copies)
-
-    def weight(self, coefficients: Tensor, gains: Tensor | None) -> Tensor:
-        """Weights between irreps, (copies_out * d_out * S, copies_in * d_in), from coefficients."""
-        return self._joined(coefficients, self.rows if gains is None else gains[:, None] * self.rows)
-
-    def coefficients(self, weight: Tensor) -> Tensor:
-        """Coefficients, (pairs of copies, D), from weights (copies_out * d_out, S, copies_in * d_in)."""
-        return self._pairs(weight) @ self._dual.to(weight)
-
-    def multiplier(self, gains: Tensor) -> Tensor | None:
-        """dual @ diag(gains) @ rows: analysis, one factor a row, and synthesis as one matrix; None if it is too large.
-
-        Args:
-            gains: factors, in the dtype of the rows.  # shape: (D,)
-
-        Returns:
-            The matrix.  # shape: (d_out * S * d_in, d_out * S * d_in)
-        """
-        size = self.rows.shape[1]
-        if size > _FUSED and size > self.copies[0] * self.copies[2]:
-            return None
-        return self._dual.to(self.rows) @ (gains[:, None] * self.rows)
-
-    def multiplied(self, weight: Tensor, gains: Tensor, matrix: Tensor | None) -> Tensor:
-        """A weight with each row's part multiplied, (copies_out * d_out * S, copies_in * d_in).
-
-        Args:
-            weight: between irreps.  # shape: (copies_out * d_out, S, copies_in * d_in)
-            gains: factors.  # shape: (D,)
-            matrix: their :meth:`multiplier`.
-
-        Returns:
-            The weight.
-        """
-        if matrix is None:
-            return self.weight(self.coefficients(weight), gains)
-        return self._joined(self._pairs(weight), matrix)
-
-    def _joined(self, left: Tensor, right: Tensor) -> Tensor:
-        """left @ right, a row a pair of copies, as weights (copies_out * d_out * S, copies_in * d_in)."""
-        copies_out, d_out, copies_in, d_in = self.copies
-        pairs = (left @ right).view(copies_out, copies_in, d_out, -1, d_in)
-        return pairs.permute(0, 2, 3, 1, 4).reshape(-1, copies_in * d_in)
-
-    @property
-    def _dual(self) -> Tensor:
-        return self.rows.mT if self.basis.orthogonal else self.basis.dual[:, self.span]
-
-    def _pairs(self, weight: Tensor) -> Tensor:
-        """One row a pair of copies, (pairs, d_out * S * d_in)."""
-        copies_out, d_out, copies_in, d_in = self.copies
-        weight = weight.reshape(copies_out, d_out, -1, copies_in, d_in).permute(0, 3, 1, 2, 4)
-        return weight.reshape(copies_out * copies_in, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,22 +132,26 @@ class WeightTransform:
         Returns:
             The weights.  # shape: (out, in, S)
         """
-        pieces = self.pieces(coefficients)
-        factors: Sequence[Tensor | None] = [None] * len(self.blocks)
-        if gains is not None:
-            factors = self.row_gains(gains)
-        return self._out_of_blocks(
-            [block.weight(c, g) for block, c, g in zip(self.blocks, pieces, factors, strict=True)]
-        )
+        a, damping = self._arrangement, self._damping(gains)
 
-    def _out_of_blocks(self, parts: list[Tensor]) -> Tensor:
-        """Weights (out, in, S) from their parts between irreps, (copies_out * d_out * S, copies_in * d_in) each."""
-        m, n, s = self.shape
-        columns = len(self.frame_in.irreps)
-        bands = [torch.cat(parts[i : i + columns], dim=1) for i in range(0, len(parts), columns)]
-        weight = self.frame_in.out_of_irreps(torch.cat(bands).T)  # shape: (n, m * S)
-        weight = self.frame_out.out_of_irreps(weight.T.reshape(m, s * n))
-        return weight.view(m, s, n).transpose(1, 2)
+        def forth(c: Tensor) -> Tensor:
+            return a.weight([u.through(p, g) for u, p, g in zip(a.units, a.pieces(c), damping, strict=True)])
+
+        def back(w: Tensor) -> Tensor:
+            return a.coefficients([u.onto(p, g) for u, p, g in zip(a.units, a.parts(w), damping, strict=True)])
+
+        if gains is not None and gains.requires_grad:
+            return forth(coefficients)
+        return linear_map(coefficients, forth, back)
+
+    @cached_property
+    @lasting()
+    def _arrangement(self) -> Arrangement:
+        return arranged(self.blocks, self.frame_out, self.frame_in, self.points)
+
+    def _damping(self, gains: Tensor | None) -> Sequence[Tensor | None]:
+        """The gain of each direction of each unit of the arrangement."""
+        return [None if gains is None else gains[unit.levels] for unit in self._arrangement.units]
 
     def row_gains(self, gains: Tensor) -> tuple[Tensor, ...]:
         """The gain of each row of each block, from one gain a level."""
@@ -266,9 +180,9 @@ class WeightTransform:
             gains: one factor a level.  # shape: (levels,)
 
         Returns:
-            One matrix a block, or None where it would be too large.
+            One stack of matrices a unit of the arrangement, or None where it would be too large.
         """
-        return [block.multiplier(g) for block, g in zip(self.blocks, self.row_gains(gains), strict=True)]
+        return [unit.multiplier(gains[unit.levels]) for unit in self._arrangement.units]
 
     def multiplied(self, weight: Tensor, gains: Tensor, multipliers: Sequence[Tensor | None]) -> Tensor:
         """Sum over levels of gain * (part of the weight in the level), in one pass, differentiably.
@@ -281,8 +195,18 @@ class WeightTransform:
         Returns:
             The weight.  # shape: (out, in, S)
         """
-        parts = zip(self.blocks, self._into_blocks(weight), self.row_gains(gains), multipliers, strict=True)
-        return self._out_of_blocks([block.multiplied(part, g, matrix) for block, part, g, matrix in parts])
+        a = self._arrangement
+        units = list(zip(a.units, self._damping(gains), multipliers, strict=True))
+
+        def forth(w: Tensor) -> Tensor:
+            parts = zip(units, a.parts(w), strict=True)
+            return a.weight([u.through(p @ u.dual, g) if m is None else p @ m for (u, g, m), p in parts])
+
+        def back(w: Tensor) -> Tensor:
+            parts = zip(units, a.parts(w), strict=True)
+            return a.weight([u.onto(p, g) @ u.dual.mT if m is None else p @ m.mT for (u, g, m), p in parts])
+
+        return forth(weight) if gains.requires_grad else linear_map(weight, forth, back)
 
     def pieces(self, coefficients: Tensor) -> list[Tensor]:
         """Coefficients block by block.
@@ -309,25 +233,25 @@ class WeightTransform:
         Raises:
             ShapeError: if the weight does not have the transform's shape.
         """
-        return torch.cat([c.reshape(-1) for c in self.block_coefficients(weight)])
-
-    def block_coefficients(self, weight: Tensor) -> list[Tensor]:
-        """As :meth:`analysis`, one matrix (pairs of copies, directions) a block."""
-        m, n, s = self.shape
+        m, n, s = shape = self.shape
         if tuple(weight.shape[:2]) != (m, n) or weight.numel() != m * n * s:
             expected = f"shape (out, in, *kernel) = ({m}, {n}, ...) with {s} pixels"
             remedy = "Pass a weight of the layer's own types and kernel size."
             raise ShapeError("weight.shape", tuple(weight.shape), expected, remedy)
-        return [block.coefficients(part) for block, part in zip(self.blocks, self._into_blocks(weight), strict=True)]
+        a = self._arrangement
+        duals = [unit.dual.to(weight) for unit in a.units]
 
-    def _into_blocks(self, weight: Tensor) -> list[Tensor]:
-        """The parts of weights between irreps, (copies_out * d_out, S, copies_in * d_in) each."""
-        m, n, s = self.shape
-        hat = weight.reshape(m, n, s).transpose(1, 2).reshape(m, s * n)
-        hat = self.frame_out.into_irreps(hat).view(m * s, n)
-        hat = self.frame_in.into_irreps(hat.T).T.reshape(m, s, n)
-        heights, widths = ([copies * d for _, copies, d in f.irreps] for f in (self.frame_out, self.frame_in))
-        return [part for band in hat.split(heights) for part in band.split(widths, dim=2)]
+        def forth(w: Tensor) -> Tensor:
+            return a.coefficients([p @ dual for p, dual in zip(a.parts(w), duals, strict=True)])
+
+        def back(c: Tensor) -> Tensor:
+            return a.weight([p @ dual.mT for p, dual in zip(a.pieces(c), duals, strict=True)])
+
+        return linear_map(weight.reshape(shape), forth, back)
+
+    def block_coefficients(self, weight: Tensor) -> list[Tensor]:
+        """As :meth:`analysis`, one matrix (pairs of copies, directions) a block."""
+        return self.pieces(self.analysis(weight))
 
     def project(self, weight: Tensor) -> Tensor:
         """The part of a weight in the transform's levels, in the weight's shape."""
