@@ -38,14 +38,16 @@ class Unit:
     levels: Tensor
     pairs: int
 
-    @cached_property
-    @lasting()
+    @property
     def dual(self) -> Tensor:
         """What tells the coefficients, (..., d_out * S * d_in, D)."""
         if all(block.basis.orthogonal for block in self.blocks):
             return self.rows.mT
-        if self.rows.dim() == 2:
-            return self.blocks[0].dual
+        return self.blocks[0].dual if self.rows.dim() == 2 else self._duals
+
+    @cached_property
+    @lasting()
+    def _duals(self) -> Tensor:
         return torch.stack([_filled(block.dual, 1, self.rows.shape[-2]) for block in self.blocks])
 
     def through(self, piece: Tensor, gains: Tensor | None) -> Tensor:
@@ -195,16 +197,16 @@ class Together(Arrangement):
         """Entries sorted by input field and output field, and out of the irreps of the fields."""
         m, n, s = self.frame_out.size, self.frame_in.size, self.points
         entries = torch.cat([part.reshape(-1) for part in parts]).index_select(0, self._placed)
-        weight = self.frame_in.mixed(entries.view(n, m * s)).view(n, m, s).transpose(0, 1)
-        weight = self.frame_out.mixed(weight.reshape(m, n * s)).view(m, n, s)
+        weight = self.frame_in.mixed(entries.reshape(n, m * s)).reshape(n, m, s).transpose(0, 1)
+        weight = self.frame_out.mixed(weight.reshape(m, n * s)).reshape(m, n, s)
         return self.frame_in.sorted_out(self.frame_out.sorted_out(weight, 0), 1)
 
     def parts(self, weight: Tensor) -> list[Tensor]:
         """The same backwards."""
         m, n, s = self.frame_out.size, self.frame_in.size, self.points
         weight = self.frame_in.sorted_in(self.frame_out.sorted_in(weight, 0), 1)
-        weight = self.frame_out.unmixed(weight.reshape(m, n * s)).view(m, n, s).transpose(0, 1)
-        entries = self.frame_in.unmixed(weight.reshape(n, m * s)).view(-1)
+        weight = self.frame_out.unmixed(weight.reshape(m, n * s)).reshape(m, n, s).transpose(0, 1)
+        entries = self.frame_in.unmixed(weight.reshape(n, m * s)).reshape(-1)
         return self._split(entries.index_select(0, self._found), -1)
 
     def _split(self, numbers: Tensor, dim: int) -> list[Tensor]:
@@ -213,22 +215,22 @@ class Together(Arrangement):
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def arranged(blocks: tuple[Block, ...], frame_out: ChannelFrame, frame_in: ChannelFrame, points: int) -> Arrangement:
+@lasting()
+def arranged(blocks: OneByOne) -> Arrangement:
     """The arrangement that takes the least time.
 
     Args:
-        blocks: one per pair of irreps, input irreps running fastest.
-        frame_out: change of basis of the output channels.
-        frame_in: change of basis of the input channels.
-        points: the number of pixels.
+        blocks: the blocks, one by one.
 
     Returns:
-        All of one shape at once if the weight and the rows are small; in weights of more than some 1 MB, moving each
+        All of one shape at once if the weight and the rows are small; in weights of more than some 4 MB, moving each
         number by itself would take longer than what a call a block costs.
     """
-    one_by_one = OneByOne(blocks, frame_out, frame_in, points)
-    numbers = frame_out.size * frame_in.size * points, sum(block.rows.numel() for block in blocks)
-    return one_by_one if len(blocks) == 1 or max(numbers) > _SMALL else Together(one_by_one)
+    numbers = (
+        blocks.frame_out.size * blocks.frame_in.size * blocks.points,
+        sum(block.rows.numel() for block in blocks.blocks),
+    )
+    return blocks if len(blocks.blocks) == 1 or max(numbers) > _SMALL else Together(blocks)
 
 
 def _padded(blocks: Sequence[Block]) -> Unit:

@@ -53,6 +53,8 @@ class Block:
         """The inverse of ``rows`` on their span, (d_out * S * d_in, D): its columns take coefficients."""
         if self.basis.orthogonal:
             return self.rows.mT
+        if torch.compiler.is_compiling():
+            return self.basis.dual[:, self.span].to(self.rows)
         return self.basis.cast_dual(self.rows.device, self.rows.dtype)[:, self.span]
 
     def joined(self, pairs: Tensor) -> Tensor:

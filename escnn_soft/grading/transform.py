@@ -12,7 +12,7 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.errors import ShapeError
-from escnn_soft.grading.arrangement import Arrangement, arranged
+from escnn_soft.grading.arrangement import Arrangement, OneByOne, arranged
 from escnn_soft.grading.block import Block
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
@@ -62,10 +62,13 @@ class WeightTransform:
     dependent: int = 0
     condition: float = 1.0
     shape: tuple[int, int, int] = field(init=False)
+    _one_by_one: OneByOne = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Look the shape up once."""
+        """Look the shape up once, and line the blocks up."""
         object.__setattr__(self, "shape", (self.frame_out.size, self.frame_in.size, self.points))
+        blocks = OneByOne(self.blocks, self.frame_out, self.frame_in, self.points)
+        object.__setattr__(self, "_one_by_one", blocks)
 
     @property
     def whole(self) -> WeightTransform:
@@ -144,10 +147,15 @@ class WeightTransform:
             return forth(coefficients)
         return linear_map(coefficients, forth, back)
 
-    @cached_property
-    @lasting()
+    @property
     def _arrangement(self) -> Arrangement:
-        return arranged(self.blocks, self.frame_out, self.frame_in, self.points)
+        """How the blocks are multiplied; a compiler, which joins small operations itself, sees them one by one."""
+        if torch.compiler.is_compiling():
+            return self._one_by_one
+        found: Arrangement | None = self.__dict__.get("_arranged")
+        if found is None:
+            found = self.__dict__["_arranged"] = arranged(self._one_by_one)
+        return found
 
     def _damping(self, gains: Tensor | None) -> Sequence[Tensor | None]:
         """The gain of each direction of each unit of the arrangement."""

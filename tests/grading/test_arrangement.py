@@ -37,7 +37,7 @@ def transforms(request) -> list[WeightTransform]:
 
 def one_by_one(transform: WeightTransform) -> WeightTransform:
     other = replace(transform)
-    vars(other)["_arrangement"] = OneByOne(other.blocks, other.frame_out, other.frame_in, other.points)
+    vars(other)["_arranged"] = other._one_by_one
     return other
 
 
