@@ -4,10 +4,21 @@ That processes on other processors, with nothing cached, agree is tested in work
 """
 
 from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 import pytest
-from escnn.group import _numerical, o2_group, o3_group, octa_group, so3_group
+from escnn.group import (
+    _clebsh_gordan,
+    _numerical,
+    cyclic_group,
+    dihedral_group,
+    direct_product,
+    o2_group,
+    o3_group,
+    octa_group,
+    so3_group,
+)
 from escnn.group.irrep import _restrict_irrep
 from sympy.physics.wigner import clebsch_gordan as exact
 
@@ -31,6 +42,20 @@ def test_numpys_generator_is_given_back():
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     np.random.random(3)
     np.testing.assert_array_equal(_numerical.compute_irrep_embeddings_general(irrep, irrep), first)
+
+
+@pytest.mark.parametrize(
+    "group", [cyclic_group(5), dihedral_group(3), direct_product(cyclic_group(3), cyclic_group(3))]
+)
+def test_characters_say_which_coefficients_there_are(group):
+    mended = _clebsh_gordan._clebsh_gordan_tensor
+    irreps, empty = list(group.irreps()), 0
+    for ids in product([psi.id for psi in irreps], repeat=3):
+        words = (*ids, type(group).__name__)
+        found, solved = mended(*words, **group._keys), mended.__wrapped__(*words, **group._keys)
+        np.testing.assert_array_equal(found, solved)
+        empty += found.shape[2] == 0
+    assert 0 < empty < len(irreps) ** 3
 
 
 def test_restricted_irreps_do_not_depend_on_what_was_drawn_before():
