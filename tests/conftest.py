@@ -1,5 +1,6 @@
 """Threads, seeds and Hypothesis profiles for every test."""
 
+import gc
 import random
 
 import numpy as np
@@ -16,6 +17,13 @@ make_torchvision_importable()  # for timm, transformers and lightning
 for built in (ico._build_ico_irrep_picklable, octa._build_octa_irrep_picklable):
     built._verbose = 0  # or escnn prints in the middle of a doctest
 register_profiles()  # HYPOTHESIS_PROFILE=thorough make test
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of garbage collection what stays: walking through all of torch again and again takes a tenth of it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)
