@@ -28,6 +28,7 @@ __all__ = [
     "has_closed_form",
     "own",
     "pair_blocks",
+    "projected",
     "reach",
     "sharpen",
 ]
@@ -37,6 +38,9 @@ SAMPLING_ROUNDING = 1e-5
 
 _REACHED = 1e-5
 """Singular value of a basis, as a fraction of the largest, that counts as 0: no weight may be large for nothing."""
+
+_AT_ONCE = 64
+"""Elements of a basis that are projected together."""
 
 SampledBasis = BlocksBasisExpansion
 """escnn's module that expands a layer's weights into its kernel."""
@@ -103,6 +107,12 @@ def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
     return kept[1]
 
 
+def projected(project: Callable[[Tensor], Tensor], basis: Tensor) -> Tensor:
+    """Each element of a basis projected: many at once, not so many that their copies would fill the memory."""
+    result: Tensor = torch.vmap(project, chunk_size=_AT_ONCE)(basis)
+    return result
+
+
 def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform, precision: float) -> Tensor:
     """A block's elements (elements, out, in, S), projected onto what breaks nothing: less their rounding alone.
 
@@ -121,7 +131,7 @@ def sharpen(block: SingleBlockBasisExpansion, transform: WeightTransform, precis
     allowed = max(SAMPLING_ROUNDING, 4 * precision)
     symmetric = torch.tensor([float(level.symmetric) for level in transform.levels], dtype=torch.float64)
     for project in (lambda e: transform.synthesis(transform.analysis(e), symmetric), transform.equivariant.project):
-        sharp = torch.vmap(project)(basis)
+        sharp = projected(project, basis)
         rounding = (sharp - basis).flatten(1).norm(dim=1) <= allowed * basis.flatten(1).norm(dim=1)
         basis = torch.where(rounding[:, None, None, None], sharp, basis)
     return basis

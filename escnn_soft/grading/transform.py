@@ -225,9 +225,7 @@ class WeightTransform:
         Returns:
             Views, one a block.  # each: (pairs of copies, directions)
         """
-        shapes = [block.shape for block in self.blocks]
-        parts = coefficients.split([rows * columns for rows, columns in shapes])
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return self._one_by_one.pieces(coefficients)
 
     def analysis(self, weight: Tensor) -> Tensor:
         """Coefficients of a weight: the inverse of :meth:`synthesis` on the span of the levels.

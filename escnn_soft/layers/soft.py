@@ -28,6 +28,7 @@ from escnn_soft.escnn.sampled_basis import (
     leaves_its_level,
     own,
     pair_blocks,
+    projected,
     reach,
     sharpen,
 )
@@ -178,7 +179,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         found = {}
         for pair, _ in pair_blocks(self._basisexpansion):
             equivariant = self._between_fields(pair).equivariant
-            found[pair] = torch.vmap(equivariant.project)(self._sharp_basis(pair))
+            found[pair] = projected(equivariant.project, self._sharp_basis(pair))
         return found
 
     def _reach(self) -> int:
