@@ -68,9 +68,16 @@ def finish() -> None:
         torch.cuda.synchronize()
 
 
+def ratios(seconds: dict[str, list[float]], baseline: str) -> dict[str, float]:
+    """The median over repetitions of the ratio to the baseline's time next to it."""
+    return {
+        name: statistics.median(t / b for t, b in zip(times, seconds[baseline], strict=True))
+        for name, times in seconds.items()
+    }
+
+
 def print_ratios(seconds: dict[str, list[float]], baseline: str) -> None:
-    """Median seconds, and the median over repetitions of the ratio to the baseline's time next to it."""
-    for name, times in seconds.items():
-        ratio = statistics.median(t / b for t, b in zip(times, seconds[baseline], strict=True))
-        print(f"  {name:<44}{1e3 * statistics.median(times):>10.2f} ms   x {ratio:.3f}")
+    """Median seconds, and the ratio to the baseline."""
+    for name, ratio in ratios(seconds, baseline).items():
+        print(f"  {name:<44}{1e3 * statistics.median(seconds[name]):>10.2f} ms   x {ratio:.3f}")
     print()

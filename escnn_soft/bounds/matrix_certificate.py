@@ -48,9 +48,9 @@ class MatrixCertificate(Record):
 
     with a margin of 1e-11 ||W|| for rounding in the bounds. The last holds because the equivariant part of W cancels,
     and an orthogonal action moves the rest by at most twice its norm; it is at most sqrt(2) times too large. What a
-    group is, its generators say to the twelfth digit: frequencies that differ by less are equal, all others are not, so
-    that exp(t X) runs through a torus in the end, and a generator that is not skew is of a group that is not compact,
-    however long it takes to see it. A group
+    group is, its generators say to the eleventh digit: frequencies closer than that may count as equal, all others do
+    not, so that exp(t X) runs through a torus in the end, and a generator that is not skew is of a group that is not
+    compact, however long it takes to see it. A group
     that is not compact has neither average nor supremum: e(g) grows without bound, and :meth:`within` bounds it near
     the identity.
 

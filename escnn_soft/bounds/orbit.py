@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Orbit", "largest_squared_error", "squared_errors"]
+__all__ = ["Orbit", "error_forms", "largest_squared_error", "squared_errors"]
+
+_LONG = 2**20
+"""Numbers of a matrix up to which all grid points are asked at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,22 @@ def squared_errors(grams: Sequence[Tensor], orbit: Orbit) -> Tensor:
         total = total + 2 * (torch.trace(gram) - traces)
     assert isinstance(total, Tensor)
     return total
+
+
+def error_forms(orbit: Orbit) -> Tensor | None:
+    """:func:`squared_errors` as one matrix on the entries of all Gram matrices, each row by row.
+
+    Args:
+        orbit: the grid.
+
+    Returns:
+        One row a grid point; None if there are too many.  # shape: (points, sum of d^2)
+    """
+    points = math.prod(len(part) for part in orbit.stacks[0])
+    if points * sum(len(stack[0][0]) ** 2 for stack in orbit.stacks) > _LONG:
+        return None
+    psis = [_products(stack) for stack in orbit.stacks]
+    return torch.cat([2 * (torch.eye(psi.shape[-1]).to(psi) - psi.mT).flatten(1) for psi in psis], dim=1)
 
 
 def largest_squared_error(grams: Sequence[Tensor], orbit: Orbit) -> Tensor:

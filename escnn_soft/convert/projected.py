@@ -117,7 +117,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         graded = soft._as_graded(weight)
         if bias is not None and len(self._dials) > 1:
             bias = self._dials[1].filtered(bias, None, self._dials[1].beside(dial, graded))
-        return soft._as_kernel(dial.filtered(graded, None), weight.shape), bias
+        return soft._as_kernel(dial.filtered(graded, None)), bias
 
     def weighed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Updates of a weight (out, in, *kernel) and bias, each level multiplied by the square of its gain."""
@@ -125,7 +125,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         graded = self._dials[0].here.filtered(soft._as_graded(weight), factors[0])
         if bias is not None and len(factors) > 1:
             bias = self._dials[1].here.filtered(bias, factors[1])
-        return soft._as_kernel(graded, weight.shape), bias
+        return soft._as_kernel(graded), bias
 
     def bound(self, element: Any = None) -> float:
         """As of a soft layer, for the weights after the next step: they follow a dial that is turned only then."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from escnn_soft.bounds import Orbit, error_forms, largest_squared_error
+from escnn_soft.dial.largest import largest
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.resolution import Resolution
-from escnn_soft.grading import IrrepGrams, WeightTransform
+from escnn_soft.grading import GramVector, IrrepGrams, WeightTransform
+from escnn_soft.linalg.one_step import one_step
 
 __all__ = ["Allowance"]
 
@@ -45,12 +49,69 @@ class Allowance:
         self._lawless = [i for i, (irrep, _) in enumerate(irreps) if irrep is None]
         orbit = whole.group.orbit([irrep for irrep, sigma in irreps if irrep is not None and sigma > 0])
         self._orbit = orbit.to(device, self.work)
+        self._here = soft.to(device, self.work)
+        self._whole = transform.source is None
+        if self._whole:
+            self._stacks = self._here.stacks
+            self._entries = GramVector(self._here, self._stacks.units)
+            self._traces, self._errors = self._quadratic_forms(orbit, device)
+
+    def _quadratic_forms(self, orbit: Orbit, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """What is asked of all matrices together, as rows on their entries.
+
+        Args:
+            orbit: the irreps that break the symmetry on a grid of the group.
+            device: where it is asked.
+
+        Returns:
+            Squared norms in the trivial irrep, in no irrep and in all others, and a bound of the largest squared error;
+            this error at every point of the grid, None where the certificate takes them by factors.
+        """
+        sizes = self._grams.sizes
+        entries = sum(d * d for d in sizes)
+        traces = torch.zeros(len(sizes), entries, dtype=torch.float64)
+        parts = torch.arange(entries).split([d * d for d in sizes])
+        for i, (d, part) in enumerate(zip(sizes, parts, strict=True)):
+            traces[i, part[:: d + 1]] = 1.0
+        symmetric, lawless, lawful = (traces[some].sum(0) for some in (self._symmetric, self._lawless, self._lawful))
+        crude = sum((c**2 * traces[i] for c, i in zip(orbit.excursions, self._lawful, strict=True)), 0 * lawful)
+        norms = torch.stack([symmetric, lawless, lawful, crude]).to(device, self.work)
+        moves = error_forms(orbit) if self._lawful and math.isfinite(orbit.factor) else None
+        if moves is None:
+            return norms, None
+        errors = torch.zeros(len(moves), entries, dtype=torch.float64)
+        errors[:, torch.cat([parts[i] for i in self._lawful])] = orbit.factor * moves
+        return norms, errors.to(device, self.work)
 
     def soft(self, coefficients: Sequence[Tensor]) -> list[Tensor]:
         """Those of a whole weight's coefficients that lie outside the equivariant level, block by block."""
         return [c[:, n:] for c, n in zip(coefficients, self._strict, strict=True)]
 
-    def __call__(self, budget: Budget, coefficients: Sequence[Tensor], equivariant: Tensor) -> tuple[Tensor, Tensor]:
+    def of_coefficients(self, budget: Budget, coefficients: Tensor, equivariant: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`of_blocks`, from all coefficients outside the equivariant level, (dim,)."""
+        if not self._whole:
+            return self.of_blocks(budget, self._here.pieces(coefficients), equivariant)
+        scale = _scale(largest(coefficients), largest(equivariant), self.work)
+        stacks, vector = self._stacks, self._entries
+
+        def forth(c: Tensor) -> Tensor:
+            return vector(stacks.pieces(c))
+
+        def back(gradient: Tensor, c: Tensor) -> tuple[Tensor]:
+            return (stacks.coefficients(vector.adjoint(gradient, stacks.pieces(c))),)
+
+        entries = one_step(forth, back, coefficients.to(self.work) * scale)
+        symmetric, lawless, norm, sup = (self._traces @ entries).unbind()
+        if self._errors is not None:
+            sup = torch.minimum((self._errors @ entries).max(), sup).clamp(min=0.0)
+        elif self._lawful:
+            sizes = self._grams.sizes
+            parts = entries.split([d * d for d in sizes])
+            grams = [part.view(d, d) for d, part in zip(sizes, parts, strict=True)]
+            sup = largest_squared_error([grams[i] for i in self._lawful], self._orbit)
+        return self._factor(budget, equivariant, scale, symmetric, lawless, (sup, norm))
+
+    def of_blocks(self, budget: Budget, coefficients: Sequence[Tensor], equivariant: Tensor) -> tuple[Tensor, Tensor]:
         """The factor t of all that breaks the symmetry, differentiably.
 
         Args:
@@ -62,20 +123,35 @@ class Allowance:
         Returns:
             t in [0, 1], and whether the dtype can tell a kernel within the budget.  # shapes: (), ()
         """
-        # squares of unscaled weights could underflow; a common factor of all weights changes nothing
-        largest = (
-            torch.cat([part.detach().flatten() for part in (*coefficients, equivariant)]).abs().max().to(self.work)
-        )
-        # the inverse of a subnormal number may be infinite
-        scale = 1 / torch.where(largest > 0, largest.clamp(min=torch.finfo(self.work).tiny), 1.0)
+        scale = _scale(largest(torch.cat([c.flatten() for c in coefficients])), largest(equivariant), self.work)
         scaled = [c.to(self.work) * scale for c in coefficients]
         grams = self._grams([
             c if embedding is None else c @ embedding for c, embedding in zip(scaled, self._embeddings, strict=True)
         ])  # fmt: skip
         nothing = equivariant.new_zeros((), dtype=self.work)
-        symmetric, lawless = (
-            sum((torch.trace(grams[i]) for i in some), nothing) for some in (self._symmetric, self._lawless)
+        symmetric, lawless, norm = (
+            sum((torch.trace(grams[i]) for i in some), nothing)
+            for some in (self._symmetric, self._lawless, self._lawful)
         )
+        sup = largest_squared_error([grams[i] for i in self._lawful], self._orbit) if self._lawful else nothing
+        return self._factor(budget, equivariant, scale, symmetric, lawless, (sup, norm))
+
+    def _factor(
+        self,
+        budget: Budget,
+        equivariant: Tensor,
+        scale: Tensor,
+        symmetric: Tensor,
+        lawless: Tensor,
+        lawful: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
         symmetric = symmetric + (equivariant.to(self.work) * scale).square().sum()
         resolution = replace(self._resolution, absolute=self._resolution.absolute * scale)
-        return budget.factor(symmetric, [grams[i] for i in self._lawful], lawless, self._orbit, resolution)
+        return budget.factor(symmetric, lawful, lawless, resolution)
+
+
+def _scale(one: Tensor, other: Tensor, work: torch.dtype) -> Tensor:
+    """1 / the larger of two numbers; squares of unscaled weights could underflow, and a common factor is nothing."""
+    most = torch.maximum(one, other).to(work)
+    # the inverse of a subnormal number may be infinite
+    return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(work).tiny), 1.0)

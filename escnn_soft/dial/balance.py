@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.held import Held
+from escnn_soft.dial.largest import largest
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
+from escnn_soft.linalg.one_step import one_step
 
-__all__ = ["CoefficientBalance", "WeightBalance", "largest"]
+__all__ = ["CoefficientBalance", "WeightBalance"]
 
 _NEGLIGIBLE = 1e-15
 """A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
@@ -78,8 +80,9 @@ class CoefficientBalance:
         symmetric: Tensor | None,
         dtype: torch.dtype,
     ) -> None:
-        self._soft, self._policy, self._symmetric, self._dtype = soft, policy, symmetric, dtype
-        self._slack = policy.slack(exponents).to(soft.row_levels.device, dtype)[soft.row_levels]
+        self._policy, self._symmetric, self._dtype = policy, symmetric, dtype
+        roots = policy.slack(exponents).sqrt().to(soft.row_levels.device, dtype)
+        self._roots = soft.spread(roots)  # of what counts; 0 for what breaks nothing.  # shape: (dim,)
 
     def __call__(self, coefficients: Tensor, own: Tensor, astray: Tensor | None = None) -> Tensor:
         """The factor t of all that breaks the symmetry, differentiably.
@@ -95,13 +98,31 @@ class CoefficientBalance:
         coefficients, own = coefficients.to(self._dtype), own.to(self._dtype)
         parts = [own.flatten()]
         if self._symmetric is not None:
-            opened = self._policy.opening * coefficients[self._symmetric]
+            opened = self._policy.opening * coefficients.index_select(0, self._symmetric)
             parts.append(opened if astray is None else opened + astray.to(self._dtype)[self._symmetric])
-        free = torch.cat(parts) if len(parts) > 1 else parts[0]
-        scale = _scale(free, _NEGLIGIBLE * largest(coefficients))
-        squares = self._soft.pieces((coefficients * scale).square())
-        energies = torch.cat([piece.sum(0) for piece in squares])  # of the rows of all blocks
-        return self._policy.share((free * scale).square().sum(), (energies * self._slack).sum())
+        return self._share(coefficients, torch.cat(parts) if len(parts) > 1 else parts[0])
+
+    def _share(self, coefficients: Tensor, free: Tensor) -> Tensor:
+        """t, from what is limited, by its roots, and what breaks nothing."""
+        roots, policy = self._roots, self._policy
+        found: list[Tensor] = []
+
+        def forth(coefficients: Tensor, free: Tensor) -> Tensor:
+            scale = _scale(free, _NEGLIGIBLE * largest(coefficients))
+            # not as dot products, whose rounding grows with the number of terms
+            allowed, given = (free * scale).square().sum(), (coefficients * scale * roots).square().sum()
+            t = policy.share(allowed, given)
+            found[:] = scale, allowed, given, t
+            return t
+
+        def back(gradient: Tensor, coefficients: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+            # t^2 = allowed / given, where it is less than 1
+            scale, allowed, given, t = found
+            slope = torch.where((given > allowed) & (t > 0), gradient * t, 0.0) * scale
+            of_given, of_free = (slope / x.clamp(min=torch.finfo(x.dtype).tiny) for x in (given, allowed))
+            return (coefficients * scale) * (-of_given * roots.square()), (free * scale) * of_free
+
+        return one_step(forth, back, coefficients, free)
 
 
 def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
@@ -110,9 +131,3 @@ def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
     if beside is not None:
         most = torch.maximum(most, beside.detach().to(weight))
     return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(most.dtype).tiny), 1.0)  # or it may be infinite
-
-
-def largest(values: Tensor) -> Tensor:
-    """The largest absolute value; aminmax takes a tenth of the time of the norm."""
-    low, high = values.detach().aminmax()
-    return torch.maximum(-low, high)

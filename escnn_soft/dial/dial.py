@@ -12,8 +12,9 @@ from torch import Tensor
 
 from escnn_soft._lasting import place
 from escnn_soft.dial.allowance import Allowance
-from escnn_soft.dial.balance import CoefficientBalance, WeightBalance, largest
+from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
 from escnn_soft.dial.held import Held
+from escnn_soft.dial.largest import largest
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import FLOOR, Policy
@@ -265,16 +266,43 @@ class Dial:
             return None
         if self._balance is None:
             assert self._allowance is not None
-            pieces = cast("GradedWeight", self.here).transform.soft.pieces(coefficients)
-            return self._allowance(cast("Budget", self.policy), pieces, own())[0]
+            return self.within_budget(coefficients, own())[0]
         assert isinstance(self._balance, CoefficientBalance)
         return self._balance(coefficients, own(), astray)
+
+    def now(
+        self, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None, astray: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gains for coefficients as they are now.
+
+        Args:
+            coefficients: as for :meth:`factor`.
+            own: likewise.
+            logits: parameters of a learned policy.
+            astray: likewise.
+
+        Returns:
+            One gain a level, None if all are 1; the factor t in them, None for a policy that has none; under a budget,
+            whether the weight's dtype can tell a weight within it.
+        """
+        if self.open:
+            return None, None, None
+        t: Tensor | None
+        resolved: Tensor | None = None
+        if self.limited and self.policy.bounded:
+            t, resolved = self.within_budget(coefficients, own())
+        else:
+            t = self.factor(coefficients, own, astray)
+        return self.gains(t, logits), t, resolved
+
+    def outside(self, gains: Tensor | None) -> Tensor | None:
+        """Of :meth:`now`, those of the levels outside the equivariant one."""
+        return None if gains is None else gains[self.equivariant :]
 
     def within_budget(self, coefficients: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """The factor t of a budget, and whether the weight's dtype can tell a weight within it; as :meth:`factor`."""
         assert self._allowance is not None
-        pieces = cast("GradedWeight", self.here).transform.soft.pieces(coefficients)
-        return self._allowance(cast("Budget", self.policy), pieces, own)
+        return self._allowance.of_coefficients(cast("Budget", self.policy), coefficients, own)
 
     def limited_coefficients(self, coefficients: Tensor, t: Tensor) -> Tensor:
         """Coefficients outside the equivariant level, those that break the symmetry multiplied by t."""
@@ -325,7 +353,7 @@ class Dial:
         if self._balance is None:
             assert self._allowance is not None
             pieces = self._allowance.soft(cast("SpectralGrading", self.here).block_coefficients(weight))
-            return self._allowance(cast("Budget", self.policy), pieces, own)
+            return self._allowance.of_blocks(cast("Budget", self.policy), pieces, own)
         assert isinstance(self._balance, WeightBalance)
         return self._balance(weight, own, beside), None
 

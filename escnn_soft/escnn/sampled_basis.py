@@ -21,6 +21,7 @@ from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
 
 __all__ = [
+    "AT_ONCE",
     "SampledBasis",
     "basis_coordinates",
     "block_name",
@@ -39,7 +40,7 @@ SAMPLING_ROUNDING = 1e-5
 _REACHED = 1e-5
 """Singular value of a basis, as a fraction of the largest, that counts as 0: no weight may be large for nothing."""
 
-_AT_ONCE = 64
+AT_ONCE = 64
 """Elements of a basis that are projected together."""
 
 SampledBasis = BlocksBasisExpansion
@@ -88,7 +89,8 @@ def own(expansion: BlocksBasisExpansion) -> BlocksBasisExpansion:
         if name.startswith(("in_indices_", "out_indices_")):  # ranges, in tensors whose values torch.export cannot tell
             vars(result)[name] = [int(index) for index in value]
     for name, shared in expansion._modules.items():
-        vars(shared).setdefault("_astray", [])  # what leaves_its_level finds, for all layers
+        for found in ("_astray", "_strict_coefficients"):  # of this basis, for all layers
+            vars(shared).setdefault(found, [])
         block = copy.copy(shared)
         block._buffers = {**shared._buffers, "sampled_basis": _contiguous(shared)}
         result._modules[name] = block
@@ -109,7 +111,7 @@ def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
 
 def projected(project: Callable[[Tensor], Tensor], basis: Tensor) -> Tensor:
     """Each element of a basis projected: many at once, not so many that their copies would fill the memory."""
-    result: Tensor = torch.vmap(project, chunk_size=_AT_ONCE)(basis)
+    result: Tensor = torch.vmap(project, chunk_size=AT_ONCE)(basis)
     return result
 
 

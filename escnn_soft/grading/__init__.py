@@ -9,7 +9,7 @@ from escnn_soft.grading.fibre import fibre_transform
 from escnn_soft.grading.field import Field
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.graded import GradedPixels, GradedWeight, Grading, SpectralGrading, without_band_limit
-from escnn_soft.grading.gram import IrrepGrams
+from escnn_soft.grading.gram import GramVector, IrrepGrams
 from escnn_soft.grading.kernel import SpatialFunction, kernel_transform
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.levels import Level, LevelEnergy, WeightSpectrum
@@ -31,6 +31,7 @@ __all__ = [
     "GradedShifts",
     "GradedWeight",
     "Grading",
+    "GramVector",
     "IrrepGrams",
     "KernelSpace",
     "Level",

@@ -1,7 +1,8 @@
-"""How the blocks of a transform are multiplied: one by one, or in small weights all of one shape at once."""
+"""How the blocks of a transform are multiplied: one by one, all of one shape at once, or all by one matrix."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from escnn_soft._lasting import lasting
 from escnn_soft.grading.block import Block
 from escnn_soft.grading.frame import ChannelFrame
 
-__all__ = ["Arrangement", "OneByOne", "Together", "Unit", "arranged"]
+__all__ = ["Arrangement", "AsMatrix", "OneByOne", "Together", "Unit", "arranged"]
 
 _SMALL = 2**20
-"""Numbers of a weight, and of the rows of its blocks, up to which gathering them costs less than one call a block."""
+"""Numbers of a weight up to which gathering them costs less than one call a block."""
+_ROWS = 2**23
+"""Numbers of the rows of all blocks up to which they are lined up: 32 MB, for all layers of a geometry."""
+_SMALLEST = 512
+"""Numbers of a weight up to which one matrix makes it of its coefficients."""
 _FUSED = 256
 """Largest matrix between two irreps, d_out * S * d_in, that is formed for fewer pairs of copies than it has rows."""
 
@@ -50,6 +55,10 @@ class Unit:
     def _duals(self) -> Tensor:
         return torch.stack([_filled(block.dual, 1, self.rows.shape[-2]) for block in self.blocks])
 
+    def row_gains(self, gains: Tensor | None) -> Tensor | None:
+        """The gain of each row, (..., D), from one a level."""
+        return None if gains is None else gains[self.levels]
+
     def through(self, piece: Tensor, gains: Tensor | None) -> Tensor:
         """Weights (..., pairs, d_out * S * d_in), from coefficients (..., pairs, D) times the gains of their rows."""
         if gains is None:
@@ -65,6 +74,12 @@ class Unit:
         if self._few:
             return (part @ self.rows.mT) * gains.unsqueeze(-2)
         return part @ (gains.unsqueeze(-1) * self.rows).mT
+
+    def onto_both(self, part: Tensor, piece: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
+        """The derivatives of :meth:`through` in both arguments, for a gradient: (..., pairs, D) and (..., D)."""
+        moved = part @ self.rows.mT
+        of_gains = (moved * piece).sum(-2)
+        return moved.mul_(gains.unsqueeze(-2)), of_gains
 
     def multiplier(self, gains: Tensor) -> Tensor | None:
         """dual @ diag(gains) @ rows: analysis, one factor a row, and synthesis as one matrix; None if it is too large.
@@ -86,6 +101,43 @@ class Unit:
         return self.pairs < self.rows.shape[-1]
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Where coefficients lie when those of the first level come before all others.
+
+    Attributes:
+        shapes: of each block's coefficients: (pairs, directions).
+        first: directions of the first level in each block; they come first.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    first: tuple[int, ...]
+
+    @property
+    def widths(self) -> list[tuple[int, int]]:
+        """Directions of each block, those of the first level and the others."""
+        return [(n, columns - n) for (_, columns), n in zip(self.shapes, self.first, strict=True)]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Coefficients of the first level, and of the others."""
+        own = sum(pairs * n for (pairs, _), n in zip(self.shapes, self.first, strict=True))
+        return own, sum(pairs * columns for pairs, columns in self.shapes) - own
+
+    @cached_property
+    @lasting()
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Where each coefficient, block by block, lies in the two, one behind the other; and back."""
+        numbers = torch.arange(sum(self.sizes))
+        parts = numbers.split([pairs * columns for pairs, columns in self.shapes])
+        blocks = [
+            part.view(shape).split(width, dim=1)
+            for part, shape, width in zip(parts, self.shapes, self.widths, strict=True)
+        ]
+        back = torch.cat([block[k].flatten() for k in (0, 1) for block in blocks])
+        return torch.empty_like(back).index_copy(0, back, numbers), back
+
+
 class Arrangement(ABC):
     """The numbers of a transform, unit by unit.
 
@@ -102,6 +154,14 @@ class Arrangement(ABC):
     @abstractmethod
     def coefficients(self, pieces: list[Tensor]) -> Tensor:
         """The adjoint of :meth:`pieces`, which is its inverse but for the padding."""
+
+    def joint_pieces(self, split: Split, first: Tensor, others: Tensor) -> list[Tensor]:
+        """As :meth:`pieces`, from the coefficients of the first level and those of the others."""
+        return self.pieces(torch.cat([first, others]).index_select(0, split.places[0].to(first.device)))
+
+    def split(self, split: Split, pieces: list[Tensor]) -> tuple[Tensor, ...]:
+        """The adjoint of :meth:`joint_pieces`."""
+        return self.coefficients(pieces).index_select(0, split.places[1].to(pieces[0].device)).split(split.sizes)
 
     @abstractmethod
     def weight(self, parts: list[Tensor]) -> Tensor:
@@ -141,6 +201,21 @@ class OneByOne(Arrangement):
     def coefficients(self, pieces: list[Tensor]) -> Tensor:
         """One after the other."""
         return torch.cat([piece.reshape(-1) for piece in pieces])
+
+    def joint_pieces(self, split: Split, first: Tensor, others: Tensor) -> list[Tensor]:
+        """Side by side, block by block."""
+        heights = [block.shape[0] for block in self.blocks]
+        both = (
+            c.split([n * width[k] for n, width in zip(heights, split.widths, strict=True)])
+            for k, c in enumerate((first, others))
+        )
+        each = zip(heights, *both, strict=True)
+        return [torch.cat([a.view(n, -1), b.view(n, -1)], dim=1) for n, a, b in each]
+
+    def split(self, split: Split, pieces: list[Tensor]) -> tuple[Tensor, ...]:
+        """Apart again."""
+        parts = [piece.split(width, dim=1) for piece, width in zip(pieces, split.widths, strict=True)]
+        return tuple(torch.cat([part[k].reshape(-1) for part in parts]) for k in (0, 1))
 
     def weight(self, parts: list[Tensor]) -> Tensor:
         """Joined band by band, and out of the frames."""
@@ -193,6 +268,25 @@ class Together(Arrangement):
         """What belongs to rows that there are."""
         return torch.cat([piece.reshape(-1) for piece in pieces]).index_select(0, self._given)
 
+    def joint_pieces(self, split: Split, first: Tensor, others: Tensor) -> list[Tensor]:
+        """In one gather."""
+        return self._split(torch.cat([first, others]).index_select(0, self._joint(split)[0]), -2)
+
+    def split(self, split: Split, pieces: list[Tensor]) -> tuple[Tensor, ...]:
+        """In one gather."""
+        numbers = torch.cat([piece.reshape(-1) for piece in pieces])
+        return numbers.index_select(0, self._joint(split)[1]).split(split.sizes)
+
+    def _joint(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Where each padded coefficient is taken from, and where each coefficient then is."""
+        kept: tuple[Split, tuple[Tensor, Tensor]] | None = self.__dict__.get("_kept")
+        if kept is None or kept[0] is not split:
+            with lasting():
+                there, back = (places.to(self._taken.device) for places in split.places)
+                both = there[self._taken.long()].int(), self._given[back]
+                kept = self.__dict__["_kept"] = split, both
+        return kept[1]
+
     def weight(self, parts: list[Tensor]) -> Tensor:
         """Entries sorted by input field and output field, and out of the irreps of the fields."""
         m, n, s = self.frame_out.size, self.frame_in.size, self.points
@@ -215,9 +309,80 @@ class Together(Arrangement):
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
+@dataclass(frozen=True, eq=False)
+class _Matrix(Unit):
+    """All blocks as one matrix, in the order of the coefficients.
+
+    Attributes:
+        inverse: dual of the rows.  # shape: (out * in * S, dim)
+    """
+
+    inverse: Tensor
+
+    @property
+    def dual(self) -> Tensor:
+        """What tells the coefficients."""
+        return self.inverse
+
+
+class AsMatrix(Arrangement):
+    """One unit, for the smallest weights, such as a bias: the change of basis itself.
+
+    Args:
+        blocks: the same, one by one.
+    """
+
+    def __init__(self, blocks: OneByOne) -> None:
+        self._shape = blocks.frame_out.size, blocks.frame_in.size, blocks.points
+        rows, size = blocks.blocks[0].rows, math.prod(self._shape)
+        dim = sum(math.prod(block.shape) for block in blocks.blocks)
+
+        def synthesis(coefficients: Tensor) -> Tensor:
+            pieces = zip(blocks.units, blocks.pieces(coefficients), strict=True)
+            return blocks.weight([unit.through(piece, None) for unit, piece in pieces]).reshape(-1)
+
+        def analysis(weight: Tensor) -> Tensor:
+            parts = zip(blocks.units, blocks.parts(weight.view(self._shape)), strict=True)
+            return blocks.coefficients([part @ unit.dual for unit, part in parts])
+
+        forth = rows.new_zeros(0, size) if dim == 0 else torch.vmap(synthesis)(torch.eye(dim).to(rows))
+        back = torch.vmap(analysis)(torch.eye(size).to(rows))
+        levels = torch.cat([block.level.expand(block.shape).reshape(-1) for block in blocks.blocks])
+        self.units = (_Matrix(blocks.blocks, forth, levels, 1, back),)
+
+    def pieces(self, coefficients: Tensor) -> list[Tensor]:
+        """All of them."""
+        return [coefficients[None]]
+
+    def coefficients(self, pieces: list[Tensor]) -> Tensor:
+        """All of them."""
+        return pieces[0][0]
+
+    def weight(self, parts: list[Tensor]) -> Tensor:
+        """The product as it is."""
+        return parts[0].view(self._shape)
+
+    def parts(self, weight: Tensor) -> list[Tensor]:
+        """The weight as it is."""
+        return [weight.reshape(1, -1)]
+
+
 @lasting()
 def arranged(blocks: OneByOne) -> Arrangement:
-    """The arrangement that takes the least time.
+    """The arrangement that takes the least time; of one kind for all bands of a transform.
+
+    Args:
+        blocks: the blocks, one by one.
+
+    Returns:
+        One matrix for the smallest weights, else as :func:`stacked`.
+    """
+    return AsMatrix(blocks) if _size(blocks) <= _SMALLEST else stacked(blocks)
+
+
+@lasting()
+def stacked(blocks: OneByOne) -> OneByOne | Together:
+    """That which takes the least time among those whose units are blocks.
 
     Args:
         blocks: the blocks, one by one.
@@ -226,11 +391,12 @@ def arranged(blocks: OneByOne) -> Arrangement:
         All of one shape at once if the weight and the rows are small; in weights of more than some 4 MB, moving each
         number by itself would take longer than what a call a block costs.
     """
-    numbers = (
-        blocks.frame_out.size * blocks.frame_in.size * blocks.points,
-        sum(block.rows.numel() for block in blocks.blocks),
-    )
-    return blocks if len(blocks.blocks) == 1 or max(numbers) > _SMALL else Together(blocks)
+    rows = sum(block.basis.rows.numel() for block in blocks.blocks)
+    return blocks if len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS else Together(blocks)
+
+
+def _size(blocks: OneByOne) -> int:
+    return blocks.frame_out.size * blocks.frame_in.size * blocks.points
 
 
 def _padded(blocks: Sequence[Block]) -> Unit:

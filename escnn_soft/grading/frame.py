@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from escnn_soft.grading.field import Field
 from escnn_soft.groups import Irreps
 
 __all__ = ["ChannelFrame"]
+
+_Any = TypeVar("_Any")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,10 @@ class ChannelFrame:
     @staticmethod
     def of(group: Irreps, fields: Sequence[Field]) -> ChannelFrame:
         """The frame of a sum of fields, in float64; ``RepresentationError`` if a change of basis is not orthogonal."""
+        return _frame(_Same(group), tuple(_Same(rho) for rho in fields))
+
+    @staticmethod
+    def _build(group: Irreps, fields: Sequence[Field]) -> ChannelFrame:
         kinds: dict[str, Field] = {}
         for rho in fields:
             if rho.name not in kinds:
@@ -114,6 +122,24 @@ class ChannelFrame:
             for part, (count, size, q) in zip(parts, self.kinds, strict=True)
         ]
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Same(Generic[_Any]):
+    """Equal to itself alone: representations of escnn are equal when they are nearly."""
+
+    value: _Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+@lru_cache(maxsize=256)
+def _frame(group: _Same[Irreps], fields: tuple[_Same[Field], ...]) -> ChannelFrame:
+    return ChannelFrame._build(group.value, [same.value for same in fields])
 
 
 def _change_of_basis(rho: Field) -> Tensor | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache
 from itertools import groupby
 
 import torch
@@ -12,14 +12,15 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.errors import ShapeError
-from escnn_soft.grading.arrangement import Arrangement, OneByOne, arranged
+from escnn_soft.grading.arrangement import Arrangement, OneByOne, Split, Together, arranged, stacked
 from escnn_soft.grading.block import Block
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.levels import Level
 from escnn_soft.grading.pair_basis import LAWLESS, LevelKey
+from escnn_soft.grading.synthesis import synthesised
 from escnn_soft.groups import Irreps
-from escnn_soft.linalg.linear_map import linear_map
+from escnn_soft.linalg.one_step import linear_map
 
 __all__ = ["Block", "WeightTransform", "weight_transform"]
 
@@ -115,7 +116,14 @@ class WeightTransform:
         return replace(self, blocks=blocks, row_levels=row_levels, levels=self.levels[start:stop])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> WeightTransform:
-        """The transform on a device in a dtype, cast from float64."""
+        """The transform on a device in a dtype, cast from float64 once and remembered."""
+        casts: dict[object, WeightTransform] = self.__dict__.setdefault("_casts", {})
+        if (device, dtype) not in casts:
+            casts[device, dtype] = self._cast(device, dtype)
+        return casts[device, dtype]
+
+    @torch.inference_mode(False)
+    def _cast(self, device: torch.device, dtype: torch.dtype) -> WeightTransform:
         return replace(
             self,
             frame_out=self.frame_out.to(device, dtype),
@@ -135,20 +143,37 @@ class WeightTransform:
         Returns:
             The weights.  # shape: (out, in, S)
         """
-        a, damping = self._arrangement, self._damping(gains)
+        a = self.arrangement
+        return synthesised(a, gains, [coefficients], a.pieces, a.coefficients)
 
-        def forth(c: Tensor) -> Tensor:
-            return a.weight([u.through(p, g) for u, p, g in zip(a.units, a.pieces(c), damping, strict=True)])
+    def joint_synthesis(self, equivariant: Tensor, soft: Tensor, gains: Tensor | None = None) -> Tensor:
+        """As :meth:`synthesis`, from the coefficients of :attr:`equivariant` and those of :attr:`soft`.
 
-        def back(w: Tensor) -> Tensor:
-            return a.coefficients([u.onto(p, g) for u, p, g in zip(a.units, a.parts(w), damping, strict=True)])
+        Args:
+            equivariant: of the first level.
+            soft: of the others.
+            gains: one factor a level, the first included; all ones by default.  # shape: (levels,)
 
-        if gains is not None and gains.requires_grad:
-            return forth(coefficients)
-        return linear_map(coefficients, forth, back)
+        Returns:
+            The weights.  # shape: (out, in, S)
+        """
+        a, split = self.arrangement, self._split
+        return synthesised(
+            a, gains, [equivariant, soft], lambda e, s: a.joint_pieces(split, e, s), lambda p: a.split(split, p)
+        )
+
+    def prepare(self) -> None:
+        """Build what a compiler would see being built."""
+        _ = self.equivariant, self.soft, self._split
+
+    @cached_property
+    @lasting()
+    def _split(self) -> Split:
+        first = tuple(block.shape[1] for block in self.equivariant.blocks)
+        return Split(tuple(block.shape for block in self.blocks), first)
 
     @property
-    def _arrangement(self) -> Arrangement:
+    def arrangement(self) -> Arrangement:
         """How the blocks are multiplied; a compiler, which joins small operations itself, sees them one by one."""
         if torch.compiler.is_compiling():
             return self._one_by_one
@@ -157,9 +182,12 @@ class WeightTransform:
             found = self.__dict__["_arranged"] = arranged(self._one_by_one)
         return found
 
-    def _damping(self, gains: Tensor | None) -> Sequence[Tensor | None]:
-        """The gain of each direction of each unit of the arrangement."""
-        return [None if gains is None else gains[unit.levels] for unit in self._arrangement.units]
+    @cached_property
+    @lasting()
+    def stacks(self) -> OneByOne | Together:
+        """The blocks in stacks, as far as that takes less time."""
+        found = self.arrangement
+        return found if isinstance(found, OneByOne | Together) else stacked(self._one_by_one)
 
     def row_gains(self, gains: Tensor) -> tuple[Tensor, ...]:
         """The gain of each row of each block, from one gain a level."""
@@ -190,7 +218,7 @@ class WeightTransform:
         Returns:
             One stack of matrices a unit of the arrangement, or None where it would be too large.
         """
-        return [unit.multiplier(gains[unit.levels]) for unit in self._arrangement.units]
+        return [unit.multiplier(gains[unit.levels]) for unit in self.arrangement.units]
 
     def multiplied(self, weight: Tensor, gains: Tensor, multipliers: Sequence[Tensor | None]) -> Tensor:
         """Sum over levels of gain * (part of the weight in the level), in one pass, differentiably.
@@ -203,8 +231,9 @@ class WeightTransform:
         Returns:
             The weight.  # shape: (out, in, S)
         """
-        a = self._arrangement
-        units = list(zip(a.units, self._damping(gains), multipliers, strict=True))
+        a = self.arrangement
+        damping = [unit.row_gains(gains) for unit in a.units]
+        units = list(zip(a.units, damping, multipliers, strict=True))
 
         def forth(w: Tensor) -> Tensor:
             parts = zip(units, a.parts(w), strict=True)
@@ -214,7 +243,7 @@ class WeightTransform:
             parts = zip(units, a.parts(w), strict=True)
             return a.weight([u.onto(p, g) @ u.dual.mT if m is None else p @ m.mT for (u, g, m), p in parts])
 
-        return forth(weight) if gains.requires_grad else linear_map(weight, forth, back)
+        return forth(weight) if gains.requires_grad else linear_map(forth, back, weight)
 
     def pieces(self, coefficients: Tensor) -> list[Tensor]:
         """Coefficients block by block.
@@ -244,7 +273,7 @@ class WeightTransform:
             expected = f"shape (out, in, *kernel) = ({m}, {n}, ...) with {s} pixels"
             remedy = "Pass a weight of the layer's own types and kernel size."
             raise ShapeError("weight.shape", tuple(weight.shape), expected, remedy)
-        a = self._arrangement
+        a = self.arrangement
         duals = [unit.dual.to(weight) for unit in a.units]
 
         def forth(w: Tensor) -> Tensor:
@@ -253,7 +282,7 @@ class WeightTransform:
         def back(c: Tensor) -> Tensor:
             return a.weight([p @ dual.mT for p, dual in zip(a.pieces(c), duals, strict=True)])
 
-        return linear_map(weight.reshape(shape), forth, back)
+        return linear_map(forth, back, weight.reshape(shape))
 
     def block_coefficients(self, weight: Tensor) -> list[Tensor]:
         """As :meth:`analysis`, one matrix (pairs of copies, directions) a block."""
@@ -272,9 +301,18 @@ class WeightTransform:
         """The transform never changes, so copies of a layer share it."""
         return self
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is remembered stays behind."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """As it was built."""
+        self.__dict__.update(state)
+
+
+@lru_cache(maxsize=256)
 def weight_transform(frame_out: ChannelFrame, frame_in: ChannelFrame, space: KernelSpace) -> WeightTransform:
-    """Grade all maps between two sums of fields.
+    """Grade all maps between two sums of fields; layers of one geometry share their transform.
 
     Args:
         frame_out: channels of the output.

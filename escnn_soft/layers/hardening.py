@@ -17,8 +17,8 @@ __all__ = ["hard_class", "without_softness"]
 _SOFT_PARAMETERS = ("soft_weights", "soft_bias", "level_logits")
 _SOFT_ATTRIBUTES = frozenset({
     "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
-    "_dials", "_bands", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
-    "_strays",
+    "_dials", "_here", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
+    "_strict",
 })  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from escnn_soft.escnn.sampled_basis import (
     reach,
     sharpen,
 )
+from escnn_soft.escnn.strict_coefficients import StrictCoefficients, expands_slowly
 from escnn_soft.grading import (
     Chain,
     GradedWeight,
@@ -70,8 +71,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
     soft_bias: Parameter | None
     bias: Parameter | None
     bias_expansion: Tensor
-    _bands: list[tuple[WeightTransform, WeightTransform]]
+    _here: list[WeightTransform]
     _basisexpansion: SampledBasis
+    _strict: StrictCoefficients | None
 
     # ------------------------------------------------------------------ construction
 
@@ -134,20 +136,28 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self._precision = precision
         for dial in self._dials:
             dial.follow(self.weights)
-        here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
-        self._bands = [(transform.equivariant, transform.soft) for transform in here]
-        self._strays = self._leaves_its_level()
+        self._here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
+        for transform in self._here:
+            transform.prepare()
+        self._strict = self._strict_coefficients()
         self._forget()
 
     @torch.no_grad()
-    def _leaves_its_level(self) -> bool:
-        """Whether escnn's own kernels lie in other levels too: where rings miss the pixels, or rounding is coarse."""
-        if not self._dials[0].limited:
-            return False  # nobody asks
+    def _strict_coefficients(self) -> StrictCoefficients | None:
+        """escnn's weights as coefficients; None where its own expansion is used."""
+        # it is where it takes less time; where it makes another kernel of them, in other levels too, because rings miss
+        # the pixels or rounding is coarse; and where a subclass may do more than to expand its weights
+        expand = super().expand_parameters.__func__  # type: ignore[attr-defined]
+        if self.weights.is_meta or not expand.__module__.startswith("escnn."):
+            return None
+        if self._dials[0].closed and not expands_slowly(self._basisexpansion, math.prod(self._transform.shape)):
+            return None
         blocks = pair_blocks(self._basisexpansion)
-        return self.weights.is_meta or any(
-            leaves_its_level(block, partial(self._between_fields, pair)) for pair, block in blocks
-        )
+        if any(leaves_its_level(block, partial(self._between_fields, pair)) for pair, block in blocks):
+            return None
+        fields = self._in_representations, self._out_representations
+        found = StrictCoefficients.of(self._basisexpansion, self._transform.equivariant, *fields)
+        return found.to(self._dials[0].device, self._dials[0].dtype)
 
     def _between_fields(self, pair: tuple[str, str]) -> WeightTransform:
         """The spectrum between two representations by their names."""
@@ -157,7 +167,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _set(self, policy: Policy) -> None:
         super()._set(policy)
-        self._strays = self._leaves_its_level()
+        self._strict = self._strict_coefficients()
 
     def _own_basis(self) -> SampledBasis:
         """The layer's own copy of escnn's basis expansion."""
@@ -202,9 +212,9 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """An expanded kernel as the spectrum has it, (out, in, S)."""
         return kernel.reshape(self._transform.shape)
 
-    def _as_kernel(self, graded: Tensor, shape: Sequence[int]) -> Tensor:
+    def _as_kernel(self, graded: Tensor) -> Tensor:
         """Weights (out, in, S) as the layer's kernel has them."""
-        return graded.reshape(tuple(shape))
+        return graded.reshape(self._transform.shape[:2])
 
     # ------------------------------------------------------------------ the dial
 
@@ -231,7 +241,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def _stand_for(self, used: list[Tensor]) -> None:
         strict, bias = self._expand_strict()
         column = strict.new_zeros(self.out_type.size) if bias is None else bias
-        parts = [lambda: self._own(strict), lambda: self._own_bias(column, strict)]
+        parts = [lambda: self._own(strict), lambda: self._own_bias(column, lambda: self._own(strict))]
         trained = self.soft_weights, self.soft_bias
         strays = self._astray(self._as_graded(strict)), None
         each = zip(self._dials, trained, used, parts, self._logits(), strays, strict=False)
@@ -315,85 +325,98 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
         """Kernel and bias, and the factor t of each dial, None where it has none."""
-        if self._dials[0].device != self.weights.device:
-            self._set_constants()  # parameters were put elsewhere one by one
+        if self._dials[0].device != self.weights.device or self._outdated():
+            self._set_constants()  # parameters were put elsewhere one by one, or somebody wrote to escnn's basis
+        factors: list[Tensor | None] = [None] * len(self._dials)
         with torch.autocast(self.weights.device.type, enabled=False):
-            strict, own = self._expand_strict()
-            kernel, bias, logits = strict, own, self._logits()
-            factors: list[Tensor | None] = [None] * len(self._dials)
-            if not self._dials[0].closed:
-                whole, factors[0] = self._with_soft(0, self._as_graded(strict), self.soft_weights, strict, logits[0])
-                kernel = self._as_kernel(whole, strict.shape)
+            if self._strict is None:
+                strict, bias = self._expand_strict()
+                kernel, own, factors[0] = self._beside(strict)
+            else:
+                kernel, own, factors[0] = self._joint(self._strict(self.weights.to(self._dials[0].dtype)))
+                bias = None if self.bias is None else self.bias_expansion @ self.bias
             if self.soft_bias is not None and not self._dials[1].closed:
-                column = strict.new_zeros(self.out_type.size) if own is None else own
-                summed, factors[1] = self._with_soft(1, column[:, None, None], self.soft_bias, strict, logits[1])
-                bias = summed.flatten()
+                bias, factors[1] = self._expand_soft_bias(bias, own)
         return kernel, bias, factors
 
-    def _with_soft(
-        self, index: int, graded: Tensor, coefficients: Tensor, strict: Tensor, logits: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """escnn's own kernel or bias (out, in, S) and what the other levels add, and the factor t of the dial."""
-        dial = self._dials[index]
-        work = graded.to(dial.dtype)
-        t: Tensor | None
-        if dial.limited and dial.policy.bounded:
-            whole, t = self._within_budget(index, work, coefficients.to(dial.dtype))
+    def _outdated(self) -> bool:
+        """Whether escnn's basis is not what its coefficients are of; a compiler keeps what it has seen."""
+        return (
+            self._strict is not None
+            and not torch.compiler.is_compiling()
+            and not self._strict.made_of(self._basisexpansion)
+        )
+
+    def _joint(self, own: Tensor) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
+        """The kernel, from the coefficients of escnn's part and the others; the former again; the factor t."""
+        dial, here, (logits, *_) = self._dials[0], self._here[0], self._logits()
+        if dial.closed:
+            whole, t = here.equivariant.synthesis(own), None
         else:
-            own = (lambda: self._own(strict)) if index == 0 else (lambda: self._own_bias(graded.flatten(), strict))
-            astray = self._astray(work) if index == 0 and dial.limited else None
-            soft, t = self._soft_part(index, coefficients.to(dial.dtype), own, astray, logits)
-            whole = work + soft
-        return whole.to(graded.dtype), t
+            coefficients = self._trained(self.soft_weights, dial)
+            gains, t, resolved = dial.now(coefficients, lambda: own, logits)
+            whole = here.joint_synthesis(own, coefficients, gains)
+            if resolved is not None:
+                whole = nothing_unless(resolved, whole)
+        return self._as_kernel(whole.to(self.weights.dtype)), lambda: own, t
 
-    def _soft_part(
-        self,
-        index: int,
-        coefficients: Tensor,
-        own: Callable[[], Tensor],
-        astray: Tensor | None,
-        logits: Tensor | None,
+    def _beside(self, strict: Tensor) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
+        """The kernel, from escnn's, which may lie in all levels; what has the norm of its part in its own; t."""
+        dial, here, (logits, *_) = self._dials[0], self._here[0], self._logits()
+        if dial.closed:
+            return strict, lambda: self._own(strict), None
+        kernel, coefficients = self._as_graded(strict).to(dial.dtype), self._trained(self.soft_weights, dial)
+        if dial.limited and dial.policy.bounded:
+            # the factor multiplies what escnn's own part breaks too; from both parts anew: less what goes astray,
+            # escnn's own would leave the rounding of that, and what a chain has no level for
+            own, together = here.equivariant.analysis(kernel), coefficients + here.soft.analysis(kernel)
+            gains, t, resolved = dial.now(together, lambda: own, logits)
+            assert resolved is not None
+            whole = nothing_unless(resolved, here.joint_synthesis(own, together, gains))
+        else:
+            gains, t, _ = dial.now(coefficients, lambda: self._own(strict), logits, self._astray(kernel))
+            whole = kernel + here.soft.synthesis(coefficients, dial.outside(gains))
+        return self._as_kernel(whole.to(strict.dtype)), lambda: self._own(strict), t
+
+    @staticmethod
+    def _trained(parameter: Tensor, dial: Dial) -> Tensor:
+        """Trained coefficients in the dtype in which they are used."""
+        here = parameter.to(dial.dtype)
+        # backward passes ask for them again where gains depend on parameters, and FSDP, which does not see through
+        # GeometricTensors, has taken the memory of parameters back by then
+        return here if dial.fixed or here is not parameter else here.clone()
+
+    def _expand_soft_bias(
+        self, strict: Tensor | None, own_kernel: Callable[[], Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """What the levels outside escnn's basis add, (out, in, S), and the factor t of a dial."""
-        dial, synthesis = self._dials[index], self._soft(index).synthesis
-        if dial.fixed:
-            return synthesis(coefficients, dial.static[dial.equivariant :]), None
-        t = dial.factor(coefficients, own, astray)
-        if t is not None and dial.breaking is None:
-            return t.to(coefficients.dtype) * synthesis(coefficients, dial.static[dial.equivariant :]), t
-        # backward passes ask for the coefficients again, and FSDP, which does not see through GeometricTensors, has
-        # taken the memory of parameters back by then
-        coefficients, gains = coefficients.clone(), dial.gains(None, logits)
-        if t is not None:
-            coefficients = dial.limited_coefficients(coefficients, t)
-        return synthesis(coefficients, gains[dial.equivariant :]), t
-
-    def _within_budget(self, index: int, graded: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`_with_soft`; the factor multiplies what escnn's own part breaks too, by sampling and rounding."""
-        dial, (equivariant, soft) = self._dials[index], self._bands[index]
-        own, together = equivariant.analysis(graded), coefficients + soft.analysis(graded)
-        t, resolved = dial.within_budget(together, own)
-        # from both parts anew: less what goes astray, escnn's own would leave the rounding of that, and what a chain
-        # has no level for
-        whole = equivariant.synthesis(own) + soft.synthesis(dial.limited_coefficients(together, t))
-        return nothing_unless(resolved, whole), t
+        """The bias, escnn's own included, and the factor t of its dial."""
+        dial, (_, logits) = self._dials[1], self._logits()
+        assert self.soft_bias is not None
+        coefficients = self._trained(self.soft_bias, dial)
+        column = coefficients.new_zeros(self.out_type.size) if strict is None else strict.to(dial.dtype)
+        gains, t, resolved = dial.now(coefficients, lambda: self._own_bias(column, own_kernel), logits)
+        whole = column + self._soft(1).synthesis(coefficients, dial.outside(gains)).flatten()
+        if resolved is not None:
+            whole = nothing_unless(resolved, whole)
+        return whole.to(self.weights.dtype), t
 
     def _own(self, strict: Tensor) -> Tensor:
         """What has the norm of escnn's own kernel in its level, also where harmonics are not orthonormal on pixels."""
-        equivariant, kernel = self._bands[0][0], self._as_graded(strict).to(self._dials[0].dtype)
-        return equivariant.analysis(kernel) if self._strays else equivariant.isometric(kernel)
+        equivariant, kernel = self._here[0].equivariant, self._as_graded(strict).to(self._dials[0].dtype)
+        return equivariant.analysis(kernel) if self._strict is None else equivariant.isometric(kernel)
 
     def _astray(self, kernel: Tensor) -> Tensor | None:
-        """What escnn's own kernel (out, in, S) has in the directions of the soft part; None for nothing."""
-        return self._bands[0][1].analysis(kernel.to(self._dials[0].dtype)) if self._strays else None
+        """What escnn's own kernel (out, in, S) has in the directions of the soft part; None where nobody asks."""
+        asked = self._strict is None and self._dials[0].limited
+        return self._soft(0).analysis(kernel.to(self._dials[0].dtype)) if asked else None
 
-    def _own_bias(self, bias: Tensor, strict: Tensor) -> Tensor:
+    def _own_bias(self, bias: Tensor, own_kernel: Callable[[], Tensor]) -> Tensor:
         """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""
-        return torch.cat([bias, self._own(strict).norm()[None]]) if self._dials[1].policy.balanced else bias
+        return torch.cat([bias, own_kernel().norm()[None]]) if self._dials[1].policy.balanced else bias
 
     def _soft(self, dial: int) -> WeightTransform:
         """The levels outside escnn's basis, on the weights' device in their dtype."""
-        return self._bands[dial][1]
+        return self._here[dial].soft
 
     def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
         """escnn's own kernel and bias."""

@@ -108,8 +108,7 @@ class _Steerable(MovedLayer):
 
     def assign(self, parts: Sequence[Tensor]) -> None:
         layer = self.layer
-        shape = layer.expand_parameters()[0].shape
-        layer._set_dense(layer._as_kernel(parts[0], shape), parts[1] if len(parts) > 1 else None)
+        layer._set_dense(layer._as_kernel(parts[0]), parts[1] if len(parts) > 1 else None)
 
 
 class _OfMatrixGroup(MovedLayer):

@@ -425,7 +425,7 @@ def test_a_filter_by_itself_cannot_keep_the_function() -> None:
 def test_the_norm_that_counts_is_that_of_the_coefficients(kind) -> None:
     layer = carrier(kind)
     strict = layer._expand_strict()[0].detach()
-    coefficients = layer._bands[0][0].analysis(layer._as_graded(strict))
+    coefficients = layer._here[0].equivariant.analysis(layer._as_graded(strict))
     assert layer._own(strict).norm().item() == pytest.approx(coefficients.norm().item(), rel=1e-10)
 
 

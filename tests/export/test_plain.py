@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from escnn import nn
+from escnn import gspaces, nn
 
 import escnn_soft as es
 from escnn_soft.errors import ArgumentError
@@ -97,3 +97,13 @@ def test_whole_numbers_are_refused(tmp_path) -> None:
 
     with pytest.raises(ArgumentError, match="in floating point"):
         save_program(Argmax(), PICTURES, tmp_path / "net.pt2", "export")
+
+
+@pytest.mark.parametrize("softness", [0.3, es.Budget(0.2)], ids=str)
+def test_torchs_own_exporter_takes_softened_plain_models(softness) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1)).eval()
+    soft = es.soften(model, softness, gspace=gspaces.rot2dOnR2(4)).eval()
+    x = torch.randn(1, 1, 5, 5)
+    program = torch.onnx.export(soft, (x,), dynamo=True, verbose=False)
+    assert program is not None
+    assert torch.allclose(program(x)[0], soft(x), atol=1e-5)

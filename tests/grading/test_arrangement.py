@@ -10,11 +10,12 @@ import torch
 from escnn import gspaces
 from torch import Tensor
 
+import escnn_soft as es
 from escnn_soft import SoftR2Conv
 from escnn_soft.grading import arrangement
-from escnn_soft.grading.arrangement import OneByOne, Together
+from escnn_soft.grading.arrangement import AsMatrix, OneByOne, Together
 from escnn_soft.grading.transform import WeightTransform
-from escnn_soft.linalg.linear_map import linear_map
+from escnn_soft.linalg.one_step import linear_map, one_step
 
 C4, C8, D4 = gspaces.rot2dOnR2(4), gspaces.rot2dOnR2(8), gspaces.flipRot2dOnR2(4)
 SO2 = gspaces.rot2dOnR2(-1, maximum_frequency=3)
@@ -24,6 +25,10 @@ FIELDS = {
     "D4": D4.type(D4.regular_repr, D4.irrep(1, 1)),
     "SO(2)": SO2.type(SO2.irrep(0), SO2.irrep(1), SO2.irrep(2), SO2.irrep(1)),
 }
+
+
+POINT = gspaces.no_base_space(D4.fibergroup)
+VECTORS = POINT.type(D4.regular_repr, D4.irrep(1, 1)), POINT.type(D4.irrep(1, 1), D4.trivial_repr)
 
 
 @pytest.fixture(params=FIELDS)
@@ -52,7 +57,7 @@ MAPS = {
     "damped": lambda t, x, gains: t.synthesis(x, gains),
     "analysis": lambda t, x, gains: t.analysis(x),
     "multiplied": lambda t, x, gains: t.multiplied(x, gains, t.multipliers(gains)),
-    "multiplied in two steps": lambda t, x, gains: t.multiplied(x, gains, [None] * len(t._arrangement.units)),
+    "multiplied in two steps": lambda t, x, gains: t.multiplied(x, gains, [None] * len(t.arrangement.units)),
 }
 
 
@@ -60,12 +65,61 @@ MAPS = {
 def test_together_is_one_by_one(name, transforms) -> None:
     for transform in transforms:
         slow, gains = one_by_one(transform), torch.rand(len(transform.levels)).double()
-        assert isinstance(transform._arrangement, Together)
+        assert isinstance(transform.arrangement, Together)
         x = torch.randn(transform.dim if name in ("synthesis", "damped") else transform.shape).double()
         y = torch.randn_like(MAPS[name](transform, x, gains))
         fast, expected = (with_gradient(partial(MAPS[name], t, gains=gains), x, y) for t in (transform, slow))
         for a, b in zip(fast, expected, strict=True):
             assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_one_matrix_is_one_by_one() -> None:
+    for layer in (
+        SoftR2Conv(C4.type(C4.regular_repr), C4.type(C4.trivial_repr, C4.irrep(1)), 5),
+        es.SoftLinear(*VECTORS),
+    ):
+        for transform in (layer._transform, layer._transform.equivariant, layer._transform.soft):
+            slow, gains = one_by_one(transform), torch.rand(len(transform.levels)).double()
+            assert isinstance(transform.arrangement, AsMatrix)
+            for name, function in MAPS.items():
+                x = torch.randn(transform.dim if name in ("synthesis", "damped") else transform.shape).double()
+                y = torch.randn_like(function(transform, x, gains))
+                fast, expected = (with_gradient(partial(function, t, gains=gains), x, y) for t in (transform, slow))
+                for a, b in zip(fast, expected, strict=True):
+                    assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("arrangement", ["one matrix", "together", "one by one"])
+def test_two_parts_in_one_pass(arrangement) -> None:
+    field = C8.type(C8.regular_repr, C8.irrep(1))
+    transform = SoftR2Conv(field, C8.type(C8.trivial_repr) if arrangement == "one matrix" else field, 3)._transform
+    if arrangement == "one by one":
+        transform = one_by_one(transform)
+    inputs = [torch.randn(part.dim).double().requires_grad_() for part in (transform.equivariant, transform.soft)]
+    inputs.append(torch.rand(len(transform.levels)).double().requires_grad_())
+
+    def apart(own: Tensor, soft: Tensor, gains: Tensor) -> Tensor:
+        return transform.equivariant.synthesis(own, gains[:1]) + transform.soft.synthesis(soft, gains[1:])
+
+    assert transform.equivariant.levels == transform.levels[:1]
+    assert torch.allclose(transform.joint_synthesis(*inputs), apart(*inputs), atol=1e-12)
+    y = torch.randn(transform.shape).double()
+    for given in (2, 3):  # static gains, and gains with gradients
+        some = [*inputs[:given], *(t.detach() for t in inputs[given:])]
+        fast, slow = (torch.autograd.grad(f(*some), some[:given], y) for f in (transform.joint_synthesis, apart))
+        for a, b in zip(fast, slow, strict=True):
+            assert torch.allclose(a, b, atol=1e-12)
+    assert torch.allclose(
+        transform.joint_synthesis(*inputs[:2]), apart(*inputs[:2], torch.ones(len(transform.levels)).double())
+    )
+
+
+def test_layers_of_one_geometry_share_their_transform() -> None:
+    field = FIELDS["C4"]
+    layers = [SoftR2Conv(field, field, 3) for _ in range(2)]
+    assert layers[0]._transform is layers[1]._transform
+    assert layers[0]._here[0] is layers[1]._here[0]
+    assert layers[0].double()._here[0] is not layers[1]._here[0]
 
 
 def test_gains_have_gradients(transforms) -> None:
@@ -83,7 +137,7 @@ def test_gains_have_gradients(transforms) -> None:
 def test_large_weights_go_block_by_block(monkeypatch) -> None:
     monkeypatch.setattr(arrangement, "_SMALL", 100)
     layer = SoftR2Conv(FIELDS["C4"], FIELDS["C4"], 3)
-    assert isinstance(layer._transform._arrangement, OneByOne)
+    assert isinstance(layer._transform.arrangement, OneByOne)
 
 
 # ---------------------------------------------------------------------- one step of the graph
@@ -93,16 +147,28 @@ M = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
 
 
 def mapped(x: Tensor) -> Tensor:
-    return linear_map(x, lambda v: v @ M.mT, lambda v: v @ M)
+    return linear_map(lambda v: v @ M.mT, lambda v: v @ M, x)
 
 
 def test_derivatives_of_every_order() -> None:
     x = torch.randn(2, 3).double().requires_grad_()
     assert torch.autograd.gradcheck(mapped, x)
     assert torch.autograd.gradgradcheck(lambda v: mapped(v).square(), x)
-    wrong = linear_map(x, lambda v: v @ M.mT, lambda v: 2 * v @ M)
+    wrong = linear_map(lambda v: v @ M.mT, lambda v: 2 * v @ M, x)
     (gradient,) = torch.autograd.grad(wrong.sum(), x)
     assert torch.allclose(gradient, 2 * torch.ones(2, 4).double() @ M), "the adjoint that is handed in is used"
+
+
+def test_a_step_whose_inputs_are_made_of_each_other() -> None:
+    def scaled(x: Tensor) -> Tensor:
+        return one_step(lambda a, b: (a * b).sum(-1), lambda g, a, b: (g[..., None] * b, g[..., None] * a), x, x.sin())
+
+    x = torch.randn(2, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(scaled, x)
+    assert torch.autograd.gradgradcheck(lambda v: scaled(v).square(), x)
+    (first,), (second,) = (torch.autograd.grad(scaled(x).sum(), x, create_graph=create) for create in (False, True))
+    assert torch.allclose(first, second)
+    assert torch.allclose(torch.vmap(scaled)(x), scaled(x))
 
 
 def test_whoever_looks_at_operations_sees_them() -> None:

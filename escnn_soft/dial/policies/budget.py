@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from escnn_soft._checks import number
-from escnn_soft.bounds import Orbit, largest_squared_error
 from escnn_soft.dial.policies.policy import Place, Policy, allowed_share
 from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.errors import SoftnessError
@@ -71,7 +70,7 @@ class Budget(Policy):
         return min(self.eta, super().error_bound(levels, moves))
 
     def factor(
-        self, symmetric: Tensor, grams: Sequence[Tensor], lawless: Tensor, orbit: Orbit, resolution: Resolution
+        self, symmetric: Tensor, lawful: tuple[Tensor, Tensor], lawless: Tensor, resolution: Resolution
     ) -> tuple[Tensor, Tensor]:
         """The factor t of everything that breaks the symmetry, differentiably; at least in single precision.
 
@@ -79,9 +78,8 @@ class Budget(Policy):
 
         Args:
             symmetric: E^2, the squared norm of the weights in the trivial irrep.  # shape: ()
-            grams: Gram matrices of the weights in every other irrep.  # each: (d, d)
+            lawful: of the weights in every other irrep, the largest squared error and the squared norm.  # shapes: ()
             lawless: squared norm of a remainder on which the group has no law.  # shape: ()
-            orbit: the irreps of ``grams`` on a grid of the group.
             resolution: what rounding can do to the kernel.
 
         Returns:
@@ -95,9 +93,7 @@ class Budget(Policy):
             min=torch.finfo(strict.dtype).tiny
         )
         eta = (self.eta * (1 - resolution.breaking) - rounding).clamp(min=0.0)
-        largest, norm = 4 * lawless, lawless  # S^2, P^2: a remainder moves by at most twice its norm
-        if grams:
-            largest = largest + largest_squared_error(grams, orbit)
-            norm = norm + torch.stack([torch.trace(gram) for gram in grams]).sum()
+        # S^2, P^2: a remainder moves by at most twice its norm
+        largest, norm = lawful[0] + 4 * lawless, lawful[1] + lawless
         allowed = eta**2 * symmetric
         return allowed_share(allowed, largest - eta**2 * norm), resolved

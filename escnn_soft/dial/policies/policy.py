@@ -93,6 +93,6 @@ def allowed_share(allowed: Tensor, given: Tensor) -> Tensor:
     Returns:
         The factor.  # shape: ()
     """
-    squared = allowed / torch.maximum(given, allowed).clamp(min=torch.finfo(allowed.dtype).tiny)
+    squared = allowed / torch.where(given <= allowed, allowed, given).clamp(min=torch.finfo(allowed.dtype).tiny)
     some = squared > _VANISHING  # sqrt has no derivative at 0
     return torch.where(some, torch.where(some, squared, 1.0).sqrt(), 0.0)

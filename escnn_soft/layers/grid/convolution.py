@@ -106,6 +106,9 @@ class SoftConvolution(Convertible):
             self.space, in_representations, out_representations, self.kernel_size, self._harmonics, self.dilation
         )
 
+    def _as_kernel(self, graded: Tensor) -> Tensor:
+        return graded.unflatten(2, (self.kernel_size,) * self.dims)
+
     # ------------------------------------------------------------------ the layer as it runs
 
     def geometry(self) -> Movement:

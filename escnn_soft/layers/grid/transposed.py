@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from escnn.group import Representation
@@ -49,9 +48,9 @@ class SoftTransposedConvolution(SoftConvolution):
         """(in, out / groups, ...) to (out / groups, in, S)."""
         return kernel.transpose(0, 1).reshape(self._transform.shape)
 
-    def _as_kernel(self, graded: Tensor, shape: Sequence[int]) -> Tensor:
+    def _as_kernel(self, graded: Tensor) -> Tensor:
         """(out / groups, in, S) to (in, out / groups, ...)."""
-        return graded.transpose(0, 1).reshape(tuple(shape))
+        return super()._as_kernel(graded).transpose(0, 1)
 
     def geometry(self) -> TransposedGeometry:
         """How the kernel spreads the input."""

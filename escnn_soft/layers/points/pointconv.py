@@ -121,6 +121,9 @@ class SoftPointConvolution(SoftLayer):
     ) -> WeightTransform:
         return continuous_transform(self.space, in_representations, out_representations, self._harmonics)
 
+    def _as_kernel(self, graded: Tensor) -> Tensor:
+        return graded
+
     def _expand_strict(self) -> tuple[Tensor, Tensor | None]:
         return self._basisexpansion(self.weights), self.expand_bias()
 
