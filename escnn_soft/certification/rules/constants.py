@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.rules.normalization import invariants
-from escnn_soft.certification.rules.rule import Bound, Call, Rule
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule
 from escnn_soft.certification.tensor_action import Action, is_permutation
 
 __all__ = ["Scaling", "Shift", "displacement"]
@@ -41,16 +40,10 @@ class Shift(Rule):
         """The slope."""
         return (abs(call.module.slope),)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """How far the constant is from being symmetric."""
         moved = displacement(call.action, row, call.module.table)
-        if moved is None:
-            return None
-        return torch.full((len(call.x),), abs(call.module.scale) * moved, dtype=torch.float64)
-
-    def drift(self, call: Call, row: int) -> Bound | None:
-        """None: what is added is the same everywhere."""
-        return 0.0
+        return None if moved is None else Deviation(constant=abs(call.module.scale) * moved)
 
     def offset(self, call: Call) -> float:
         """The constant."""
@@ -71,10 +64,10 @@ class Scaling(Rule):
         """A factor that is infinite, where something is divided by zero."""
         return "a factor is infinite"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """How far the factors are from being symmetric; where channels are mixed, left to a measurement."""
         action = call.action
         if action.elements[row] is None or not all(is_permutation(block) for block in action.blocks(row)):
             return None
         table = call.module.table.double().cpu()[None]
-        return float((action(row, table) - table).abs().max()) * (1 + _ROUNDING) * sample_norms(call.x)
+        return Deviation(float((action(row, table) - table).abs().max()) * (1 + _ROUNDING))
