@@ -80,7 +80,9 @@ def pass_layer(
 
     own, measured, images = _own(ledger, name, rule, call, actions, outs, again, rounding)
     if ledger.radius:
-        own = torch.stack([own[row] + amplified(apart, _growth(rule, call, actions, bounds, row)) for row in rows])
+        alive = (row for row in rows if not ledger.dead(row))
+        for row in alive:
+            own[row] += amplified(apart, _growth(rule, call, actions, bounds, row))
         images, lookahead = [None] * len(images), 0
     terms: dict[int, Tensor] = {}
     lipschitz = torch.zeros(ledger.samples, dtype=torch.float64)
@@ -94,7 +96,8 @@ def pass_layer(
         if bool((entry.own > 0).any()) or entry.kind != ROUNDING:
             fresh.append(ledger.enter(entry))
             terms[fresh[-1]] = entry.own.clone()
-    probes = pushed(() if rule.local or len(facts) > 1 else facts[0].probes, again, lookahead, fresh[0], images)
+    before = () if rule.local or len(facts) > 1 else facts[0].probes
+    probes = pushed(ledger, before, again, lookahead, fresh[0], images)
     if len(outs) == 1:
         shorten(ledger, terms, probes, actions[0], tensor_of(outs[0]), out_loss)
     kernel = rule.kernel(call)
