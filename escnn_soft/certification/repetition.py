@@ -47,19 +47,31 @@ def refusal(
     reason = _repeats(run, x, out, tensor_of(out))
     if reason is not None:
         return "model", reason
-    shapes = reshaping_rows(trace.start.action, x)
-    for other in other_values(x, trace.ledger.radius):
+    contradiction = _on_other_inputs(trace, run, x, out, lipschitz)
+    written = trace.constants.written()
+    if contradiction is None and written is not None:
+        return written, "it was written while the model ran on other values"
+    return contradiction
+
+
+def _on_other_inputs(
+    trace: Trace, run: Guarded, x: Tensor, out: GeometricTensor | Tensor, lipschitz: Tensor
+) -> tuple[str, str] | None:
+    """How what a model does on other values contradicts what it did on x; on other shapes, noted in the ledger."""
+    ledger, shapes = trace.ledger, reshaping_rows(trace.start.action, x)
+    for other in other_values(x, ledger.radius):
         image = _rehearsed(trace, run, other, out)
         if not isinstance(image, Tensor):
             return image
         apart = _too_far_apart(image, tensor_of(out), lipschitz * sample_norms(other - x))
         if apart is not None:
             return "model", apart
-        for rows in shapes.values():
-            moved = _rehearsed(trace, run, trace.start.action(rows[0], other), out, rows[0])
-            if not isinstance(moved, Tensor):
-                for row in rows:
-                    trace.ledger.refuse(*moved, row)
+        for rows in shapes:
+            alive = [row for row in rows if not ledger.dead(row)]
+            moved = _rehearsed(trace, run, trace.start.action(alive[0], other), out, alive[0]) if alive else None
+            if isinstance(moved, tuple):
+                for row in alive:
+                    ledger.refuse(*moved, row)
     return None
 
 

@@ -279,9 +279,10 @@ def _rule(module: nn.Module) -> Rule | None:
     return None if make is None else make()
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
-    """What a layer was made with, in numbers and words, which a model may change on the way."""
-    return {key: value for key, value in vars(module).items() if isinstance(value, int | float | str | tuple)}
+def _settings(module: nn.Module) -> list[Any]:
+    """What a layer holds: numbers, words and tensors, which a model may change on the way."""
+    plain = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str | tuple)}
+    return [plain, *module.parameters(), *module.buffers()]
 
 
 def _merge(module: Any, inputs: dict[str, GeometricTensor]) -> GeometricTensor:

@@ -32,6 +32,8 @@ class Body(torch.nn.Module):
         self.conv, self.pool = SoftR2Conv(IMAGE, FIELD, 3, padding=1, softness=0.0), nn.GroupPooling(FIELD)
         self.first, self.second = torch.nn.ReLU(), torch.nn.Tanh()
         self.window = torch.nn.AdaptiveAvgPool2d((None, 4))
+        self.linear = torch.nn.Linear(2, 3)
+        torch.nn.init.ones_(self.linear.weight)
         self.slope = torch.nn.LeakyReLU(0.1)
         self.table = torch.nn.Parameter(torch.rand(1, 2, 40, 40))
         self.after = after
@@ -45,15 +47,26 @@ def sloped(t: Tensor, m: Body) -> Tensor:
     return m.slope(t - 1).mean((2, 3))
 
 
+def rewritten(t: Tensor, m: Body) -> Tensor:
+    """The same weights on wide images as before, others on high ones, and the same again afterwards."""
+    with torch._C.DisableTorchFunction(), torch.no_grad():
+        m.linear.weight.fill_(1.0 if t.shape[2] < t.shape[3] else 2.0)
+    out = m.linear(t.mean((2, 3)))
+    with torch._C.DisableTorchFunction(), torch.no_grad():
+        m.linear.weight.fill_(1.0)
+    return out
+
+
 DEPENDING = {
     "a number": lambda t, m: t.sum((2, 3)) / t.shape[2],
     "a branch": lambda t, m: (m.first if t.shape[2] < t.shape[3] else m.second)(t).sum((2, 3)),
     "one more call": lambda t, m: (t if t.shape[2] < t.shape[3] else 2 * t).sum((2, 3)),
     "a reshaping": lambda t, m: t.reshape(-1, 2, 4, 40).amax((2, 3)),
-    "a resizing": lambda t, m: F.interpolate(t, size=(4, 4)).amax((2, 3)) if t.shape[2] < 40 else t.amax((2, 3)),
+    "a resizing": lambda t, m: F.interpolate(t, scale_factor=2 if t.shape[2] < 40 else 3).amax((2, 3)),
     "a pooling": lambda t, m: m.window(t).amax((2, 3)),
     "a part of a constant": lambda t, m: t.sum((2, 3)) * m.table[0, :, t.shape[2] - 1, 0],
     "a setting of a layer": sloped,
+    "weights of a layer": rewritten,
     "strides": lambda t, m: t.sum((2, 3)) * t.stride(2),
 }
 
@@ -108,6 +121,7 @@ class Dead(torch.nn.Module):
     def __init__(self, function) -> None:
         super().__init__()
         self.function, self.calls = function, 0
+        self.register_buffer("buffer", torch.zeros(()))
 
     def forward(self, x):
         self.calls += 1
@@ -119,8 +133,15 @@ def unseen(t: Tensor) -> float:
         return float(t.abs().max())
 
 
+def written_where_large(t: Tensor, m: Dead) -> Tensor:
+    with torch._C.DisableTorchFunction():
+        m.buffer.add_(float(unseen(t) > 0.5))
+    return t * 1.0
+
+
 BEHIND = {
     "a branch of values": lambda t, m: t * 2.0 if unseen(t) > 0.5 else t * 1.0,
+    "a buffer": written_where_large,
     "a count of calls": lambda t, m: t * m.calls,
 }
 
