@@ -64,7 +64,7 @@ class Invariant(torch.nn.Module):
         self.in_type, self.layers = REGULAR, torch.nn.Sequential(*layers)
 
     def forward(self, x):
-        return self.layers(x.tensor.mean((1, 2, 3))[:, None, None, None].flatten(1).view(-1, 1, 1, 1))
+        return self.layers(x.tensor.mean((1, 2, 3)).view(-1, 1, 1, 1))
 
 
 def centred() -> torch.nn.BatchNorm2d:
