@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft.certification.fact import Fact, sample_norms
-from escnn_soft.certification.guard import Guarded
+from escnn_soft.certification.guarded import Guarded
 from escnn_soft.certification.known_errors import SLACK, rounding_of_action
 from escnn_soft.certification.nested import fields, tensor_of
 from escnn_soft.certification.net import Net

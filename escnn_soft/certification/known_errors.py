@@ -21,6 +21,7 @@ SLACK = 1e-6
 
 
 def pushed(
+    ledger: Ledger,
     probes: Sequence[Probe],
     again: Again | None,
     lookahead: int,
@@ -30,6 +31,7 @@ def pushed(
     """The probes after a layer: the youngest ones run through it, and the layer's own.
 
     Args:
+        ledger: with the rows that are lost, which are not run any more.
         probes: before it.
         again: runs the layer; None if nothing may be measured.
         lookahead: how many probes outlive a layer with an error of its own.
@@ -45,7 +47,8 @@ def pushed(
     moved = []
     for probe in kept:
         assert again is not None
-        moved.append(Probe(probe.layer, tuple(None if p is None else again([p.clone()])[0] for p in probe.images)))
+        alive = (None if ledger.dead(row) else p for row, p in enumerate(probe.images))
+        moved.append(Probe(probe.layer, tuple(None if p is None else again([p.clone()])[0] for p in alive)))
     return (*moved, Probe(number, tuple(images))) if own else tuple(moved)
 
 

@@ -15,7 +15,7 @@ from escnn_soft.certification.nested import tensor_of
 from escnn_soft.certification.net import Net
 from escnn_soft.certification.operation import Outcome
 from escnn_soft.certification.rules.registered import Registered, exceeds
-from escnn_soft.certification.rules.rule import Call, Rule, as_bound
+from escnn_soft.certification.rules.rule import EXACT, Call, Rule, as_bound
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.linalg import convolution_norm
 
@@ -43,7 +43,7 @@ def pass_layer(
 
     and the middle term is the layer's own error: bounded from the weights, or measured, whichever is smaller. A
     measurement that exceeds what the weights allow, rounding included, shows a false claim, and nothing is covered.
-    In a neighbourhood of x it grows by ``rule.drift`` times the distance, and points that were measured say no more.
+    In a neighbourhood of x it grows with the distance (see `_growth`), and points that were measured say no more.
 
     Args:
         ledger: where to note.
@@ -80,7 +80,9 @@ def pass_layer(
 
     own, measured, images = _own(ledger, name, rule, call, actions, outs, again, rounding)
     if ledger.radius:
-        own = torch.stack([own[row] + amplified(apart, _drift(rule, call, actions, bounds, row)) for row in rows])
+        alive = (row for row in rows if not ledger.dead(row))
+        for row in alive:
+            own[row] += amplified(apart, _growth(rule, call, actions, bounds, row))
         images, lookahead = [None] * len(images), 0
     terms: dict[int, Tensor] = {}
     lipschitz = torch.zeros(ledger.samples, dtype=torch.float64)
@@ -94,7 +96,8 @@ def pass_layer(
         if bool((entry.own > 0).any()) or entry.kind != ROUNDING:
             fresh.append(ledger.enter(entry))
             terms[fresh[-1]] = entry.own.clone()
-    probes = pushed(() if rule.local or len(facts) > 1 else facts[0].probes, again, lookahead, fresh[0], images)
+    before = () if rule.local or len(facts) > 1 else facts[0].probes
+    probes = pushed(ledger, before, again, lookahead, fresh[0], images)
     if len(outs) == 1:
         shorten(ledger, terms, probes, actions[0], tensor_of(outs[0]), out_loss)
     kernel = rule.kernel(call)
@@ -173,11 +176,13 @@ def _own(
     """The layer's own error, whether it was measured, and the layer's output on T h where it was run there."""
     own, measured = ledger.table(), torch.zeros_like(allowance, dtype=torch.bool)
     images: list[Tensor | None] = [None] * len(ledger.names)
+    norms = torch.stack([sample_norms(x) for x in call.inputs]).norm(dim=0)
     for row in range(len(ledger.names)):
         if ledger.dead(row):
             continue
         identity = all(action.is_identity(row) for action in (*call.actions, *actions))
-        claim = torch.zeros(ledger.samples, dtype=torch.float64) if identity else rule.own(call, row)
+        deviation = EXACT if identity else rule.own(call, row)
+        claim = None if deviation is None else deviation.at(norms)
         wanted = not identity and (claim is None or rule.kind == "soft")
         if wanted and again is not None and call.action.elements[row] is not None:
             try:
@@ -272,13 +277,15 @@ def _spread(rule: Rule, call: Call, fact: Fact, bound: Tensor) -> tuple[dict[int
     return terms, torch.minimum(constant, linear.source.lipschitz * joint)
 
 
-def _drift(rule: Rule, call: Call, actions: Sequence[Action], bounds: Sequence[Tensor], row: int) -> Tensor:
+def _growth(rule: Rule, call: Call, actions: Sequence[Action], bounds: Sequence[Tensor], row: int) -> Tensor | float:
     """How much faster than its input moves the own error of a layer may grow, sample by sample."""
     if all(action.is_identity(row) for action in (*call.actions, *actions)):
-        return torch.zeros(len(call.x), dtype=torch.float64)
-    drift = rule.drift(call, row)
+        return 0.0
+    deviation = rule.own(call, row)
+    if deviation is not None:
+        return deviation.gain
     # || (f T - T f)(y) - (f T - T f)(h) || <= 2 L ||y - h||
-    return 2 * torch.stack([bound[-1] for bound in bounds]).amax(dim=0) if drift is None else torch.as_tensor(drift)
+    return 2 * torch.stack([bound[-1] for bound in bounds]).amax(dim=0)
 
 
 def _loss(actions: Sequence[Action], tensors: Sequence[Tensor], row: int, apart: Tensor) -> Tensor:

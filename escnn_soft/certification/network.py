@@ -13,12 +13,14 @@ from escnn_soft._checks import instance, number
 from escnn_soft.certification.assembly import assembled, void
 from escnn_soft.certification.end import error_on_a_net, rounding_at_the_end
 from escnn_soft.certification.fact import Fact
-from escnn_soft.certification.guard import Guarded, compare, preserved, refusal
+from escnn_soft.certification.guard import compare, compare_around
+from escnn_soft.certification.guarded import Guarded, preserved
 from escnn_soft.certification.known_errors import SLACK, rounding_of_action
 from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Entry, Ledger
 from escnn_soft.certification.network_certificate import EVERY, NetworkCertificate, check_elements, name_of
 from escnn_soft.certification.network_constants import NetworkConstants
+from escnn_soft.certification.repetition import refusal
 from escnn_soft.certification.rules import EVALUATED
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.certification.trace import Trace
@@ -61,9 +63,11 @@ def certify(
 
     Only tensors are followed. Shapes may be read freely, though a quarter turn swaps height and width, and code may
     reach numbers behind torch's back. So the model is run once more on x, where it has to repeat itself and leave its
-    parameters, buffers and plain tensors alone; on other values, where it has to make the same calls with the same
-    numbers; and on each g x that was asked for, or on a few where all elements of an infinite group are bounded at
-    once: an element at which ||f(g x) - g f(x)|| exceeds the sum over the layers is not covered.
+    parameters, buffers and plain tensors alone; on other values, of its shape and of those that elements give it where
+    sides of different lengths are swapped, where it has to make the same calls with the same numbers and constants; and
+    on each g x that was asked for, or on a few where all elements of an infinite group are bounded at once: an element
+    at which ||f(g x) - g f(x)|| exceeds the sum over the layers is not covered. With a radius it is run on g y for a
+    few y at this distance too.
 
     Covered are escnn's modules on planes, volumes and feature vectors, soft layers, residual sums, concatenations,
     poolings, paddings and further functions of torch between them; plain torch layers after an invariant map, and
@@ -244,11 +248,12 @@ def _conclude(
     refused = refusal(trace, run, x, out, fact.lipschitz)
     if refused is not None:
         return void([refused, *gaps])
-    start = trace.start.action
-    found, images = compare(ledger, run, start, x, fact, out)
-    bound, estimated = fact.error, False
+    start, bound, estimated = trace.start.action, fact.error, False
+    found, images = compare(ledger, run, (start, fact.action), x, out, bound)
     if trace.lookahead is not None:
         bound, estimated = _with_end(ledger, run, start, x, fact, tensor, found, images)
+    if ledger.radius:
+        compare_around(ledger, run, (start, fact.action), x, out, bound)
     return assembled(ledger, fact, bound, tensor, rows, ledger.gaps() + notes, everything, estimated)
 
 

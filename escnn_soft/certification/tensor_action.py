@@ -102,6 +102,13 @@ class Action:
         axes = enumerate(stored_axes(self.type.gspace, element))
         return tuple((axis, source) for axis, (source, sign) in axes if source != axis or sign < 0)
 
+    def moved_shape(self, row: int, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of a tensor of some shape that is transformed by the element of a row."""
+        moved = list(shape)
+        for axis, source in self.motion(row):
+            moved[2 + axis] = shape[2 + source]
+        return tuple(moved)
+
     def agrees(self, field_type: FieldType) -> bool:
         """Whether a field of some type is transformed in the same way."""
         if self.type is None:

@@ -25,7 +25,7 @@ from escnn_soft.certification.operations import METADATA, layer_of, operate
 from escnn_soft.certification.rule_registry import ACTIONS, LIPSCHITZ, by_class
 from escnn_soft.certification.rules import RULES, Call, Rule
 from escnn_soft.certification.rules.registered import Registered
-from escnn_soft.certification.script import Step, described
+from escnn_soft.certification.script import Step, noted
 from escnn_soft.errors import EscnnSoftError
 from escnn_soft.escnn.stored_arguments import merged_labels
 
@@ -46,7 +46,7 @@ class Trace(TorchFunctionMode):
 
     Attributes:
         constants: the network's parameters, buffers and plain tensors, as they were.
-        script: the calls with activations, and their numbers.
+        script: the calls with activations, with all other arguments.
     """
 
     def __init__(self, model: nn.Module, ledger: Ledger, start: Fact, *, lookahead: int | None) -> None:
@@ -78,7 +78,7 @@ class Trace(TorchFunctionMode):
         return Fact(fact.action, {}, fact.lipschitz, fact.gaps or ((self._path[-1], reason),))
 
     def _note(self, name: str, args: Any, kwargs: Any) -> None:
-        self.script.append((self._path[-1], name, described((args, kwargs), self._facts)))
+        self.script.append(noted(self._path[-1], name, args, kwargs, self._facts))
 
     def _check_constants(self, name: str, module: nn.Module) -> None:
         """Note if a tensor of a layer was written since the network began."""
@@ -122,7 +122,7 @@ class Trace(TorchFunctionMode):
             self._path.append(name)
             try:
                 if rule is not None:
-                    self._note(name, args, kwargs)
+                    self._note(name, args, {**kwargs, "settings": _settings(module)})
                     self._check_constants(name, module)
                     return self._leaf(name, module, rule, original, args, kwargs)
                 self._around.append(module)
@@ -277,6 +277,12 @@ def _rule(module: nn.Module) -> Rule | None:
         return Registered(lipschitz, by_class(ACTIONS, module))
     make = by_class(RULES, module)
     return None if make is None else make()
+
+
+def _settings(module: nn.Module) -> list[Any]:
+    """What a layer holds: numbers, words and tensors, which a model may change on the way."""
+    plain = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str | tuple)}
+    return [plain, *module.parameters(), *module.buffers()]
 
 
 def _merge(module: Any, inputs: dict[str, GeometricTensor]) -> GeometricTensor:

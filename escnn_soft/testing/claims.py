@@ -80,4 +80,4 @@ def repeated(x: Tensor, length: int) -> Tensor:
 
 def norms(x: Tensor) -> Tensor:
     """Norms of the rows, in double precision.  # shape: (n,)."""
-    return x.flatten(1).double().norm(dim=1)
+    return x.reshape(len(x), -1).double().norm(dim=1)

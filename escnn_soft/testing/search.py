@@ -15,7 +15,7 @@ from escnn_soft._checks import instance, integer
 from escnn_soft._record import Record
 from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.certification import NetworkCertificate
-from escnn_soft.certification.guard import preserved
+from escnn_soft.certification.guarded import preserved
 from escnn_soft.certification.network_certificate import check_elements
 from escnn_soft.certification.network_constants import NetworkConstants
 from escnn_soft.dial import evaluated

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.rules.normalization import invariants
-from escnn_soft.certification.rules.rule import Bound, Call, Rule
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule
 from escnn_soft.certification.tensor_action import Action, is_permutation
 
 __all__ = ["Scaling", "Shift", "displacement"]
@@ -31,37 +30,48 @@ def displacement(action: Action, row: int, table: Tensor) -> float | None:
     return 2 * float(left.norm()) * (1 + _ROUNDING)
 
 
-class Shift(Rule):
-    """x -> slope x + scale t: ||f(g x) - g f(x)|| = |scale| ||g t - t||, whatever x is."""
+class Table(Rule):
+    """A constant (channels, ...) that goes with an activation, number by number."""
 
     kind = "soft"
     ulps = 4.0
+
+    def refusal(self, call: Call, row: int) -> str | None:
+        """On images with other sides there is another constant, if it is one of pixels."""
+        table: Tensor = call.module.table
+        if not _reshaped(call, row) or bool((table == table[(slice(None), *[slice(1)] * (table.ndim - 1))]).all()):
+            return None
+        return "its constant varies over the pixels of an image of which the element swaps sides of different lengths"
+
+    def acting(self, call: Call, row: int) -> Action:
+        """The action on the constant; where it does not vary over pixels these need not move."""
+        action = call.action
+        return Action(action.elements, action.type, pixels=False) if _reshaped(call, row) else action
+
+
+def _reshaped(call: Call, row: int) -> bool:
+    return call.action.elements[row] is not None and call.action.moved_shape(row, call.x.shape) != tuple(call.x.shape)
+
+
+class Shift(Table):
+    """x -> slope x + scale t: ||f(g x) - g f(x)|| = |scale| ||g t - t||, whatever x is."""
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The slope."""
         return (abs(call.module.slope),)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """How far the constant is from being symmetric."""
-        moved = displacement(call.action, row, call.module.table)
-        if moved is None:
-            return None
-        return torch.full((len(call.x),), abs(call.module.scale) * moved, dtype=torch.float64)
-
-    def drift(self, call: Call, row: int) -> Bound | None:
-        """None: what is added is the same everywhere."""
-        return 0.0
+        moved = displacement(self.acting(call, row), row, call.module.table)
+        return None if moved is None else Deviation(constant=abs(call.module.scale) * moved)
 
     def offset(self, call: Call) -> float:
         """The constant."""
         return abs(call.module.scale) * float(call.module.table.double().norm())
 
 
-class Scaling(Rule):
+class Scaling(Table):
     """x -> t x, number by number: ||f(g x) - g f(x)|| <= max |t - g t| ||x|| where g only moves numbers."""
-
-    kind = "soft"
-    ulps = 4.0
 
     def lipschitz(self, call: Call, reach: Tensor) -> tuple[Bound, ...]:
         """The largest factor."""
@@ -71,10 +81,10 @@ class Scaling(Rule):
         """A factor that is infinite, where something is divided by zero."""
         return "a factor is infinite"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """How far the factors are from being symmetric; where channels are mixed, left to a measurement."""
-        action = call.action
+        action = self.acting(call, row)
         if action.elements[row] is None or not all(is_permutation(block) for block in action.blocks(row)):
             return None
         table = call.module.table.double().cpu()[None]
-        return float((action(row, table) - table).abs().max()) * (1 + _ROUNDING) * sample_norms(call.x)
+        return Deviation(float((action(row, table) - table).abs().max()) * (1 + _ROUNDING))

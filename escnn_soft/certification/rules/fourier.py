@@ -9,7 +9,7 @@ from torch import Tensor
 
 from escnn_soft.certification.rules.gated import field_norms, largest, sizes_of
 from escnn_soft.certification.rules.pointwise import constant_of, function_name
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, unit_roundoff
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule, unit_roundoff
 
 __all__ = ["Fourier", "TensorProduct"]
 
@@ -36,7 +36,7 @@ class Fourier(Rule):
         """Unknown functions."""
         return "its function is not known, so neither is its largest slope"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Left to a measurement."""
         return None
 
@@ -65,7 +65,7 @@ class TensorProduct(Rule):
         """Inputs far away."""
         return "a quadratic map has no Lipschitz constant on the whole space, and the error of its input is not bounded"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Left to a measurement: escnn keeps the matrix in single precision."""
         return None
 

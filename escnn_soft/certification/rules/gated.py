@@ -9,7 +9,7 @@ import torch
 from escnn.nn import FieldType, GatedNonLinearity2, GatedNonLinearityUniform, InducedGatedNonLinearity1
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, parameters_norm
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule, parameters_norm
 
 __all__ = ["Gated", "GatedPair", "GatedUniform", "field_norms", "largest", "sizes_of"]
 
@@ -54,7 +54,7 @@ class Gated(Rule):
         """The biases of the gates."""
         return parameters_norm(call.module, call, "bias")
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """The gates of induced representations move with their fields: left to a measurement."""
         return None if isinstance(call.module, InducedGatedNonLinearity1) else super().own(call, row)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from escnn_soft.bounds import Certificate
 from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.layer import certificate
-from escnn_soft.certification.rules.rule import Bound, Call, Kernel, Rule, unit_roundoff
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Kernel, Rule, unit_roundoff
 from escnn_soft.layers import SoftLayer
 from escnn_soft.layers.geometry import per_axis
 
@@ -58,19 +58,15 @@ class LinearLayer(Rule):
             return None
         return self.certificate(call).refusal(element, tuple(call.x.shape))
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """The error that the weights allow."""
         cert, element = self.certificate(call), call.action.elements[row]
         gain = cert.operator if element is None else cert.operator_at(element)
         bias = 0.0
         if cert.bias is not None:
             bias = cert.bias.sup if element is None else cert.bias.at(element)
-        return (gain * sample_norms(call.x) + bias * math.sqrt(call.output[0, 0].numel())) * (1 + _NORM_ROUNDING)
-
-    def drift(self, call: Call, row: int) -> Bound | None:
-        """||W T - T W||."""
-        cert, element = self.certificate(call), call.action.elements[row]
-        return (cert.operator if element is None else cert.operator_at(element)) * (1 + _NORM_ROUNDING)
+        added = bias * math.sqrt(call.output[0, 0].numel())
+        return Deviation(gain * (1 + _NORM_ROUNDING), added * (1 + _NORM_ROUNDING))
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """The certificate's rounding, and that of adding the bias."""

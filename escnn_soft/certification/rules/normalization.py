@@ -11,7 +11,7 @@ from escnn.group import Representation
 from escnn.nn import FieldType, GeometricTensor, GNormBatchNorm, InnerBatchNorm
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule, not_permuting
 from escnn_soft.escnn.stored_arguments import normalized_together
 
 __all__ = ["BatchNorm", "invariants"]
@@ -39,16 +39,12 @@ class BatchNorm(Rule):
         """A shift that is the same for all channels of a field is invariant under permutations only."""
         return not_permuting(call.action, row) if isinstance(call.module, InnerBatchNorm) else None
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """||g f(0) - f(0)||, at most twice what is not invariant in f(0), at every pixel."""
         still = call.x.new_zeros(1, call.x.shape[1], *[1] * (call.x.ndim - 2))
         shift = call.module(GeometricTensor(still, call.type)).tensor.detach().double().cpu().flatten()
         left = float((shift - invariants(call.type) @ shift).norm())
-        return torch.full((len(call.x),), 2 * left * math.sqrt(call.points), dtype=torch.float64)
-
-    def drift(self, call: Call, row: int) -> Bound | None:
-        """None: what is added is the same everywhere."""
-        return 0.0
+        return Deviation(constant=2 * left * math.sqrt(call.points))
 
     def offset(self, call: Call) -> float:
         """Means and biases, at every pixel."""

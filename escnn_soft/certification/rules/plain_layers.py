@@ -15,12 +15,11 @@ from escnn.nn import FieldType
 from torch import Tensor
 
 from escnn_soft.bounds import Certificate
-from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.layer import certificate
 from escnn_soft.certification.rules.constants import displacement
 from escnn_soft.certification.rules.head import Head, HeadConvolution, HeadLinear
 from escnn_soft.certification.rules.linear_layers import LinearLayer
-from escnn_soft.certification.rules.rule import Bound, Call, Kernel, Rule
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Kernel, Rule
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.layers import filtered_tensors
 from escnn_soft.layers.geometry import per_axis
@@ -169,7 +168,7 @@ class MixedBatchNorm(PlainBatchNorm):
 
     kind = "soft"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """How far factors and shifts differ between channels that the element mixes."""
         if call.action.elements[row] is None or call.module.running_var is None:
             return None
@@ -180,7 +179,7 @@ class MixedBatchNorm(PlainBatchNorm):
             shifts = shifts + call.module.bias.detach().double().cpu()
         moved = displacement(Action(call.action.elements, call.action.type, pixels=False), row, shifts)
         assert moved is not None
-        return (apart * sample_norms(call.x) + moved * math.sqrt(call.points)) * (1 + 1e-9)
+        return Deviation(apart * (1 + 1e-9), moved * math.sqrt(call.points) * (1 + 1e-9))
 
 
 def factors_of(call: Call) -> Tensor:

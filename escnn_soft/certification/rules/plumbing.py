@@ -6,8 +6,7 @@ import torch
 from escnn.nn import FieldType
 from torch import Tensor
 
-from escnn_soft.certification.fact import sample_norms
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule, not_permuting, rounded
 from escnn_soft.certification.tensor_action import Action
 from escnn_soft.escnn.stored_arguments import change_of_basis, restricted_to
 
@@ -46,13 +45,9 @@ class Disentangle(Rule):
         """1, up to that precision."""
         return (max(float(torch.linalg.matrix_norm(q, 2)) for q in change_of_basis(call.module)) * (1 + 1e-9),)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Twice what the rounding of the change of basis amounts to."""
-        return self.drift(call, row) * sample_norms(call.x)
-
-    def drift(self, call: Call, row: int) -> float:
-        """Likewise, of a unit vector."""
-        return 2 * max(q.shape[0] for q in change_of_basis(call.module)) * torch.finfo(torch.float32).eps
+        return Deviation(2 * max(q.shape[0] for q in change_of_basis(call.module)) * torch.finfo(torch.float32).eps)
 
     def rounding(self, call: Call, norms: Tensor, reach: Tensor) -> Tensor:
         """Sums over a field."""
@@ -69,11 +64,11 @@ class Mask(Rule):
         """The largest entry."""
         return (float(call.module.mask.abs().max()),)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """How far the mask is from being symmetric."""
         mask = call.module.mask.detach()
         space = call.type.gspace
         if not call.action.pixels or call.action.elements[row] is None:
             return None
         moved = Action(call.action.elements, space.type(space.trivial_repr), pixels=True)(row, mask)
-        return float((moved - mask).abs().max()) * sample_norms(call.x)
+        return Deviation(float((moved - mask).abs().max()))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, not_permuting, rounded
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule, not_permuting, rounded
 from escnn_soft.escnn.stored_arguments import blur_padding, interpolation
 from escnn_soft.layers.geometry import per_axis
 from escnn_soft.linalg import convolution_norm
@@ -123,7 +123,7 @@ class BlurPool(Rule):
         """A sum of as many terms as the blur has pixels."""
         return rounded(call, norms, 2.0 * math.prod(self._windows(call)[0].kernel) + 4.0)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """The filter is stored in single precision and sampled symmetrically only up to its rounding."""
         return None
 
@@ -199,7 +199,7 @@ class Upsampling(Rule):
         unequal = (after[a] * before[b] != after[b] * before[a] for a, b in call.action.motion(row))
         return "the axes that the element swaps are scaled differently" if any(unequal) else None
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Left to a measurement."""
         return None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from escnn_soft.certification.rules.gated import field_norms, largest, sizes_of
 from escnn_soft.certification.rules.pooling import Window, overlap
-from escnn_soft.certification.rules.rule import Bound, Call, Rule
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule
 from escnn_soft.escnn.stored_arguments import pointwise_function
 
 __all__ = ["NormPooling", "Radial", "StrongestInWindow", "VectorField"]
@@ -56,7 +56,7 @@ class Radial(Rule):
     def _norms(self, call: Call) -> Tensor:
         return field_norms(call.x, subfield_sizes(call.type) if self.induced else sizes_of(call.type))
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Subfields are permuted by induced representations: left to a measurement."""
         return None if self.induced else super().own(call, row)
 
@@ -84,7 +84,7 @@ class NormPooling(Rule):
     def __init__(self, *, induced: bool = False) -> None:
         self.induced = induced
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Subfields are permuted by induced representations: left to a measurement."""
         return None if self.induced else super().own(call, row)
 
@@ -111,7 +111,7 @@ class VectorField(Rule):
         """A tie."""
         return "two directions respond alike, and the vector jumps between them"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Left to a measurement, because of ties."""
         return None
 
@@ -141,7 +141,7 @@ class StrongestInWindow(Rule):
         """Windows have to be centred."""
         return Window.of(call).refusal(call, row)
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Left to a measurement, because of ties."""
         return None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from escnn.nn import FieldType, GeometricTensor
 from torch import Tensor
 
-from escnn_soft.certification.rules.rule import Bound, Call, Rule, rounded
+from escnn_soft.certification.rules.rule import Bound, Call, Deviation, Rule, rounded
 from escnn_soft.certification.tensor_action import Action
 
 __all__ = ["Registered"]
@@ -43,7 +43,7 @@ class Registered(Rule):
         """What was registered is no constant."""
         return "what register_lipschitz returns for it is not a finite number >= 0"
 
-    def own(self, call: Call, row: int) -> Tensor | None:
+    def own(self, call: Call, row: int) -> Deviation | None:
         """Checked by a measurement."""
         return None
 

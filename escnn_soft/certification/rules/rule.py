@@ -14,7 +14,7 @@ from torch.nn import Module
 from escnn_soft.certification.fact import sample_norms
 from escnn_soft.certification.tensor_action import Action, is_permutation
 
-__all__ = ["Call", "Kernel", "Rule", "rounded", "unit_roundoff"]
+__all__ = ["EXACT", "Call", "Deviation", "Kernel", "Rule", "rounded", "unit_roundoff"]
 
 Bound = float | Tensor
 """A number, or one for each (row, sample) or sample."""
@@ -76,6 +76,26 @@ class Kernel:
     stride: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Deviation:
+    """Claim for every input of one shape: f(T x) - T f(x) is gain-Lipschitz in x, and at most gain ||x|| + constant.
+
+    It is one about the module, not about the input at hand: an own error that is 0 where an activation happens to
+    vanish need not be 0 beside it.
+    """
+
+    gain: float = 0.0
+    constant: float = 0.0
+
+    def at(self, norms: Tensor) -> Tensor:
+        """The bound for inputs of these norms."""
+        return self.gain * norms + self.constant
+
+
+EXACT = Deviation()
+"""Equivariant on every input, in exact arithmetic."""
+
+
 class Rule:
     """A module that is exactly equivariant in exact arithmetic, spreads nothing, and only moves numbers.
 
@@ -123,14 +143,18 @@ class Rule:
         """Why the module is not covered under the element of a row."""
         return None
 
-    def own(self, call: Call, row: int) -> Tensor | None:
-        """Bound on its own error without rounding; None if only a measurement can tell."""
-        return torch.zeros(len(call.x), dtype=torch.float64)
+    def own(self, call: Call, row: int) -> Deviation | None:
+        """Its own error without rounding, from the shape of the input and not from its values.
 
-    def drift(self, call: Call, row: int) -> Bound | None:
-        """Lipschitz constant of f(T x) - T f(x), where it is smaller than twice that of f; None if it is not known."""
-        own = self.own(call, row)
-        return 0.0 if own is not None and not bool(own.any()) else None
+        Args:
+            call: the call of the module.
+            row: of the element.
+
+        Returns:
+            The claim; None if only a measurement can tell. Beside an input where it was measured it may then be larger
+            by twice the Lipschitz constant times the distance.
+        """
+        return EXACT
 
     def offset(self, call: Call) -> float:
         """Norm of the constants that are added to the input."""
