@@ -441,3 +441,34 @@ def test_networks_of_timm_that_are_symmetric_stay_silent(name, softness) -> None
     soft = es.soften(model, softness, gspace=D4)
     soft = soft if size else es.centre_strides(soft)
     assert es.soft_status(soft, (1, 3, 64, 64)).grid == ()
+
+
+class Sparse(nn.Module):
+    """A table that torch compares with nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.eye(8).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: nn.Sequential(model, nn.LazyBatchNorm2d()),
+        lambda model: nn.Sequential(model, Sparse()),
+        lambda model: model.requires_grad_(False),
+        lambda model: model.bfloat16(),
+    ],
+    ids=["compiled", "lazy", "sparse", "frozen", "bfloat16"],
+)
+def test_every_kind_of_model_can_be_asked(wrapped) -> None:
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+    assert es.soft_status(wrapped(es.soften(body, 0.5, gspace=D4)), SHAPE).measured.fault is None
+    with torch.inference_mode():
+        assert es.soft_status(es.soften(body, 0.5, gspace=D4), SHAPE).measured.fault is None
+    broken = nn.Sequential(body, nn.Linear(9, 9))
+    assert es.soft_status(wrapped(es.soften(broken, 0.5, gspace=D4)), SHAPE).measured.fault is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -94,10 +95,9 @@ class Measurement(Record):
 
     @property
     def _words(self) -> str:
-        if self.change > self.rounding:
-            changes = f"changes by {self.change:.2g} under {self.move}, and by {self.another:.2g} for another image"
-            return f"{self._whose} {changes}"
-        return f"{self._whose} changes by {self.change:.2g} under {' and '.join(self.moves)}, as rounding does"
+        beyond = self.change > self.rounding
+        under = self.move if beyond else f"{' and '.join(self.moves)}, as rounding does"
+        return f"{self._whose} changes by {self.change:.2g} under {under}, and by {self.another:.2g} for another image"
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def measured(model: Module, image: Tensor, returned: object, awakened: tuple[str
         ]
     words = tuple(move.words for move in moves)
     reasons = dict.fromkeys(each.undecided for each in findings if each.undecided)
-    undecided = tuple(reasons) if outputs else ("its output, which holds no tensor",)
+    undecided = tuple(reasons) if outputs else ("the output, which holds no tensor",)
     decided = [each for each in findings if not each.undecided]
     if not decided:
         return Measurement(words, undecided=undecided, awakened=awakened)
@@ -186,14 +186,14 @@ def _finding(
         return _Finding(move.words, name, undecided=f"{what}, which other images do not have in this shape")
     unit = max(torch.finfo(y.dtype).eps, torch.finfo(image.dtype).eps)
     another = _relative(plain(other), y)
-    if not another < torch.inf:
+    if another == math.inf:
         return _Finding(move.words, name, undecided=f"{what}, which is not finite")
     if another <= _ROUNDING * unit:
         return _Finding(move.words, name, undecided=f"{what}, which does not depend on the image")
     readings = list(move.readings(output, image, types))
     z = plain(moved)
     changes = [_relative(z, reading) for reading in readings if reading.shape == z.shape]
-    change = min(changes, default=torch.inf)
+    change = min(changes, default=math.inf)
     legible = isinstance(output, GeometricTensor) or y.ndim <= 2 or len(readings) > 1
     if not legible and change > _ROUNDING * unit:
         sizes = " x ".join(map(str, y.shape))
@@ -204,9 +204,10 @@ def _finding(
 
 
 def _relative(y: Tensor, reference: Tensor) -> float:
-    """||y - reference|| / ||reference||; of the former alone where the reference is 0."""
+    """||y - reference|| / ||reference||, the former alone where the reference is 0; infinite where it is undefined."""
     if not reference.numel():
         return 0.0
     reference = reference.double() if reference.device.type == "cpu" else reference.float()
     norm = reference.norm()
-    return float((y.to(reference) - reference).norm() / torch.where(norm > 0, norm, 1.0))
+    distance = float((y.to(reference) - reference).norm() / torch.where(norm > 0, norm, 1.0))
+    return math.inf if math.isnan(distance) else distance

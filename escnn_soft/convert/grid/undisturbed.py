@@ -9,6 +9,7 @@ import torch
 from escnn.nn import EquivariantModule
 from torch import Tensor
 from torch.nn import Module, Parameter
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from escnn_soft.convert.selection import names_of
@@ -37,6 +38,7 @@ def undisturbed(model: Module, device: torch.device) -> Iterator[tuple[str, ...]
     elsewhere = [] if device.type == "cpu" else [device]
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(elsewhere, device_type=device.type if elsewhere else "cuda"))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))  # nothing is compiled for a few runs
         stack.enter_context(torch.no_grad())
         stack.enter_context(evaluated(model))
         for module in model.modules():
@@ -50,7 +52,9 @@ def undisturbed(model: Module, device: torch.device) -> Iterator[tuple[str, ...]
 def _same_buffers(model: Module) -> Iterator[None]:
     """Buffers are the same objects afterwards, with the same content."""
     held = [(module._buffers, dict(module._buffers)) for module in model.modules()]
-    contents = [(each, each.clone()) for _, own in held for each in own.values() if each is not None]
+    contents = [
+        (each, each.clone()) for _, own in held for each in own.values() if each is not None and _has_data(each)
+    ]
     try:
         yield
     finally:
@@ -91,7 +95,12 @@ def _asleep(model: Module) -> dict[str, tuple[Module, str, Parameter]]:
 
 
 def _hides(parameter: Tensor) -> bool:
-    if parameter.is_meta or not parameter.is_floating_point() or not parameter.numel():
+    if not (_has_data(parameter) and parameter.is_floating_point() and parameter.numel()):
         return False
     first = parameter.flatten()[:1]  # one entry tells most of them apart
     return bool(first.abs().max() <= _ASLEEP) and bool(parameter.abs().max() <= _ASLEEP)
+
+
+def _has_data(tensor: Tensor) -> bool:
+    """Whether there are entries to compare: lazy and abstract tensors have none, and sparse ones are not compared."""
+    return not (is_lazy(tensor) or tensor.is_meta) and tensor.layout is torch.strided
