@@ -283,7 +283,7 @@ def test_of_what_cannot_be_read_nothing_is_said() -> None:
         return status.measured
 
     assert said(lambda x: x.flatten(2)[..., :60]).undecided == (
-        "the output (2 x 8 x 60), which is neither scores nor an image nor tokens",
+        "the output, which is neither scores nor an image nor tokens (2 x 8 x 60)",
     )
     assert "does not depend on the image" in said(lambda x: x.mean((2, 3)) * 0).undecided[0]
     assert "holds no tensor" in said(lambda x: {"text": "a cat"}).undecided[0]

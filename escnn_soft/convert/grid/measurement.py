@@ -178,29 +178,37 @@ def _finding(
     image: Tensor,
     types: Sequence[FieldType],
 ) -> _Finding:
-    """What a move does to an output."""
-    y, what = plain(output), f"output {name}" if name else "the output"
+    """What a move does to an output; ``moved`` and ``other`` are those for the moved image and for another one."""
+    y = plain(output)
+    reason = _unreadable(y, moved, other, image)
+    if reason is None:
+        assert moved is not None
+        assert other is not None
+        z, another, unit = plain(moved), _relative(plain(other), y), _unit(y, image)
+        readings = list(move.readings(output, image, types))
+        change = min((_relative(z, each) for each in readings if each.shape == z.shape), default=math.inf)
+        known = isinstance(output, GeometricTensor) or y.ndim <= 2 or len(readings) > 1
+        if known or change <= _ROUNDING * unit:
+            return _Finding(move.words, name, change, another, unit)
+        reason = f"which is neither scores nor an image nor tokens ({' x '.join(map(str, y.shape))})"
+    return _Finding(move.words, name, undecided=f"{f'output {name}' if name else 'the output'}, {reason}")
+
+
+def _unreadable(y: Tensor, moved: Output | None, other: Output | None, image: Tensor) -> str | None:
+    """Why nothing can be read off an output, if so."""
     if not y.is_floating_point():
-        return _Finding(move.words, name, undecided=f"{what}, which holds no floating-point numbers")
+        return "which holds no floating-point numbers"
     if moved is None or other is None or plain(other).shape != y.shape:
-        return _Finding(move.words, name, undecided=f"{what}, which other images do not have in this shape")
-    unit = max(torch.finfo(y.dtype).eps, torch.finfo(image.dtype).eps)
+        return "which other images do not have in this shape"
     another = _relative(plain(other), y)
     if another == math.inf:
-        return _Finding(move.words, name, undecided=f"{what}, which is not finite")
-    if another <= _ROUNDING * unit:
-        return _Finding(move.words, name, undecided=f"{what}, which does not depend on the image")
-    readings = list(move.readings(output, image, types))
-    z = plain(moved)
-    changes = [_relative(z, reading) for reading in readings if reading.shape == z.shape]
-    change = min(changes, default=math.inf)
-    legible = isinstance(output, GeometricTensor) or y.ndim <= 2 or len(readings) > 1
-    if not legible and change > _ROUNDING * unit:
-        sizes = " x ".join(map(str, y.shape))
-        return _Finding(
-            move.words, name, undecided=f"{what} ({sizes}), which is neither scores nor an image nor tokens"
-        )
-    return _Finding(move.words, name, change, another, unit)
+        return "which is not finite"
+    return "which does not depend on the image" if another <= _ROUNDING * _unit(y, image) else None
+
+
+def _unit(y: Tensor, image: Tensor) -> float:
+    """A unit in the last place of the coarser of two dtypes."""
+    return max(torch.finfo(y.dtype).eps, torch.finfo(image.dtype).eps)
 
 
 def _relative(y: Tensor, reference: Tensor) -> float:

@@ -112,9 +112,8 @@ def moves_of(types: Sequence[FieldType], spaces: Sequence[GSpace2D], image: Tens
         return ()
     moves = [PixelMove(axes) for axes in sorted(set.intersection(*shared) - {_IDENTITY}, reverse=True)]
     fit = [move for move in moves if image.shape[2] == image.shape[3] or not move.swaps]
-    kinds = {word: next((m for m in fit if m.words == word), None) for word in ("a quarter turn", "a half turn")}
-    turn = kinds["a quarter turn"] or kinds["a half turn"]
-    mirror = next((move for move in fit if move.words == "a mirror"), None)
+    by_words = {move.words: move for move in fit}
+    turn, mirror = by_words.get("a quarter turn", by_words.get("a half turn")), by_words.get("a mirror")
     return tuple(move for move in (turn, mirror) if move is not None)
 
 
