@@ -23,7 +23,8 @@ PACKAGE = ROOT / "escnn_soft"
 INSIDE = ("escnn", "_compat")
 """The rooms that know escnn's private names."""
 TORCH = {
-    "_BatchNorm", "_C", "_DropoutNd", "_SubParsersAction", "_are_functorch_transforms_active", "_current_level",
+    "_BatchNorm", "_C", "_DropoutNd", "_SubParsersAction", "_adaptive_avg_pool2d", "_are_functorch_transforms_active",
+    "_current_level", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa",
     "_forward_pre_hooks", "_get_tracing_state", "_len_torch_dispatch_stack",
     "_foreach_addcmul_", "_foreach_copy_", "_foreach_lerp", "_foreach_lerp_", "_foreach_mul", "_foreach_mul_",
     "_foreach_norm", "_foreach_sub_", "_reversed_padding_repeated_twice", "_schema", "_unsafe_view", "_version",

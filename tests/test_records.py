@@ -48,6 +48,7 @@ PATHS = [(torch.ones(1, 2), torch.ones(1, 3, 2))]
 
 RESULTS: dict[str, Callable[[], Record]] = {
     "status": lambda: es.soft_status(strided()),
+    "status on images": lambda: es.soft_status(strided(), (1, 1, 8, 8)),
     "status of a policy": lambda: es.soft_status(layer("R2Conv D4 budget")),
     "spectrum": lambda: layer().spectrum(),
     "spectrum of a matrix group": lambda: layer("MatrixLinear").spectrum(),

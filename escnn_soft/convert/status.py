@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch.nn import Module
 
 from escnn_soft._record import Record
 from escnn_soft.convert.grid.grid_breaks import GridBreak, class_name, possible_breaks, unfiltered
 from escnn_soft.convert.grid.grid_watch import breaks_on
+from escnn_soft.convert.grid.measurement import Measurement, measured, random_image
 from escnn_soft.convert.grid.raw_parameters import possible_raw
+from escnn_soft.convert.grid.undisturbed import undisturbed
 from escnn_soft.convert.selection import FilterFn, dials_of, names_of, settings_of
 from escnn_soft.convert.ties import tie
 from escnn_soft.convert.vision_transformers.positions import unfiltered_positions
@@ -62,11 +65,15 @@ class SoftStatus(Record):
 
     Attributes:
         layers: one entry a layer, or a filtered tensor.
-        grid: what else breaks the action on the pixels, whatever the softness: strides, poolings, paddings.
+        grid: what else breaks the action on the pixels, whatever the softness: strides, poolings, paddings; the model
+            itself, where it was measured to and no reason is known.
+        measured: by how much the outputs change under the group at softness 0; None if the model did not run, or has no
+            group that acts on the plane.
     """
 
     layers: tuple[LayerStatus, ...]
     grid: tuple[GridBreak, ...] = ()
+    measured: Measurement | None = None
 
     def __str__(self) -> str:
         if not self.layers:
@@ -74,6 +81,8 @@ class SoftStatus(Record):
         lines = _table([layer.columns for layer in self.layers])
         if self.grid:
             lines += ["breaks the action on the pixels:", *_table([each.columns for each in self.grid])]
+        if self.measured is not None:
+            lines.append(str(self.measured))
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -89,14 +98,22 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
     are not symmetric about the image's centre, uneven padding, interpolation, flattened positions, kernels and tables
     of positions without a filter, and Parameters of modules of yours that are kernels or meet the image position by
     position (``F.conv2d(x, self.weight)``, ``x + self.table``). Without ``input_shape`` torch's own modules are listed
-    with the sizes on which they do, and Parameters by their shapes; with it the model is run and its operations are
-    watched (not slices, rolls and constants that depend on the position), so that only what does break on this size is
-    listed. :func:`centre_strides` mends strides.
+    with the sizes on which they do, and Parameters by their shapes. With it the model is run and its operations are
+    watched, so that only what does break on this size is listed. :func:`centre_strides` mends strides.
+
+    No list of operations is complete: layers over rows or tokens, masks, slices, hooks and constant maps are none of
+    these. So with ``input_shape`` the outputs are measured too, **at softness 0, whatever the softness is**: on noise,
+    and on the noise turned and mirrored as the group does where it moves pixels onto pixels. If they change by more
+    than rounding and nothing that was named can be why, the model itself is listed. ``measured`` has the figures.
+    Scores are to stay and images and tokens to move; what is neither is said to be undecided. Parameters that are zero
+    so far, such as layer scales before training, are noise meanwhile, or they would hide what they multiply.
 
     Args:
         model: any module.
         input_shape: shape of an input, (batch, channels, height, width), of a model that takes one tensor; the model
-            runs once on zeros, in evaluation mode.
+            runs on random images in evaluation mode, three to five times. Its Parameters, buffers, softness and mode
+            and torch's random numbers are afterwards what they were. Of a group with quarter turns only the half turn
+            is tried if height and width differ.
 
     Returns:
         A value with one entry a steerable layer, soft or hard; ``print`` it to see one line a layer.
@@ -116,19 +133,18 @@ def soft_status(model: Module, input_shape: Sequence[int] | None = None) -> Soft
         0  Conv2d  softness 0.0  3 irrep_0 -> 8 irrep_0  breaking 0.0% of energy
         breaks the action on the pixels:
         0  Conv2d  stride 2 on 32 x 32: the windows reach 1 pixels beyond the first pixel and 0 beyond the last
+        measured at softness 0: the output changes by 1... under a quarter turn, and by 1... for another image
     """
     holders = names_of(model, lambda module: _is_steerable(module) or any(True for _ in own_dials(module)), None)
     layers = tuple(status for module, names in holders.items() for status in _statuses(names[0], module))
     graded = [each.filter.graded for module in holders for each in filtered_tensors(module)]
     plain = any(not isinstance(each, GradedShifts) for each in graded)  # shifts by whole patches need no kernels
     missed = (unfiltered(model) if plain else ()) + (unfiltered_positions(model) if graded else ())
-    grid: tuple[GridBreak, ...] = ()
     known = [each.name for each in missed]
     if input_shape is not None:
-        grid = breaks_on(model, input_shape, known, raw=plain)
-    elif plain:
-        grid = possible_raw(model, known) + possible_breaks(model)
-    return SoftStatus(layers, missed + grid)
+        breaks, measurement = _on_images(model, input_shape, known, raw=plain)
+        return SoftStatus(layers, missed + breaks or _unexplained(model, measurement), measurement)
+    return SoftStatus(layers, missed + (possible_raw(model, known) + possible_breaks(model) if plain else ()))
 
 
 def set_softness(
@@ -175,6 +191,26 @@ def set_softness(
     for dial, setting in settings.items():
         dial.turn(setting, keep=keep)
     tie(model)  # what a learned policy begins with
+
+
+def _on_images(
+    model: Module, shape: Sequence[int], known: list[str], *, raw: bool
+) -> tuple[tuple[GridBreak, ...], Measurement | None]:
+    """What breaks the action on images of a size, as far as is known and as far as it was measured."""
+    if len(shape) != 4 or not all(isinstance(n, int) and n > 0 for n in shape):
+        remedy = "Pass (batch, channels, height, width)."
+        raise ArgumentError("input_shape", shape, "the shape of a batch of images", remedy)
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    image = random_image(shape, like, seed=0)
+    with undisturbed(model, like.device) as awakened:
+        breaks, returned = breaks_on(model, image, known, raw=raw)
+        return breaks, measured(model, image, returned, awakened)
+
+
+def _unexplained(model: Module, measurement: Measurement | None) -> tuple[GridBreak, ...]:
+    """The model itself, if its outputs change and nothing that is known makes them."""
+    fault = None if measurement is None else measurement.fault
+    return () if fault is None else (GridBreak("", class_name(model), fault),)
 
 
 def _statuses(name: str, module: Module) -> Iterator[LayerStatus]:

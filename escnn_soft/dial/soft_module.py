@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from escnn_soft.bounds import Certificate, MatrixCertificate
 from escnn_soft.dial.dial import Dial, check_bounded
 from escnn_soft.dial.motion import largest_error
 from escnn_soft.dial.policies import as_policy, as_softness
+from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import Policy
 from escnn_soft.errors import ArgumentError
 from escnn_soft.grading import Level, SubgroupChain, SubgroupId, WeightSpectrum
@@ -94,6 +96,23 @@ class DialHolder(Module):
             dial.turn(policy)
         self._start_logits()
         self._forget()
+
+    @contextmanager
+    def at_zero(self) -> Iterator[None]:
+        """Softness 0 inside, the module's own again afterwards; a learned policy's parameters are left alone."""
+        policies = [dial.policy for dial in self._dials]
+        if all(dial.closed for dial in self._dials):  # what is kept for evaluation is that of softness 0 already
+            yield
+            return
+        try:
+            for dial in self._dials:
+                dial.turn(Graded(0.0))
+            self._forget()
+            yield
+        finally:
+            for dial, policy in zip(self._dials, policies, strict=True):
+                dial.turn(policy)
+            self._forget()
 
     @property
     def levels(self) -> tuple[Level, ...]:

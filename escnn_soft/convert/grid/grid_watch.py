@@ -15,47 +15,34 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from escnn_soft.convert.grid.grid_breaks import GridBreak, class_name
 from escnn_soft.convert.grid.raw_parameters import RawWatch
+from escnn_soft.convert.grid.resampling import RESAMPLING
 from escnn_soft.convert.selection import names_of
 from escnn_soft.dial import SoftFilter
-from escnn_soft.errors import ArgumentError
 from escnn_soft.layers.grid.centred import CentredLayer
 
 __all__ = ["breaks_on"]
 
 
-def breaks_on(model: Module, input_shape: Sequence[int], known: Iterable[str], *, raw: bool) -> tuple[GridBreak, ...]:
-    """What breaks the action on images of a size: operations are watched while the model runs on zeros.
+def breaks_on(model: Module, image: Tensor, known: Iterable[str], *, raw: bool) -> tuple[tuple[GridBreak, ...], object]:
+    """What breaks the action on images of a size: operations are watched while the model runs.
 
-    Convolutions, poolings, paddings, nearest-neighbour interpolation, pixel shuffles and flattening are, as modules and
-    as functions. Slices, rolls and constants that depend on the position are not.
+    Convolutions, poolings, paddings, interpolation, pixel shuffles and flattening are, as modules and as functions.
+    Everything else shows in what is measured alone.
 
     Args:
-        model: a model that takes one tensor; it runs in evaluation mode, without gradient.
-        input_shape: shape of the input.  # (batch, channels, height, width)
+        model: a model that takes one tensor, as it is to run.
+        image: the input.  # (batch, channels, height, width)
         known: full names of tensors that are told of elsewhere.
         raw: whether parameters that act on the image without a filter are meant too.
 
     Returns:
-        One entry an operation, in the order of the run; no module is named twice for the same reason.
-
-    Raises:
-        ArgumentError: if the shape is not that of a batch of images.
+        One entry an operation, in the order of the run, no module named twice for the same reason; and what the model
+        returned.
     """
-    if len(input_shape) != 4 or not all(isinstance(n, int) and n > 0 for n in input_shape):
-        remedy = "Pass (batch, channels, height, width)."
-        raise ArgumentError("input_shape", input_shape, "the shape of a batch of images", remedy)
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    x = torch.zeros(tuple(input_shape), device=like.device, dtype=like.dtype)
-    modes = [(module, module.training) for module in model.modules()]
-    watch = _Watch(RawWatch(model if raw else None, x, known))
-    try:
-        model.eval()
-        with torch.no_grad(), _named(model, watch.modules), watch:
-            model(x)
-    finally:
-        for module, mode in modes:  # parents first: they take their children along
-            module.train(mode)
-    return watch.breaks
+    watch = _Watch(RawWatch(model if raw else None, image, known))
+    with _named(model, watch.modules), watch:
+        returned = model(image)
+    return watch.breaks, returned
 
 
 @contextmanager
@@ -115,9 +102,11 @@ class _Watch(TorchDispatchMode):
         defaults = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
         arguments = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
         running = [module for _, module in self.modules]
-        rule = _RULES.get(func.overloadpacket)
-        if rule is not None and not any(isinstance(module, _SKIPPED) for module in running):
-            rule(self, arguments, result)
+        if not any(isinstance(module, _SKIPPED) for module in running):
+            if (rule := _RULES.get(func.overloadpacket)) is not None:
+                rule(self, arguments, result)
+            if (resampling := RESAMPLING.get(func.overloadpacket)) and (reason := resampling(arguments, result)):
+                self._add(reason)
         if not any(isinstance(module, SoftFilter) for module in running):
             self._raw.follow(func, arguments, result)
         return result
@@ -185,13 +174,6 @@ class _Watch(TorchDispatchMode):
             reason = f"padding {before} before and {after} after the image (height, width)"
             self._uneven[id(result)] = _Uneven(result, before, after, self.found(reason))
 
-    def nearest(self, arguments: dict[str, Any], result: Tensor) -> None:
-        """Nearest neighbours are symmetric where each pixel is repeated equally often."""
-        image: Tensor = arguments["self"] if "self" in arguments else arguments["input"]
-        if not all(_symmetric(old, new) for old, new in zip(image.shape[2:], result.shape[2:], strict=True)):
-            sizes = " to ".join(" x ".join(map(str, t.shape[2:])) for t in (image, result))
-            self._add(f"takes nearest neighbours from {sizes}: not the same at both ends")
-
     def flattening(self, arguments: dict[str, Any], result: Tensor) -> None:
         """Positions that become channels are told apart by what follows."""
         image = arguments["self"]
@@ -205,12 +187,6 @@ class _Watch(TorchDispatchMode):
 
     def _add(self, reason: str) -> None:
         self._found.append(self.found(reason))
-
-
-def _symmetric(old: int, new: int) -> bool:
-    """Whether nearest neighbours repeat, or leave out, the same pixels from both ends."""
-    taken = [i * old // new for i in range(new)]
-    return taken == [old - 1 - i for i in reversed(taken)]
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -234,10 +210,9 @@ _RULES: dict[Any, Callable[[_Watch, dict[str, Any], Any], None]] = {
     _aten.constant_pad_nd: _Watch.padding,
     _aten.reflection_pad2d: _Watch.padding,
     _aten.replication_pad2d: _Watch.padding,
-    _aten.upsample_nearest2d: _Watch.nearest,
     _aten.pixel_shuffle: _Watch.shuffling,
     _aten.pixel_unshuffle: _Watch.shuffling,
     _aten.view: _Watch.flattening,
     _aten._unsafe_view: _Watch.flattening,
 }
-"""What is known of torch's operations; adaptive pooling, bilinear and exact nearest interpolation are symmetric."""
+"""What is known of torch's operations, beside resampling. What nobody knows of shows in what is measured."""
