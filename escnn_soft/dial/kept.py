@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch._C import DisableTorchFunctionSubclass
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils._device import DeviceContext
+from torch.overrides import _pop_mode_temporarily
+from torch.utils._python_dispatch import _disable_current_modes
 
 __all__ = ["Kept", "may_keep"]
 
@@ -44,6 +46,9 @@ class Kept(Generic[Value]):
     class computes in its own way (``__torch_dispatch__``), a tensor is unchanged while it is the same object in the
     same storage of the same version, and no optimiser has made a step: of what is written through ``tensor.data`` there
     only :meth:`forget` knows. The same holds for constants, and for the value itself, on any device.
+
+    A mode may return anything for any function of torch's, such as a tensor without memory. What is kept is computed
+    out of its sight.
     """
 
     def __init__(self) -> None:
@@ -75,6 +80,9 @@ class Kept(Generic[Value]):
         Returns:
             The value.
         """
+        if _any_mode():
+            with _without_modes():
+                return self(tensors, compute, settings=settings, constants=constants)
         current, fixed = list(tensors), list(constants)
         with DisableTorchFunctionSubclass():
             valid = self._settings == settings and self._confirmed([*current, *fixed])
@@ -155,11 +163,15 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
     return tensor.data_ptr(), tensor.stride(), *_kind(tensor)
 
 
+def _ordinary(tensor: Tensor) -> bool:
+    """Whether torch itself computes with a tensor, not its class."""
+    return type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
 def _in_memory(tensor: Tensor) -> bool:
     """Whether its entries can be read without waiting for a device or calling code of a tensor class."""
-    ordinary = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
     strided = tensor.device.type == "cpu" and tensor.layout is torch.strided
-    return ordinary and strided and not tensor.is_complex()
+    return _ordinary(tensor) and strided and not tensor.is_complex()
 
 
 def _bits(tensor: Tensor) -> Any:
@@ -173,26 +185,33 @@ def _bits(tensor: Tensor) -> Any:
     return np.from_dlpack(entries.view(_BITS[width]))
 
 
-def may_keep(tensors: Iterable[Tensor]) -> bool:
-    """Whether a value that depends on some tensors may be kept: whether it is real, and their changes can be seen.
+def may_keep(tensors: Collection[Tensor]) -> bool:
+    """Whether changes of some tensors can be seen.
 
-    A graph that is being compiled cannot ask, and torch.func and torch.export stand in tensors without memory, as a
-    mode may for the results of any function. Inference tensors have no version.
+    A graph that is being compiled cannot ask, torch.func and torch.export stand in tensors without memory, and
+    inference tensors have no version.
 
     Args:
         tensors: parameters and buffers.
 
     Returns:
-        Whether it may.
+        Whether a value that depends on them may be kept.
     """
-    if torch.compiler.is_compiling() or _any_mode():
+    if torch.compiler.is_compiling() or (_any_mode() and not all(map(_ordinary, tensors))):
         return False
     return not any(t.is_inference() or is_functorch_wrapped_tensor(t) or hasattr(t, "fake_mode") for t in tensors)
 
 
 def _any_mode() -> bool:
-    """Whether a mode sees to what torch's functions return; that of a default device does so where they build."""
-    if torch._C._len_torch_dispatch_stack():
-        return True
-    count = torch._C._len_torch_function_stack()
-    return any(not isinstance(torch._C._get_function_stack_at(i), DeviceContext) for i in range(count))
+    """Whether a mode sees to what torch's functions return, be it that of a default device."""
+    return bool(torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())
+
+
+@contextmanager
+def _without_modes() -> Iterator[None]:
+    """Out of the sight of every mode."""
+    with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        for _ in range(torch._C._len_torch_function_stack()):
+            stack.enter_context(_pop_mode_temporarily())
+        yield

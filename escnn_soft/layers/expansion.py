@@ -55,7 +55,7 @@ class Expanded(Module):
         return self.expand_parameters() if kept is None else kept
 
     def _watched(self) -> Iterator[Tensor]:
-        """The tensors that are expanded: the module's own, also where they are no Parameters, and those parametrized."""
+        """The tensors that are expanded: the module's own, Parameters or not, and those that are parametrized."""
         yield from (p for p in self._parameters.values() if p is not None)
         yield from (b for b in self._buffers.values() if b is not None)
         kept = (self._kernel_name, "expanded_bias")

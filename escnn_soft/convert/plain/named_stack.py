@@ -97,7 +97,8 @@ class NamedStack(parametrize.ParametrizationList):
             expected = "a parametrization that one tensor can go through after its filter"
             remedy = "Register it before soften, which puts the filter after it, or bake the model first."
             raise ArgumentError("parametrization", module, expected, remedy) from error
-        return super().append(module)  # type: ignore[return-value]
+        super().append(module)
+        return self
 
     def forward(self) -> Tensor:
         """What the parametrizations make of the tensor."""
@@ -114,7 +115,7 @@ class NamedStack(parametrize.ParametrizationList):
         """Take what is put in the Parameter's place: FSDP's own shard, a view of what it has gathered, or a replica."""
         self._lent = None
         if isinstance(value, Parameter):
-            self.original = value
+            self.place.home[self.place.name] = value
         else:
             self._lent = value
 
