@@ -94,7 +94,7 @@ def test_a_stack_whose_module_is_gone_says_so() -> None:
     parts = copy.deepcopy(stack)
     gc.collect()
     with pytest.raises(ArgumentError, match=r"module of the filtered weight, which is gone.*copy it as a whole"):
-        parts.original
+        _ = parts.original
 
 
 def test_shared_modules_and_tied_tensors_go_on() -> None:
