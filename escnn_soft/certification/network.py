@@ -20,6 +20,7 @@ from escnn_soft.certification.layerwise import ROUNDING
 from escnn_soft.certification.ledger import Entry, Ledger
 from escnn_soft.certification.network_certificate import EVERY, NetworkCertificate, check_elements, name_of
 from escnn_soft.certification.network_constants import NetworkConstants
+from escnn_soft.certification.obstacles import scripted
 from escnn_soft.certification.repetition import refusal
 from escnn_soft.certification.rules import EVALUATED
 from escnn_soft.certification.tensor_action import Action
@@ -236,7 +237,7 @@ def _conclude(
     tensor = tensor.clone()  # the model may write into it when it runs again
     out = GeometricTensor(tensor, out.type) if isinstance(out, GeometricTensor) else tensor
     if fact is None:
-        gaps.append(("output", "it was not followed from the input"))
+        gaps += scripted(run.model) or [("output", "it was not followed from the input")]
     elif isinstance(out, GeometricTensor) and not fact.gaps and not fact.action.agrees(out.type):
         gaps.append(("output", "it was given a field type that transforms differently from what was computed"))
         fact = None

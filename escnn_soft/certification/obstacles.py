@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from escnn.nn import GeometricTensor
 from torch import Tensor
+from torch.jit import ScriptModule
+from torch.nn import Module
 
 from escnn_soft.certification.fact import Fact
 from escnn_soft.certification.nested import tensor_of
 
-__all__ = ["merged", "mismatch", "unfit"]
+__all__ = ["merged", "mismatch", "scripted", "unfit"]
 
 
 def mismatch(x: GeometricTensor | Tensor, fact: Fact | None) -> str | None:
@@ -39,3 +41,10 @@ def unfit(out: Tensor, given: Sequence[Tensor]) -> str | None:
 def merged(gaps: Iterable[tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], ...]:
     """All gaps, each once."""
     return tuple(dict.fromkeys(gap for some in gaps for gap in some))
+
+
+def scripted(model: Module) -> list[tuple[str, str]]:
+    """The modules of TorchScript's, by name, with why what they compute cannot be followed."""
+    names = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
+    outermost = [name for name in names if not name or name.rpartition(".")[0] not in names]
+    return [(name or type(model).__name__, "it is scripted: certify the model before scripting") for name in outermost]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from escnn.nn import EquivariantModule, FieldType, GeometricTensor, MergeModule
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
@@ -93,6 +94,8 @@ class Trace(TorchFunctionMode):
         """Everything the network does in this context is followed."""
         with ExitStack() as stack:
             for name, module in self.model.named_modules():
+                if isinstance(module, ScriptModule):  # no function of Python's, and so not covered
+                    continue
                 label = ".".join(part for part in name.split(".") if part != "_orig_mod")  # what torch.compile wraps
                 stack.enter_context(self._replaced(module, self._step(label or type(module).__name__, module)))
             stack.enter_context(self)

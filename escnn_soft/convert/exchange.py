@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from escnn.kernels import KernelBasis
 from escnn.nn import FieldType
 from torch import Tensor
+from torch.jit import ScriptModule
 from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -26,9 +27,18 @@ def structural_copy(model: AnyModule) -> AnyModule:
     # escnn's own layers keep kernels with their graph in evaluation mode, torch's older weight norm its result
     memo.update((id(each), each.detach().clone()) for each in _computed(model))
     replica = copy.deepcopy(model, memo)
-    for module in replica.modules():
+    originals = dict(model.named_modules())
+    for name, module in replica.named_modules():
         own_class(module)
+        if isinstance(module, ScriptModule):  # copies itself, whatever the memo says
+            _share(originals[name], module)
     return replica
+
+
+def _share(scripted: Module, replica: Module) -> None:
+    """Let a copy of a scripted module have its Parameters."""
+    for name, parameter in scripted.named_parameters(recurse=False):
+        setattr(replica, name, parameter)
 
 
 def own_class(module: Module, base: type[Module] | None = None) -> None:

@@ -206,7 +206,7 @@ def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> d
         for module, names in plain_layers(model, filter_fn).items():
             reason = unfilterable(module)
             if reason is not None:
-                reasons[names[0]] = f"{type(module).__name__}: {reason}"
+                reasons[names[0]] = f"{class_name(module)}: {reason}"
     return reasons
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C import DisableTorchFunctionSubclass
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.overrides import _pop_mode_temporarily
+from torch.utils._python_dispatch import _disable_current_modes
 
 __all__ = ["Kept", "may_keep"]
 
@@ -34,13 +38,17 @@ _STEPS = _Steps()
 
 
 class Kept(Generic[Value]):
-    """A value that is computed again when a tensor that it depends on is no longer what it was.
+    """A value that is computed again when something that it depends on is no longer what it was.
 
     What is in the CPU's memory is compared with a copy, bit by bit, at each use, so that no write goes unseen, whoever
     makes it: torch counts neither those through ``tensor.data`` or numpy nor those of fused optimisers. It takes about
-    as long as reading the tensors twice. A comparison on another device would wait for it. There a tensor is unchanged
-    while it is the same object in the same storage of the same version, and no optimiser has made a step: of what is
-    written through ``tensor.data`` there only :meth:`forget` knows.
+    as long as reading the tensors twice. A comparison on another device would wait for it. There, and for tensors whose
+    class computes in its own way (``__torch_dispatch__``), a tensor is unchanged while it is the same object in the
+    same storage of the same version, and no optimiser has made a step: of what is written through ``tensor.data`` there
+    only :meth:`forget` knows. The same holds for constants, and for the value itself, on any device.
+
+    A mode may return anything for any function of torch's, such as a tensor without memory. What is kept is computed
+    out of its sight.
     """
 
     def __init__(self) -> None:
@@ -49,29 +57,49 @@ class Kept(Generic[Value]):
     def forget(self) -> None:
         """Compute anew next time."""
         self._witnesses: list[_Copy | _Identity] | None = None
+        self._settings: tuple[object, ...] = ()
         self._value: Value | None = None
+        self._versions: tuple[int, ...] = ()
 
     def __call__(
-        self, tensors: Iterable[Tensor], compute: Callable[[], Value], *, constants: Iterable[Tensor] = ()
+        self,
+        tensors: Iterable[Tensor],
+        compute: Callable[[], Value],
+        *,
+        settings: tuple[object, ...] = (),
+        constants: Iterable[Tensor] = (),
     ) -> Value:
         """The value, from ``compute`` if something changed since it was last called.
 
         Args:
             tensors: what it depends on; those of which :func:`may_keep` is true.
             compute: the value, no tensor an inference tensor.
+            settings: what else it depends on, compared by ``==``.
             constants: what it depends on too, larger and not trained: never compared bit by bit.
 
         Returns:
             The value.
         """
+        if _any_mode():
+            with _without_modes():
+                return self(tensors, compute, settings=settings, constants=constants)
         current, fixed = list(tensors), list(constants)
-        if self._witnesses is None or not _same(self._witnesses, current, fixed):
-            # first: what is written meanwhile shows next time
-            witnesses = [*map(_witness, current), *(_Identity(t, trained=False) for t in fixed)]
+        with DisableTorchFunctionSubclass():
+            valid = self._settings == settings and self._confirmed([*current, *fixed])
+        if not valid:
+            with DisableTorchFunctionSubclass():  # first: what is written meanwhile shows next time
+                witnesses = [*map(_witness, current), *(_Identity(t, trained=False) for t in fixed)]
             with torch.inference_mode(False), torch.no_grad():
                 self._value = compute()
-            self._witnesses = witnesses
+            self._witnesses, self._settings, self._versions = witnesses, settings, _versions(self._value)
         return cast("Value", self._value)
+
+    def _confirmed(self, tensors: list[Tensor]) -> bool:
+        """Whether tensors are what they were, and nobody wrote into what was made of them."""
+        witnesses = self._witnesses
+        if witnesses is None or len(witnesses) != len(tensors) or _versions(self._value) != self._versions:
+            return False
+        return all(witness.confirms(tensor) for witness, tensor in zip(witnesses, tensors, strict=True))
 
     def __reduce__(self) -> tuple[type[Kept[Value]], tuple[()]]:
         """Copies and pickles keep nothing."""
@@ -82,21 +110,21 @@ class _Copy:
     """What was in the CPU's memory."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._kind = _kind(tensor)
         self._look_at(tensor)
-        self._bits = np.copy(self._live)
+        self._bits = np.array(self._live, order="C")
 
     def _look_at(self, tensor: Tensor) -> None:
-        self._place, self._live = _place(tensor), _bits(tensor)
+        self._kind, self._place, self._live = _kind(tensor), _place(tensor), _bits(tensor)
 
     def confirms(self, tensor: Tensor) -> bool:
         """Whether a tensor holds the same, bit by bit."""
         # the memory looked at is held, so a tensor that begins there and is laid out alike is what is looked at
-        if _place(tensor) != self._place or not tensor.is_contiguous():
+        if _place(tensor) != self._place:
             if not _in_memory(tensor) or _kind(tensor) != self._kind:
                 return False
             self._look_at(tensor)
-            self._bits = self._bits.view(self._live.dtype)  # as wide as the new place allows
+            # in the order of the entries, as wide as the new place allows
+            self._bits = self._bits.reshape(-1).view(self._live.dtype).reshape(self._live.shape)
         return bool((self._live == self._bits).all())
 
 
@@ -121,9 +149,10 @@ def _witness(tensor: Tensor) -> _Copy | _Identity:
     return _Copy(tensor) if _in_memory(tensor) else _Identity(tensor, trained=True)
 
 
-def _same(witnesses: list[_Copy | _Identity], tensors: list[Tensor], constants: list[Tensor]) -> bool:
-    current = [*tensors, *constants]
-    return len(witnesses) == len(current) and all(w.confirms(t) for w, t in zip(witnesses, current, strict=True))
+def _versions(value: object) -> tuple[int, ...]:
+    """How often the tensors of a value have been written."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return tuple(part._version for part in parts if isinstance(part, Tensor))
 
 
 def _kind(tensor: Tensor) -> tuple[object, ...]:
@@ -131,25 +160,32 @@ def _kind(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:
-    return tensor.data_ptr(), *_kind(tensor)
+    return tensor.data_ptr(), tensor.stride(), *_kind(tensor)
+
+
+def _ordinary(tensor: Tensor) -> bool:
+    """Whether torch itself computes with a tensor, not its class."""
+    return type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 def _in_memory(tensor: Tensor) -> bool:
     """Whether its entries can be read without waiting for a device or calling code of a tensor class."""
-    plain = type(tensor) in (Tensor, torch.nn.Parameter)
-    return plain and tensor.device.type == "cpu" and tensor.layout is torch.strided
+    strided = tensor.device.type == "cpu" and tensor.layout is torch.strided
+    return _ordinary(tensor) and strided and not tensor.is_complex()
 
 
 def _bits(tensor: Tensor) -> Any:
-    """The entries as whole numbers, in the memory of the tensor where it is contiguous."""
-    entries = tensor.detach().contiguous().flatten()
+    """The entries as whole numbers, in the memory of the tensor."""
+    entries = tensor.detach().as_subclass(Tensor)
     width = entries.element_size()
-    even = entries.numel() * width % 8 == 0 == entries.storage_offset() * width % 8
+    if entries.is_contiguous():
+        even = entries.numel() * width % 8 == 0 == entries.storage_offset() * width % 8
+        entries, width = entries.flatten(), 8 if even else width
     # Tensor.numpy() would forbid the storage to be resized, as FSDP does
-    return np.from_dlpack(entries.view(_BITS[8 if even else width]))
+    return np.from_dlpack(entries.view(_BITS[width]))
 
 
-def may_keep(tensors: Iterable[Tensor]) -> bool:
+def may_keep(tensors: Collection[Tensor]) -> bool:
     """Whether changes of some tensors can be seen.
 
     A graph that is being compiled cannot ask, torch.func and torch.export stand in tensors without memory, and
@@ -161,6 +197,21 @@ def may_keep(tensors: Iterable[Tensor]) -> bool:
     Returns:
         Whether a value that depends on them may be kept.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or (_any_mode() and not all(map(_ordinary, tensors))):
         return False
     return not any(t.is_inference() or is_functorch_wrapped_tensor(t) or hasattr(t, "fake_mode") for t in tensors)
+
+
+def _any_mode() -> bool:
+    """Whether a mode sees to what torch's functions return, be it that of a default device."""
+    return bool(torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())
+
+
+@contextmanager
+def _without_modes() -> Iterator[None]:
+    """Out of the sight of every mode."""
+    with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        for _ in range(torch._C._len_torch_function_stack()):
+            stack.enter_context(_pop_mode_temporarily())
+        yield

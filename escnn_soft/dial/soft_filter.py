@@ -167,7 +167,7 @@ class SoftFilter(DialHolder):
         asked = torch.is_grad_enabled() and any(t.requires_grad for t in watched)
         if self.training or asked or not may_keep(watched):
             return self._filtered(weight)
-        return self._kept(watched, lambda: self._filtered(weight))
+        return self._kept(watched, lambda: self._filtered(weight), settings=(self._dials[0].policy,))
 
     def _follow(self, weight: Tensor) -> None:
         """Go where the weight is: it was replaced by one elsewhere, which no cast of the module tells."""

@@ -55,12 +55,12 @@ class Expanded(Module):
         return self.expand_parameters() if kept is None else kept
 
     def _watched(self) -> Iterator[Tensor]:
-        """The tensors that are expanded: the module's own, and those that parametrizations and hooks put in place."""
+        """The tensors that are expanded: the module's own, Parameters or not, and those that are parametrized."""
         yield from (p for p in self._parameters.values() if p is not None)
         yield from (b for b in self._buffers.values() if b is not None)
-        if self._forward_pre_hooks:
-            kept = (self._kernel_name, "expanded_bias")
-            yield from (t for name, t in vars(self).items() if isinstance(t, Tensor) and name not in kept)
+        kept = (self._kernel_name, "expanded_bias")
+        public = ((name, value) for name, value in vars(self).items() if name[0] != "_")  # half as many to look at
+        yield from (value for name, value in public if isinstance(value, Tensor) and name not in kept)
         computed: Any = self._modules.get("parametrizations", ())
         yield from (getattr(self, name).detach() for name in computed)
 
@@ -87,7 +87,8 @@ class Expanded(Module):
         watched, basis = list(self._watched()), list(self._basis())
         if not may_keep([*watched, *basis]):
             return None
-        kernel, bias = self._kept(watched, self._detached, constants=basis)
+        policies = tuple(dial.policy for dial in self._dials)  # a shallow copy has the same dials
+        kernel, bias = self._kept(watched, self._detached, settings=policies, constants=basis)
         if self.__dict__[self._kernel_name] is not kernel:
             self.__dict__.update({self._kernel_name: kernel, "expanded_bias": bias})
         return kernel, bias

@@ -83,7 +83,7 @@ class FilteredTensor:
 
     @property
     def original(self) -> Tensor:
-        """The unfiltered tensor."""
+        """The unfiltered tensor, where nothing else parametrizes it."""
         parametrizations: Any = self.owner.parametrizations
         return parametrizations[self.tensor].original
 
@@ -149,9 +149,8 @@ class FilteredTensor:
         """Whether a softness above 0 lets nothing pass, because the tensor has no part that breaks nothing."""
         if self.filter.closed or not self.filter.dial.policy.balanced or self.softness == 0:
             return self.filter.closed
-        if self.original.is_meta:
-            return False
-        return not bool(self.value.any()) and bool(self.original.any())
+        unfiltered = self._unfiltered()
+        return not (unfiltered.is_meta or bool(self.value.any())) and bool(unfiltered.any())
 
     @property
     def kind(self) -> str:

@@ -129,7 +129,7 @@ def _originals(module: Module, tensor: str) -> tuple[Parameter, ...]:
         originals = tuple(parametrizations[tensor].parameters(recurse=False))
         if originals:
             return originals
-    value = module._parameters.get(tensor)
+    value = dict(module.named_parameters(recurse=False)).get(tensor)  # also of a scripted module
     return () if value is None else (value,)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch.jit import ScriptModule
 from torch.nn import AvgPool2d, Conv2d, ConvTranspose2d, Flatten, MaxPool2d, Module
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -85,5 +86,5 @@ def _plain_class(module: Module) -> type:
 
 
 def class_name(module: Module) -> str:
-    """Name of a module's class, before it was parametrized."""
-    return _plain_class(module).__name__
+    """Name of a module's class, before it was parametrized or scripted."""
+    return str(module.original_name) if isinstance(module, ScriptModule) else _plain_class(module).__name__

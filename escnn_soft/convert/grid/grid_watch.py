@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import ScriptModule
 from torch.nn import Module
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -49,8 +50,11 @@ def breaks_on(model: Module, image: Tensor, known: Iterable[str], *, raw: bool) 
 def _named(model: Module, running: list[tuple[str, Module]]) -> Iterator[None]:
     """Keep a list of the modules that are running, the outermost first."""
     names = names_of(model, lambda _: True, None)
+    running.append(("", model))  # who has no hooks, if it is scripted
     handles = []
     for module, aliases in names.items():
+        if isinstance(module, ScriptModule):  # has no hooks: what it does is told of the module around it
+            continue
         entry = aliases[0], module
         handles.append(module.register_forward_pre_hook(lambda *_, entry=entry: running.append(entry)))
         handles.append(module.register_forward_hook(lambda *_: running.pop() and None, always_call=True))

@@ -3,102 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
-from torch.nn import Module, ModuleList, Parameter
+from torch.nn import Module
 from torch.nn.utils import parametrize
 
+from escnn_soft.convert.plain.named_stack import NamedStack, Place, Replaced
 from escnn_soft.convert.plain.written_through import WrittenThrough
-from escnn_soft.errors import ArgumentError, EscnnSoftError, ShapeError
+from escnn_soft.errors import ArgumentError
 
-__all__ = ["NamedStack", "Replaced", "keep_name"]
-
-Replaced: TypeAlias = Callable[[Module, str, Tensor], None]
-"""Called with the owner, the tensor's name and the old tensor, once another has its place; what it raises undoes it."""
-
+__all__ = ["keep_name"]
 
 _SHARDS = "torch.distributed."
 """What exchanges Parameters for parts of them and back, and never computes with them: it gets them as they are."""
 
 
-class NamedStack(parametrize.ParametrizationList):
-    """The parametrizations of a tensor that its module goes on holding.
-
-    torch's own list takes the tensor out of its module, so that it gets another name and another place in
-    ``named_parameters`` and in the ``state_dict``: rules that go by names, such as timm's ``no_weight_decay`` and
-    ``group_matcher``, the files of other libraries and optimisers that count parameters would miss it. Otherwise it is
-    torch's list: ``original`` is the tensor, and further parametrizations can be registered on it.
-
-    Args:
-        modules: the parametrizations.
-        home: the dictionary in which the owner holds the tensor: its parameters or its buffers.
-        name: of the tensor there.
-        replaced: what to do when another tensor has taken its place.
-    """
-
-    def __init__(self, modules: Iterable[Module], home: dict[str, Any], name: str, replaced: Replaced) -> None:
-        ModuleList.__init__(self, modules)
-        self.is_tensor, self.ntensors, self.unsafe = True, 1, True
-        # the dictionary, not the owner: no cycle, and a deep copy of the owner has the copy's own
-        self._home, self._name, self._replaced = home, name, replaced
-        self._lent: Tensor | None = None  # what FSDP's first version puts where it has taken the Parameter out
-        self._passes = False  # whether the tensor is shown as it is, to whoever finds out what a new one stands for
-        # a model without the filter is another function of the same tensors: this part of the state it does not know
-        self.register_buffer("softened", torch.ones((), dtype=torch.uint8))
-
-    @property
-    def original(self) -> Tensor:  # type: ignore[override]
-        """The tensor before its parametrizations."""
-        return self._home[self._name] if self._lent is None else self._lent
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "original":
-            self._home[self._name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def forward(self) -> Tensor:
-        """What the parametrizations make of the tensor."""
-        value = self.original
-        for module in () if self._passes else self:
-            value = module(value)
-        return value
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        state_dict.setdefault(f"{prefix}softened", self.softened)  # states of hard models have none
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def lend(self, value: Tensor | None) -> None:
-        """Take what FSDP puts in the Parameter's place: its own shard, or a view of what it has gathered."""
-        self._lent = None
-        if isinstance(value, Parameter):
-            self._home[self._name] = value
-        else:
-            self._lent = value
-
-    def replace(self, owner: Module, value: Tensor) -> None:
-        """Let another tensor take the place of the one that is held."""
-        if isinstance(value, WrittenThrough) and value.stands_for(self.original):
-            return  # ``module.weight += change``, which has been written already
-        if self._home is owner._parameters and not isinstance(value, Parameter):
-            if value.shape != self.original.shape:
-                remedy = "Assign a torch.nn.Parameter, for which the levels are found anew."
-                raise ShapeError(self._name, value, f"a tensor of shape {tuple(self.original.shape)}", remedy)
-            self.right_inverse(value)
-            return
-        old, self._home[self._name], self._passes = self.original, value, True
-        try:
-            self._replaced(owner, self._name, old)
-        except EscnnSoftError:
-            self._home[self._name] = old
-            raise
-        finally:
-            self._passes = False
+_TAKERS = frozenset({"torch.nn.utils.prune", "torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm"})
+"""What takes a Parameter out of its module and computes a plain tensor in its place before each pass."""
 
 
 def keep_name(owner: Module, tensor: str, parametrization: Module, replaced: Replaced) -> None:
@@ -110,29 +36,33 @@ def keep_name(owner: Module, tensor: str, parametrization: Module, replaced: Rep
         parametrization: from the tensor to what the module sees.
         replaced: what to do when another tensor has taken its place.
     """
-    home: dict[str, Any] = owner._parameters if tensor in owner._parameters else owner._buffers
+    kind = "_parameters" if tensor in owner._parameters else "_buffers"
+    home: dict[str, Any] = getattr(owner, kind)
     held, fleeting = dict(home), set(owner._non_persistent_buffers_set)
     parametrize.register_parametrization(owner, tensor, parametrization, unsafe=True)  # it keeps shape and dtype
     home.clear()
     home.update(held)  # torch has taken the tensor out
     owner._non_persistent_buffers_set |= fleeting
     stacks: Any = owner.parametrizations
-    stacks[tensor] = NamedStack([parametrization], home, tensor, replaced)
+    stacks[tensor] = NamedStack([parametrization], Place(owner, kind, tensor), replaced)
     cls: Any = type(owner)
     computed = vars(cls)[tensor].fget
     shown = property(
-        lambda self: _seen(self, self.parametrizations[tensor], computed),
-        fdel=lambda self: self.parametrizations[tensor].lend(None),
+        lambda self: _seen(self, tensor, computed), fdel=lambda self: self.parametrizations[tensor].lend(None)
     )
     setattr(cls, tensor, shown)
-    cls.__setattr__, cls._load_from_state_dict = _set, _load
+    cls.__setattr__, cls.__delattr__, cls._load_from_state_dict = _set, _delete, _load
 
 
-def _seen(owner: Module, stack: NamedStack, computed: Callable[[Module], Tensor]) -> Tensor:
+def _seen(owner: Module, tensor: str, computed: Callable[[Module], Tensor]) -> Tensor:
     """What code sees of a tensor: its value, which passes writes on unless that code is known to write nothing."""
     if torch.compiler.is_compiling():
         return computed(owner)
     module, function = _caller(inspect.currentframe(), 2)  # past the property
+    stack = _stack(owner, tensor)
+    assert stack is not None
+    if module in _TAKERS:
+        _refuse(owner, tensor)
     if module.startswith(_SHARDS):
         return stack.original
     value = computed(owner)
@@ -144,6 +74,16 @@ def _seen(owner: Module, stack: NamedStack, computed: Callable[[Module], Tensor]
     return WrittenThrough.of(value, stack.original, stack)
 
 
+def _stack(owner: Module, tensor: str) -> NamedStack | None:
+    """The parametrizations of a module's tensor, in the hands of just this module: a shallow copy has the same ones."""
+    stacks = vars(owner).get("_modules", {}).get("parametrizations")  # a copy has no modules at first
+    stack = None if stacks is None else stacks._modules.get(tensor)
+    if not isinstance(stack, NamedStack):
+        return None
+    stack.place = stack.place.of(owner)
+    return stack
+
+
 def _caller(frame: Any, up: int) -> tuple[str, str]:
     """Names of the module and the function that ask for an attribute, or set it."""
     for _ in range(up):
@@ -153,18 +93,33 @@ def _caller(frame: Any, up: int) -> tuple[str, str]:
 
 def _set(owner: Any, name: str, value: Any) -> None:
     """``module.weight = value``: a Parameter takes the place of the old one, as in any module."""
-    stacks = vars(owner).get("_modules", {}).get("parametrizations")  # a copy has no modules at first
-    stack = None if stacks is None else stacks._modules.get(name)
-    if isinstance(stack, NamedStack) and isinstance(value, Tensor):
-        if _caller(inspect.currentframe(), 1)[0].startswith(_SHARDS):
-            stack.lend(value)
-        else:
-            stack.replace(owner, value)
-    elif isinstance(stack, NamedStack):
+    stack = _stack(owner, name)
+    if stack is None:
+        _class(owner).__setattr__(owner, name, value)
+    elif not isinstance(value, Tensor):
         remedy = "Take the dial off first, with bake or harden."
         raise ArgumentError(f"{_class(owner).__name__}.{name}", value, "a tensor, under a filter", remedy)
+    elif _caller(inspect.currentframe(), 1)[0].startswith(_SHARDS):
+        stack.lend(value)
     else:
-        _class(owner).__setattr__(owner, name, value)
+        stack.replace(owner, value)
+
+
+def _delete(owner: Any, name: str) -> None:
+    """``del module.weight``: for those alone who bring it back, as the filter has nothing to filter meanwhile."""
+    if _stack(owner, name) is not None and not _caller(inspect.currentframe(), 1)[0].startswith(_SHARDS):
+        _refuse(owner, name)
+    _class(owner).__delattr__(owner, name)
+
+
+def _refuse(owner: Any, name: str) -> NoReturn:
+    """Refuse to take a tensor out of its module: what would be computed in its place passes no filter."""
+    expected = "tensors that stay with their module under a filter, not pruned, normed or deleted"
+    remedy = (
+        "Bake or harden the model first; or use a parametrization of torch.nn.utils.parametrize, "
+        "and torch.func.functional_call for other values."
+    )
+    raise ArgumentError("tensor", f"{_class(owner).__name__}.{name}", expected, remedy)
 
 
 def _load(owner: Any, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from escnn.gspaces import GSpace2D
 from escnn.nn import EquivariantModule, FieldType
+from torch.jit import ScriptModule
 from torch.nn import Conv2d, ConvTranspose2d, Module, Parameter
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
@@ -104,12 +105,14 @@ def conv_filters(conv: Conv2d, types: FieldTypes, policy: Policy) -> dict[str, S
 
 
 def plain_layers(model: Module, filter_fn: FilterFn | None) -> dict[Module, list[str]]:
-    """The plain convolutions of a model that have kernels of more than one pixel, with or without a filter."""
-    return names_of(model, lambda m: _is_plain(m) and max(_sizes(m)) > 1, filter_fn)
+    """The plain convolutions of a model that have kernels of more than one pixel, and no filter; scripted ones too."""
+    return names_of(model, lambda m: (_is_plain(m) and max(_sizes(m)) > 1) or _is_scripted(m), filter_fn)
 
 
 def unfilterable(module: Module) -> str | None:
     """Why no parametrization can be put on a plain convolution's weight; None if it can."""
+    if isinstance(module, ScriptModule):
+        return "it is scripted: soften the model first, and script what bake or export make of it"
     if isinstance(module, ConvTranspose2d):
         return "transposed convolutions have no filter"
     if isinstance(module._parameters.get("weight"), UninitializedParameter):
@@ -122,6 +125,13 @@ def unfilterable(module: Module) -> str | None:
 def _is_plain(module: Module) -> bool:
     plain = isinstance(module, Conv2d | ConvTranspose2d) and not isinstance(module, EquivariantModule)
     return plain and not filtered_tensors(module)
+
+
+def _is_scripted(module: Module) -> bool:
+    """Whether a module of TorchScript's has a kernel of more than one pixel."""
+    if not isinstance(module, ScriptModule):
+        return False
+    return any(p.ndim == 4 and max(p.shape[2:]) > 1 for p in module.parameters(recurse=False))
 
 
 def _sizes(module: Module) -> tuple[int, ...]:

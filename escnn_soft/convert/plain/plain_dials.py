@@ -10,7 +10,8 @@ from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
 from escnn_soft.convert.exchange import own_class
-from escnn_soft.convert.plain.kept_name import Replaced, keep_name
+from escnn_soft.convert.plain.kept_name import keep_name
+from escnn_soft.convert.plain.named_stack import Replaced
 from escnn_soft.dial import SoftFilter
 from escnn_soft.layers import FilteredTensor
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
+from torch.jit import ScriptModule
 from torch.nn import Embedding, LayerNorm, Linear, Module, Parameter
 
 from escnn_soft.convert.vision_transformers.positions import Position, Unreachable, register_structure
@@ -34,8 +36,13 @@ def absolute_tables(module: Module) -> Iterator[Position]:
             table = getattr(holder, name, None)
             if isinstance(table, Embedding) and sides is not None:
                 yield Position(table, "weight", "position table", _table(tuple(table.weight.shape), sides))
-            elif isinstance(holder, Module) and isinstance(held := holder._parameters.get(name), Parameter):
+            elif _is_open(holder) and isinstance(held := holder._parameters.get(name), Parameter):
                 yield Position(holder, name, "position table", _table(tuple(held.shape), sides))
+
+
+def _is_open(holder: object) -> TypeGuard[Module]:
+    """Whether something is a module whose parameters a filter can be put on: it is not scripted."""
+    return isinstance(holder, Module) and not isinstance(holder, ScriptModule)
 
 
 def _sides(module: Module) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from escnn.gspaces import GSpace2D
 from torch import Tensor
+from torch.jit import ScriptModule
 from torch.nn import Module
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -121,7 +122,7 @@ def positions_in(model: Module) -> Iterator[Position]:
     """Everything in a model that knows positions, one entry a tensor."""
     seen: set[tuple[int, str]] = set()
     for module in model.modules():
-        for position in _positions_of(module):
+        for position in () if isinstance(module, ScriptModule) else _positions_of(module):
             key = id(position.owner), position.tensor
             if key not in seen:
                 seen.add(key)
