@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from escnn.nn.modules.basismanager.basisexpansion_singleblock import SingleBlockBasisExpansion
@@ -83,6 +85,11 @@ class StrictCoefficients:
         """Whether escnn's elements are still those that the map is made of."""
         now = _versions(expansion)
         return all(a[0] is b[0] and a[1] == b[1] for a, b in zip(self.bases, now, strict=True))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StrictCoefficients:
+        """The map of a copied layer: made of the copies of escnn's elements, the rest shared."""
+        copies = [copy.deepcopy(basis, memo) for basis, _ in self.bases]
+        return replace(self, bases=tuple((basis, _version(basis)) for basis in copies))
 
     def __call__(self, weights: Tensor) -> Tensor:
         """The coefficients (dim,), differentiably, from weights in escnn's order and the dtype of the map."""

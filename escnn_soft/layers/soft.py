@@ -325,8 +325,10 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _expand(self) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
         """Kernel and bias, and the factor t of each dial, None where it has none."""
-        if self._dials[0].device != self.weights.device or self._outdated():
-            self._set_constants()  # parameters were put elsewhere one by one, or somebody wrote to escnn's basis
+        if self._dials[0].device != self.weights.device:
+            self._set_constants()  # parameters were put elsewhere one by one
+        elif self._outdated():
+            self._strict = self._strict_coefficients()  # somebody wrote to escnn's basis
         factors: list[Tensor | None] = [None] * len(self._dials)
         with torch.autocast(self.weights.device.type, enabled=False):
             if self._strict is None:

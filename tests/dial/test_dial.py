@@ -29,7 +29,7 @@ def test_softness_0_is_escnns_convolution(name) -> None:
         soft.load_state_dict(hard.state_dict())
         disturb(soft, 1.0)
         x = in_type(torch.randn(2, in_type.size, 7, 7))
-        assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-6
+        assert (soft(x).tensor - hard(x).tensor).abs().max() < 5e-6
         hard, soft, x = hard.double(), soft.double(), in_type(x.tensor.double())
         # escnn's basis keeps its float32 rounding in double precision, ours does not
         assert (soft(x).tensor - hard(x).tensor).abs().max() < 1e-5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from escnn import gspaces
@@ -75,6 +77,14 @@ def test_a_basis_that_was_written_to_is_seen() -> None:
     for buffer in layer._basisexpansion.buffers():
         buffer.mul_(2.0)
     assert torch.allclose(layer.expand_parameters()[0], 2 * before, atol=1e-5)
+
+
+def test_a_copy_is_made_of_its_own_basis() -> None:
+    layer = es.SoftR2Conv(fields(4), fields(4), 3, softness=0.5)
+    twin = copy.deepcopy(layer)
+    assert twin._strict.made_of(twin._basisexpansion)
+    assert not twin._strict.made_of(layer._basisexpansion)
+    assert twin._strict.matrices[0] is layer._strict.matrices[0]
 
 
 def test_kernels_that_go_astray_stay_escnns() -> None:
