@@ -11,7 +11,7 @@ from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
 from escnn_soft.linalg.one_step import one_step
 
-__all__ = ["CoefficientBalance", "WeightBalance"]
+__all__ = ["CoefficientBalance", "WeightBalance", "scale_of"]
 
 _NEGLIGIBLE = 1e-15
 """A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
@@ -48,9 +48,23 @@ class WeightBalance:
         Returns:
             The factor in [0, 1], in float64.  # shape: ()
         """
-        scale = _scale(weight, beside)
-        breaking = self._graded.energies(weight * scale).double()[self._breaking]
-        free = (own * scale).double().square().sum()
+        scale = scale_of(largest(weight), beside)
+        energies = self._graded.energies(weight * scale)
+        return self.of_energies(energies, (own * scale).double().square().sum(), scale, beside)
+
+    def of_energies(self, energies: Tensor, free: Tensor, scale: Tensor, beside: Tensor | None) -> Tensor:
+        """As above, from what the weight is made of.
+
+        Args:
+            energies: squared norms of its levels, times the square of a scale.  # shape: (levels,)
+            free: squared norm of the part that breaks nothing, after the gains, times the same.  # shape: ()
+            scale: the scale.  # shape: ()
+            beside: norm of what else in the layer breaks nothing.  # shape: ()
+
+        Returns:
+            The factor in [0, 1], in float64.  # shape: ()
+        """
+        breaking, free = energies.double()[self._breaking], free.double()
         if beside is not None:
             free = free + (beside.double() * scale.double()).square()
         if self._held is Held.GIVEN:
@@ -108,7 +122,7 @@ class CoefficientBalance:
         found: list[Tensor] = []
 
         def forth(coefficients: Tensor, free: Tensor) -> Tensor:
-            scale = _scale(free, _NEGLIGIBLE * largest(coefficients))
+            scale = scale_of(largest(free), _NEGLIGIBLE * largest(coefficients))
             # not as dot products, whose rounding grows with the number of terms
             allowed, given = (free * scale).square().sum(), (coefficients * scale * roots).square().sum()
             t = policy.share(allowed, given)
@@ -125,9 +139,8 @@ class CoefficientBalance:
         return one_step(forth, back, coefficients, free)
 
 
-def _scale(weight: Tensor, beside: Tensor | None) -> Tensor:
-    """1 / the largest entry of a weight and the norm of what stands beside it; 1 if all are 0."""
-    most = largest(weight)
+def scale_of(most: Tensor, beside: Tensor | None) -> Tensor:
+    """1 / the larger of two numbers, a largest entry and the norm of what stands beside it; 1 if both are 0."""
     if beside is not None:
-        most = torch.maximum(most, beside.detach().to(weight))
+        most = torch.maximum(most, beside.detach().to(most))
     return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(most.dtype).tiny), 1.0)  # or it may be infinite

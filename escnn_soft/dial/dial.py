@@ -12,9 +12,9 @@ from torch import Tensor
 
 from escnn_soft._lasting import place
 from escnn_soft.dial.allowance import Allowance
-from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
+from escnn_soft.dial.balance import CoefficientBalance, WeightBalance, scale_of
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.largest import largest
+from escnn_soft.dial.largest import largest, largest_of_columns
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import FLOOR, Policy
@@ -331,6 +331,9 @@ class Dial:
         work = weight.to(self.dtype)
         if not self.limited:
             return self.here.filtered(work, self.gains(None, logits)).to(weight.dtype)
+        if isinstance(self.here, GradedPixels):
+            passed, t, resolved = self._limited_pixels(self.here, work, beside)
+            return (passed if resolved is None else nothing_unless(resolved, passed)).to(weight.dtype)
         still = self._unbroken(work, self._still, self._still_mask)
         t, resolved = self._factor_of(work, still, beside)
         t = t.to(work)
@@ -345,7 +348,35 @@ class Dial:
         if not self.limited:
             return None
         work = weight.to(self.dtype)
+        if isinstance(self.here, GradedPixels):
+            return self._limited_pixels(self.here, work, beside)[1]
         return self._factor_of(work, self._unbroken(work, self._still, self._still_mask), beside)[0]
+
+    def _limited_pixels(
+        self, here: GradedPixels, weight: Tensor, beside: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A limited filter of functions on pixels, the factor t, and whether it is resolved."""
+        # by their coefficients: such kernels are large and their matrices small, and what counts is how often they are
+        # read
+        (c,) = here.block_coefficients(weight)
+        symmetric, still = (v[here.transform.row_levels] for v in (self._symmetric, self._still))
+        most = largest_of_columns(c)
+        some = torch.where(symmetric, most, 0.0).max() > FLOOR * torch.finfo(self.dtype).eps * most.max()
+        still = still * some  # 0 where what breaks nothing is no more than rounding
+        resolved: Tensor | None = None
+        if self._balance is None:
+            assert self._allowance is not None
+            pieces = self._allowance.soft([c])
+            t, resolved = self._allowance.of_blocks(cast("Budget", self.policy), pieces, c * still)
+        else:
+            assert isinstance(self._balance, WeightBalance)
+            scale = scale_of(most.max(), beside)
+            squares = (c * scale).square().sum(0)
+            energies = squares.new_zeros(len(here.levels)).index_add(0, here.transform.row_levels, squares)
+            t = self._balance.of_energies(energies, (still.square() * squares).sum(), scale, beside)
+        gains = torch.where(self._symmetric, self._still * some, t.to(c) * self.static)
+        passed = here.synthesised(c, gains).reshape(weight.shape)
+        return torch.where((gains == 1).all(), weight, passed), t, resolved  # what is allowed passes as it is
 
     def _factor_of(self, weight: Tensor, still: Tensor, beside: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The factor t, from the weight and what of it breaks nothing, after the gains; and whether it is resolved."""

@@ -187,6 +187,10 @@ class GradedPixels:
         """Coefficients of a weight, (channels, S)."""
         return [weight.reshape(-1, len(self.analysis)) @ self.analysis]
 
+    def synthesised(self, coefficients: Tensor, gains: Tensor) -> Tensor:
+        """Functions (channels, S) from their coefficients, those of each level multiplied by a gain."""
+        return coefficients @ (gains[self.transform.row_levels, None] * self.synthesis)
+
     def filtered(self, weight: Tensor, gains: Tensor) -> Tensor:
         """The weight with its part in each level multiplied by a gain."""
         less = (gains - 1)[self.transform.row_levels]
