@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch._C import DisableTorchFunctionSubclass
+from torch._C import DisableTorchFunctionSubclass, _len_torch_dispatch_stack, _len_torch_function_stack
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.overrides import _pop_mode_temporarily
@@ -204,7 +204,7 @@ def may_keep(tensors: Collection[Tensor]) -> bool:
 
 def _any_mode() -> bool:
     """Whether a mode sees to what torch's functions return, be it that of a default device."""
-    return bool(torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())
+    return bool(_len_torch_dispatch_stack() or _len_torch_function_stack())
 
 
 @contextmanager
@@ -212,6 +212,6 @@ def _without_modes() -> Iterator[None]:
     """Out of the sight of every mode."""
     with ExitStack() as stack:
         stack.enter_context(_disable_current_modes())
-        for _ in range(torch._C._len_torch_function_stack()):
+        for _ in range(_len_torch_function_stack()):
             stack.enter_context(_pop_mode_temporarily())
         yield
