@@ -32,10 +32,14 @@ __all__ = [
     "projected",
     "reach",
     "sharpen",
+    "version_of",
 ]
 
 SAMPLING_ROUNDING = 1e-5
 """Part of an element that counts as escnn's float32 rounding."""
+
+_SHARP = 1e-11
+"""Part of a sharpened element, in double precision, that counts as rounding."""
 
 _REACHED = 1e-5
 """Singular value of a basis, as a fraction of the largest, that counts as 0: no weight may be large for nothing."""
@@ -150,12 +154,20 @@ def leaves_its_level(block: SingleBlockBasisExpansion, transform: Callable[[], W
         The answer, which is remembered for all layers with this tensor.
     """
     basis, found = block.sampled_basis, vars(block).setdefault("_astray", [])
-    if not found or found[0] is not basis:
+    if not found or found[0] is not basis or found[1] != version_of(basis):
         level, elements = transform().equivariant, basis.double().cpu()
         some = torch.arange(1, len(elements) + 1, dtype=torch.float64).cos()  # in general position
         kernel = torch.tensordot(some, elements, 1).reshape(level.shape)
-        found[:] = basis, bool((kernel - level.project(kernel)).norm() > SAMPLING_ROUNDING * kernel.norm())
-    return bool(found[1])
+        # in double precision single elements that differ by less have been sharpened
+        allowed = _SHARP if basis.dtype == torch.float64 else SAMPLING_ROUNDING
+        astray = bool((kernel - level.project(kernel)).norm() > allowed * kernel.norm())
+        found[:] = basis, version_of(basis), astray
+    return bool(found[2])
+
+
+def version_of(basis: Tensor) -> int:
+    """How often a basis was written to, as far as torch counts."""
+    return 0 if basis.is_inference() else basis._version
 
 
 def reach(expansion: BlocksBasisExpansion, blocks: dict[tuple[str, str], Tensor]) -> int:

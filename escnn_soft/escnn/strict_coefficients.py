@@ -14,7 +14,7 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.bounds.symmetry import IrrepId
-from escnn_soft.escnn.sampled_basis import AT_ONCE, SampledBasis, pair_blocks
+from escnn_soft.escnn.sampled_basis import AT_ONCE, SampledBasis, pair_blocks, version_of
 from escnn_soft.grading import ChannelFrame, Field, WeightTransform
 from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.block import Block
@@ -72,6 +72,7 @@ class StrictCoefficients:
         pairs = tuple(_count(expansion, pair) for pair, _ in blocks)
         return StrictCoefficients(matrices, pairs, order.int(), places.int(), tuple(_versions(expansion)))
 
+    @torch.inference_mode(False)
     def to(self, device: torch.device, dtype: torch.dtype) -> StrictCoefficients:
         """The map on a device in a dtype."""
         return replace(
@@ -89,7 +90,7 @@ class StrictCoefficients:
     def __deepcopy__(self, memo: dict[int, Any]) -> StrictCoefficients:
         """The map of a copied layer: made of the copies of escnn's elements, the rest shared."""
         copies = [copy.deepcopy(basis, memo) for basis, _ in self.bases]
-        return replace(self, bases=tuple((basis, _version(basis)) for basis in copies))
+        return replace(self, bases=tuple((basis, version_of(basis)) for basis in copies))
 
     def __call__(self, weights: Tensor) -> Tensor:
         """The coefficients (dim,), differentiably, from weights in escnn's order and the dtype of the map."""
@@ -170,8 +171,8 @@ class _Level:
         graded = [self.blocks[name][0].basis for name in self.pieces(pair)[2]]
         key = [basis, *graded]
         same = kept and len(kept[0]) == len(key) and all(a is b for a, b in zip(kept[0], key, strict=True))
-        if not (same and kept[1] == _version(basis)):
-            kept[:] = key, _version(basis), self.matrix(pair, basis)
+        if not (same and kept[1] == version_of(basis)):
+            kept[:] = key, version_of(basis), self.matrix(pair, basis)
         matrix: Tensor = kept[2]
         return matrix
 
@@ -223,8 +224,4 @@ def _copies(fields: Sequence[Field]) -> dict[tuple[str, IrrepId], Tensor]:
 def _versions(expansion: SampledBasis) -> Iterator[tuple[Tensor, int]]:
     """escnn's elements, pair by pair, and how often each was written to."""
     for _, block in pair_blocks(expansion):
-        yield block.sampled_basis, _version(block.sampled_basis)
-
-
-def _version(basis: Tensor) -> int:
-    return 0 if basis.is_inference() else basis._version
+        yield block.sampled_basis, version_of(block.sampled_basis)

@@ -124,6 +124,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def _spectrum_of(self, dial: int) -> WeightTransform:
         return cast("GradedWeight", self._dials[dial].graded).transform
 
+    @torch.inference_mode(False)  # what is prepared here serves training too
     def _set_constants(self) -> None:
         """Bring everything that is neither parameter nor state to the dtype and device of the weights."""
         device, dtype = place(self.weights)

@@ -274,6 +274,15 @@ def test_outputs_move_or_stay_as_their_shape_says(name, shape) -> None:
     assert status.measured.change > 0.1
 
 
+@pytest.mark.parametrize("size", [8, 9, 16, 17, 64])
+def test_maps_without_channels_move(size) -> None:
+    """Their sides may fit token grids too: 16 rows could be 4 x 4 tokens."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1), nn.Flatten(0, 1))
+    status = es.soft_status(es.soften(model, 0.3, gspace=C4), (2, 1, size, size))
+    assert not status.grid
+    assert status.measured.change < 1e-5
+
+
 def test_of_what_cannot_be_read_nothing_is_said() -> None:
     def said(function) -> Measurement:
         soft = es.soften(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Function(function)), 0.5, gspace=C4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from escnn import gspaces
 from escnn.nn import FieldType
+from torch.utils.flop_counter import FlopCounterMode
 
 import escnn_soft as es
 from escnn_soft.layers.soft import SoftLayer
@@ -72,11 +73,39 @@ def test_where_escnn_takes_longer_at_softness_0_too() -> None:
 
 
 def test_a_basis_that_was_written_to_is_seen() -> None:
-    layer = es.SoftR2Conv(fields(4), fields(4), 3, softness=0.5)
+    layer = copy.deepcopy(es.SoftR2Conv(fields(4), fields(4), 3, softness=0.5))  # layers of one geometry share theirs
     before = layer.expand_parameters()[0].detach()
-    for buffer in layer._basisexpansion.buffers():
-        buffer.mul_(2.0)
+    for block in layer._basisexpansion.children():
+        block.sampled_basis.mul_(2.0)
     assert torch.allclose(layer.expand_parameters()[0], 2 * before, atol=1e-5)
+    for block in layer._basisexpansion.children():
+        block.sampled_basis.normal_()  # no longer equivariant
+    assert torch.equal(layer.expand_parameters()[0], layer._expand_strict()[0])
+
+
+@pytest.mark.parametrize("softness", [0.5, es.Budget(0.2)], ids=str)
+def test_what_is_turned_in_inference_mode_serves_training(softness) -> None:
+    layer = es.SoftR2Conv(fields(4), fields(4), 3)
+    x = torch.randn(1, fields(4).size, 5, 5)
+    with torch.inference_mode():
+        layer.softness = softness
+    with FlopCounterMode(display=False):  # operations are seen, and save what they need
+        layer(fields(4)(x)).tensor.sum().backward()
+    assert layer.weights.grad is not None
+    with torch.inference_mode():
+        layer.double()
+    with FlopCounterMode(display=False):
+        layer(fields(4)(x.double())).tensor.sum().backward()
+
+
+def test_both_ends_of_the_dial_are_one_kernel_in_double_precision() -> None:
+    space = gspaces.rot2dOnR2(4)
+    field = space.type(space.regular_repr, space.trivial_repr)
+    out = space.type(space.irrep(1), space.quotient_repr(2))
+    layer = es.SoftR2Conv(field, out, 6, dilation=2).double()  # some rings miss the pixels
+    strict = layer.expand_parameters()[0].detach()
+    layer.softness = 0.4
+    assert torch.allclose(layer.expand_parameters()[0], strict, atol=1e-12)
 
 
 def test_a_copy_is_made_of_its_own_basis() -> None:

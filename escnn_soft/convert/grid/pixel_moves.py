@@ -85,6 +85,8 @@ class PixelMove:
             yield self.on(moved, 2) if y.ndim == 4 else moved
         if y.ndim == 4:
             yield from (self.on(y, 2), self.on(y, 1))
+        if y.ndim == 3 and y.shape[1] * image.shape[3] == y.shape[2] * image.shape[2]:  # a map without channels
+            yield self.on(y, 1)
         grids = [] if y.ndim not in (3, 4) else [(dim, grid) for dim in (1, 2) for grid in _grids(y.shape[dim], image)]
         for dim, grid in grids:
             if y.ndim == 3:

@@ -26,7 +26,7 @@ def undisturbed(model: Module, device: torch.device) -> Iterator[tuple[str, ...]
     """Evaluation at softness 0 without gradient, in which Parameters that hide what they multiply are awake.
 
     Mode, softness, buffers, Parameters and torch's random numbers are afterwards what they were. Nothing is copied but
-    the buffers.
+    the buffers: a Parameter that the model itself writes to stays as it was written.
 
     Args:
         model: the model.
