@@ -238,7 +238,7 @@ def test_strict_state_between_modes(kind, source, target) -> None:
     second = mode[target](soft_conv())
     second(FIELD(IMAGE))
     second.load_state_dict(first.state_dict())
-    assert (second(FIELD(IMAGE)).tensor - first(FIELD(IMAGE)).tensor).abs().max() < 1e-6
+    assert (second(FIELD(IMAGE)).tensor - first(FIELD(IMAGE)).tensor).abs().max() < 5e-6
 
 
 def test_missing_and_unexpected_keys_are_still_reported() -> None:

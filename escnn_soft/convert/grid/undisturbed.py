@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from escnn.nn import EquivariantModule
 from torch import Tensor
+from torch.jit import ScriptModule
 from torch.nn import Module, Parameter
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
@@ -51,10 +52,10 @@ def undisturbed(model: Module, device: torch.device) -> Iterator[tuple[str, ...]
 @contextmanager
 def _same_buffers(model: Module) -> Iterator[None]:
     """Buffers are the same objects afterwards, with the same content."""
-    held = [(module._buffers, dict(module._buffers)) for module in model.modules()]
-    contents = [
-        (each, each.clone()) for _, own in held for each in own.values() if each is not None and _has_data(each)
-    ]
+    # a scripted module has no dictionary of its own in which another buffer could be put
+    plain = [module for module in model.modules() if not isinstance(module, ScriptModule)]
+    held = [(module._buffers, dict(module._buffers)) for module in plain]
+    contents = [(each, each.clone()) for each in model.buffers() if _has_data(each)]
     try:
         yield
     finally:
