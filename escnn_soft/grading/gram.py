@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from escnn_soft.bounds.symmetry import IrrepId
-from escnn_soft.grading.arrangement import Unit
 from escnn_soft.grading.transform import WeightTransform
+from escnn_soft.grading.unit import Unit
 
 __all__ = ["GramVector", "IrrepGrams"]
 

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.errors import ShapeError
-from escnn_soft.grading.arrangement import Arrangement, OneByOne, Split, Together, arranged, stacked
+from escnn_soft.grading.arranged import arranged, stacked
+from escnn_soft.grading.arrangement import Arrangement, OneByOne, Split
 from escnn_soft.grading.block import Block
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.levels import Level
 from escnn_soft.grading.pair_basis import LAWLESS, LevelKey
 from escnn_soft.grading.synthesis import synthesised
+from escnn_soft.grading.together import Together
 from escnn_soft.groups import Irreps
 from escnn_soft.linalg.one_step import linear_map
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 import escnn_soft as es
 from escnn_soft import SoftR2Conv
-from escnn_soft.grading import arrangement
-from escnn_soft.grading.arrangement import AsMatrix, OneByOne, Together
+from escnn_soft.grading import arranged
+from escnn_soft.grading.arrangement import OneByOne
+from escnn_soft.grading.as_matrix import AsMatrix
+from escnn_soft.grading.together import Together
 from escnn_soft.grading.transform import WeightTransform
 from escnn_soft.linalg.one_step import linear_map, one_step
 
@@ -135,7 +137,7 @@ def test_gains_have_gradients(transforms) -> None:
 
 
 def test_large_weights_go_block_by_block(monkeypatch) -> None:
-    monkeypatch.setattr(arrangement, "_SMALL", 100)
+    monkeypatch.setattr(arranged, "_SMALL", 100)
     layer = SoftR2Conv(FIELDS["C4"], FIELDS["C4"], 3)
     assert isinstance(layer._transform.arrangement, OneByOne)
 

@@ -1,0 +1,49 @@
+"""How the blocks of a transform are multiplied: one by one, all of one shape at once, or all by one matrix."""
+
+from __future__ import annotations
+
+from escnn_soft._lasting import lasting
+from escnn_soft.grading.arrangement import Arrangement, OneByOne
+from escnn_soft.grading.as_matrix import AsMatrix
+from escnn_soft.grading.together import Together
+
+__all__ = ["arranged", "stacked"]
+
+_SMALL = 2**20
+"""Numbers of a weight up to which gathering them costs less than one call a block."""
+_ROWS = 2**23
+"""Numbers of the rows of all blocks up to which they are lined up: 32 MB, for all layers of a geometry."""
+_SMALLEST = 512
+"""Numbers of a weight up to which one matrix makes it of its coefficients."""
+
+
+@lasting()
+def arranged(blocks: OneByOne) -> Arrangement:
+    """The arrangement that takes the least time; of one kind for all bands of a transform.
+
+    Args:
+        blocks: the blocks, one by one.
+
+    Returns:
+        One matrix for the smallest weights, else as :func:`stacked`.
+    """
+    return AsMatrix(blocks) if _size(blocks) <= _SMALLEST else stacked(blocks)
+
+
+@lasting()
+def stacked(blocks: OneByOne) -> OneByOne | Together:
+    """That which takes the least time among those whose units are blocks.
+
+    Args:
+        blocks: the blocks, one by one.
+
+    Returns:
+        All of one shape at once if the weight and the rows are small; in weights of more than some 4 MB, moving each
+        number by itself would take longer than what a call a block costs.
+    """
+    rows = sum(block.basis.rows.numel() for block in blocks.blocks)
+    return blocks if len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS else Together(blocks)
+
+
+def _size(blocks: OneByOne) -> int:
+    return blocks.frame_out.size * blocks.frame_in.size * blocks.points
