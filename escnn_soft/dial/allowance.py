@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft.bounds import Orbit, error_forms, largest_squared_error
-from escnn_soft.dial.largest import largest
+from escnn_soft.dial.largest import largest, scale_of
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.grading import GramVector, IrrepGrams, WeightTransform
@@ -91,7 +91,7 @@ class Allowance:
         """As :meth:`of_blocks`, from all coefficients outside the equivariant level, (dim,)."""
         if not self._whole:
             return self.of_blocks(budget, self._here.pieces(coefficients), equivariant)
-        scale = _scale(largest(coefficients), largest(equivariant), self.work)
+        scale = scale_of(largest(coefficients).to(self.work), largest(equivariant))
         stacks, vector = self._stacks, self._entries
 
         def forth(c: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Allowance:
         Returns:
             t in [0, 1], and whether the dtype can tell a kernel within the budget.  # shapes: (), ()
         """
-        scale = _scale(largest(torch.cat([c.flatten() for c in coefficients])), largest(equivariant), self.work)
+        scale = scale_of(largest(torch.cat([c.flatten() for c in coefficients])).to(self.work), largest(equivariant))
         scaled = [c.to(self.work) * scale for c in coefficients]
         grams = self._grams([
             c if embedding is None else c @ embedding for c, embedding in zip(scaled, self._embeddings, strict=True)
@@ -148,10 +148,3 @@ class Allowance:
         symmetric = symmetric + (equivariant.to(self.work) * scale).square().sum()
         resolution = replace(self._resolution, absolute=self._resolution.absolute * scale)
         return budget.factor(symmetric, lawful, lawless, resolution)
-
-
-def _scale(one: Tensor, other: Tensor, work: torch.dtype) -> Tensor:
-    """1 / the larger of two numbers; squares of unscaled weights could underflow, and a common factor is nothing."""
-    most = torch.maximum(one, other).to(work)
-    # the inverse of a subnormal number may be infinite
-    return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(work).tiny), 1.0)

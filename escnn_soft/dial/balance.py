@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.largest import largest
+from escnn_soft.dial.largest import largest, scale_of
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
 from escnn_soft.linalg.one_step import one_step
 
-__all__ = ["CoefficientBalance", "WeightBalance", "scale_of"]
+__all__ = ["CoefficientBalance", "WeightBalance"]
 
 _NEGLIGIBLE = 1e-15
 """A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
@@ -137,10 +137,3 @@ class CoefficientBalance:
             return (coefficients * scale) * (-of_given * roots.square()), (free * scale) * of_free
 
         return one_step(forth, back, coefficients, free)
-
-
-def scale_of(most: Tensor, beside: Tensor | None) -> Tensor:
-    """1 / the larger of two numbers, a largest entry and the norm of what stands beside it; 1 if both are 0."""
-    if beside is not None:
-        most = torch.maximum(most, beside.detach().to(most))
-    return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(most.dtype).tiny), 1.0)  # or it may be infinite

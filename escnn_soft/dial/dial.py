@@ -12,9 +12,9 @@ from torch import Tensor
 
 from escnn_soft._lasting import place
 from escnn_soft.dial.allowance import Allowance
-from escnn_soft.dial.balance import CoefficientBalance, WeightBalance, scale_of
+from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.largest import largest, largest_of_columns
+from escnn_soft.dial.largest import largest, largest_of_columns, scale_of
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import FLOOR, Policy
@@ -60,8 +60,6 @@ class Dial:
         limited: whether a factor t depends on the weights.
         closed: whether nothing but the equivariant levels passes, whatever the parameters.
         open: whether everything passes as it is, whatever the parameters.
-        breaking: of a limited weight that is held as coefficients, those outside the equivariant level that the factor
-            multiplies; None for all.  # shape: (dim,)
     """
 
     def __init__(
@@ -104,8 +102,6 @@ class Dial:
         self.resolution = self._resolution()
         self.here = self.graded.to(device, dtype)
         self._allowance: Allowance | None = None
-        self.breaking: Tensor | None = None
-        self._symmetric_places: Tensor | None = None
         places = torch.arange(len(self.graded.levels), device=device)
         self._strict_gains = (places < self.equivariant).to(dtype)
         self._symmetric = self._breaks_nothing.to(device)
@@ -151,13 +147,7 @@ class Dial:
         self._balance: CoefficientBalance | WeightBalance | None = None
         if not self.limited:
             return
-        if self.held is Held.COEFFICIENTS:
-            soft = cast("GradedWeight", self.here).transform.soft
-            symmetric = self._symmetric[self.equivariant :]
-            if self.breaking is None and bool(symmetric.any()):
-                self.breaking = soft.spread(~symmetric)
-                self._symmetric_places = soft.spread(symmetric).nonzero()[:, 0]
-        else:
+        if self.held is not Held.COEFFICIENTS:
             self._still = torch.where(self._symmetric, self.static, 0.0)
             mask = (self._still > 0).to(self._still)
             self._still_mask = self._still if bool((self._still == mask).all()) else mask
@@ -168,9 +158,12 @@ class Dial:
                 transform = cast("SpectralGrading", self.graded).transform
                 self._allowance = Allowance(transform, self.resolution, self.device, self.weight_dtype)
         elif self.held is Held.COEFFICIENTS:
+            soft = cast("GradedWeight", self.here).transform.soft
+            symmetric = self._symmetric[self.equivariant :]
+            places = soft.spread(symmetric).nonzero()[:, 0] if bool(symmetric.any()) else None
             work = torch.promote_types(self.weight_dtype, torch.float32)
             self._balance = CoefficientBalance(
-                soft, self._exponents[self.equivariant :], cast("Graded", self.policy), self._symmetric_places, work
+                soft, self._exponents[self.equivariant :], cast("Graded", self.policy), places, work
             )
         else:
             self._balance = WeightBalance(
@@ -304,11 +297,6 @@ class Dial:
         assert self._allowance is not None
         return self._allowance.of_coefficients(cast("Budget", self.policy), coefficients, own)
 
-    def limited_coefficients(self, coefficients: Tensor, t: Tensor) -> Tensor:
-        """Coefficients outside the equivariant level, those that break the symmetry multiplied by t."""
-        t = t.to(coefficients.dtype)
-        return coefficients * (t if self.breaking is None else torch.where(self.breaking, t, 1.0))
-
     def beside(self, kernel: Dial, weight: Tensor) -> Tensor | None:
         """Norm of what breaks nothing in the kernel of this dial's layer, by which a ``Graded`` measures a bias."""
         return kernel.strict(weight).norm() if self.limited and self.policy.balanced else None
@@ -390,7 +378,7 @@ class Dial:
 
     def _isometric(self, still: Tensor) -> Tensor:
         """What has the norm that counts of a weight that breaks nothing."""
-        if isinstance(self.here, GradedWeight | GradedPixels):
+        if isinstance(self.here, GradedWeight):
             return self.here.isometric(still)
         squared = self.here.energies(still)[self._symmetric].sum()
         some = squared > 0  # sqrt has no derivative at 0, where a table of zeros begins
@@ -433,7 +421,9 @@ class Dial:
         some = gains > _CLOSED
         found = torch.where(some, used.double() / torch.where(some, gains, 1.0), coefficients.double())
         t = self.factor(found, own, astray)
-        return (found if t is None else self.limited_coefficients(found, t)).to(coefficients.dtype)
+        if t is not None:
+            found = found * soft.spread(torch.where(self._symmetric[self.equivariant :], 1.0, t.to(found)))
+        return found.to(coefficients.dtype)
 
     def weight_for(self, used: Tensor, weight: Tensor, logits: Tensor | None) -> Tensor:
         """Likewise a dense weight, in its shape and dtype."""

@@ -1,11 +1,11 @@
-"""The largest entries of a tensor."""
+"""The largest entries of a tensor, and the scale in which no square of them under- or overflows."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["largest", "largest_of_columns"]
+__all__ = ["largest", "largest_of_columns", "scale_of"]
 
 
 def largest(values: Tensor) -> Tensor:
@@ -26,3 +26,10 @@ def largest_of_columns(values: Tensor) -> Tensor:
         return values.abs().amax(0)
     low, high = values.aminmax(dim=0)
     return torch.maximum(-low, high)
+
+
+def scale_of(most: Tensor, beside: Tensor | None) -> Tensor:
+    """1 / the larger of two numbers, a largest entry and what stands beside it; 1 if both are 0."""
+    if beside is not None:
+        most = torch.maximum(most, beside.detach().to(most))
+    return 1 / torch.where(most > 0, most.clamp(min=torch.finfo(most.dtype).tiny), 1.0)  # or it may be infinite

@@ -21,7 +21,6 @@ from escnn_soft._lasting import lasting
 from escnn_soft.grading import WeightTransform
 
 __all__ = [
-    "AT_ONCE",
     "SampledBasis",
     "basis_coordinates",
     "block_name",
@@ -44,7 +43,7 @@ _SHARP = 1e-11
 _REACHED = 1e-5
 """Singular value of a basis, as a fraction of the largest, that counts as 0: no weight may be large for nothing."""
 
-AT_ONCE = 64
+_AT_ONCE = 64
 """Elements of a basis that are projected together."""
 
 SampledBasis = BlocksBasisExpansion
@@ -115,7 +114,7 @@ def _contiguous(shared: SingleBlockBasisExpansion) -> Tensor:
 
 def projected(project: Callable[[Tensor], Tensor], basis: Tensor) -> Tensor:
     """Each element of a basis projected: many at once, not so many that their copies would fill the memory."""
-    result: Tensor = torch.vmap(project, chunk_size=AT_ONCE)(basis)
+    result: Tensor = torch.vmap(project, chunk_size=_AT_ONCE)(basis)
     return result
 
 

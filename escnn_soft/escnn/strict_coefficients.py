@@ -14,7 +14,7 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.bounds.symmetry import IrrepId
-from escnn_soft.escnn.sampled_basis import AT_ONCE, SampledBasis, pair_blocks, version_of
+from escnn_soft.escnn.sampled_basis import SampledBasis, pair_blocks, projected, version_of
 from escnn_soft.grading import ChannelFrame, Field, WeightTransform
 from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.block import Block
@@ -187,11 +187,10 @@ class _Level:
         one = OneByOne(tuple(blocks), frame_out, frame_in, self.level.points)
 
         def analysis(element: Tensor) -> Tensor:
-            parts = zip(one.units, one.parts(element), strict=True)
+            parts = zip(one.units, one.parts(element.double()), strict=True)
             return one.coefficients([part @ unit.dual for unit, part in parts])
 
-        chunks = basis.split(AT_ONCE)
-        return torch.cat([torch.vmap(analysis)(chunk.double().cpu()) for chunk in chunks])
+        return projected(analysis, basis.cpu())
 
     def places(self, pair: tuple[str, str]) -> Tensor:
         """Where the coefficients of all pairs of fields of two representations belong, (out, in, directions)."""

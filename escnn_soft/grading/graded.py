@@ -199,10 +199,6 @@ class GradedPixels:
         )
         return (weight.reshape(-1, len(less)) @ matrix).reshape(weight.shape)
 
-    def isometric(self, weight: Tensor) -> Tensor:
-        """What has the norm of the coefficients of a weight within the band limit."""
-        return self.transform.isometric(weight.reshape(-1, len(self.analysis)))
-
     def energies(self, weight: Tensor) -> Tensor:
         """Squared norm of a weight's coefficients in each level, (levels,)."""
         rows = self.block_coefficients(weight)[0].square().sum(0)
@@ -210,9 +206,7 @@ class GradedPixels:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GradedPixels:
         """The splitting on a device in a dtype."""
-        metric = self.transform.metric
-        metric = None if metric is None else metric.to(device, dtype)
-        transform = replace(self.transform, row_levels=self.transform.row_levels.to(device), metric=metric)
+        transform = replace(self.transform, row_levels=self.transform.row_levels.to(device))
         return GradedPixels(transform, self.analysis.to(device, dtype), self.synthesis.to(device, dtype))
 
     def __deepcopy__(self, memo: dict[int, object]) -> GradedPixels:
