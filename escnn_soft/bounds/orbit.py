@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Orbit", "error_forms", "largest_squared_error", "squared_errors"]
+__all__ = ["Orbit", "error_form", "error_forms", "largest_squared_error", "squared_errors"]
 
 _LONG = 2**20
 """Numbers of a matrix up to which all grid points are asked at once."""
@@ -73,6 +73,23 @@ def error_forms(orbit: Orbit) -> Tensor | None:
         return None
     psis = [_products(stack) for stack in orbit.stacks]
     return torch.cat([2 * (torch.eye(psi.shape[-1]).to(psi) - psi.mT).flatten(1) for psi in psis], dim=1)
+
+
+def error_form(orbit: Orbit, place: Tensor) -> Tensor:
+    """The row of :func:`error_forms` for one grid point, however many there are.
+
+    Args:
+        orbit: the grid.
+        place: of the point, as :func:`squared_errors` counts them.  # shape: ()
+
+    Returns:
+        The row.  # shape: (sum of d^2,)
+    """
+    row, places = [], torch.unravel_index(place, [len(part) for part in orbit.stacks[0]])
+    for stack in orbit.stacks:
+        psi = _products([part.index_select(0, i[None]) for part, i in zip(stack, places, strict=True)])[0]
+        row.append(2 * (torch.eye(len(psi)).to(psi) - psi.mT).flatten())
+    return torch.cat(row)
 
 
 def largest_squared_error(grams: Sequence[Tensor], orbit: Orbit) -> Tensor:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from escnn_soft.bounds import Orbit, error_forms, largest_squared_error
-from escnn_soft.dial.largest import largest, scale_of
+from escnn_soft.bounds import Orbit, error_form, error_forms, largest_squared_error, squared_errors
+from escnn_soft.dial.magnitude import largest, scale_of
 from escnn_soft.dial.policies.budget import Budget
+from escnn_soft.dial.policies.policy import allowed_share
 from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.grading import GramVector, IrrepGrams, WeightTransform
 from escnn_soft.linalg.one_step import one_step
@@ -76,75 +77,112 @@ class Allowance:
         symmetric, lawless, lawful = (traces[some].sum(0) for some in (self._symmetric, self._lawless, self._lawful))
         crude = sum((c**2 * traces[i] for c, i in zip(orbit.excursions, self._lawful, strict=True)), 0 * lawful)
         norms = torch.stack([symmetric, lawless, lawful, crude]).to(device, self.work)
+        lawful_entries = torch.cat([torch.zeros(0, dtype=torch.long), *(parts[i] for i in self._lawful)])
+        self._lawful_entries = lawful_entries.to(device)
         moves = error_forms(orbit) if self._lawful and math.isfinite(orbit.factor) else None
         if moves is None:
             return norms, None
         errors = torch.zeros(len(moves), entries, dtype=torch.float64)
-        errors[:, torch.cat([parts[i] for i in self._lawful])] = orbit.factor * moves
+        errors[:, lawful_entries] = orbit.factor * moves
         return norms, errors.to(device, self.work)
 
     def soft(self, coefficients: Sequence[Tensor]) -> list[Tensor]:
         """Those of a whole weight's coefficients that lie outside the equivariant level, block by block."""
         return [c[:, n:] for c, n in zip(coefficients, self._strict, strict=True)]
 
-    def of_coefficients(self, budget: Budget, coefficients: Tensor, equivariant: Tensor) -> tuple[Tensor, Tensor]:
+    def of_coefficients(self, budget: Budget, coefficients: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`of_blocks`, from all coefficients outside the equivariant level, (dim,)."""
         if not self._whole:
-            return self.of_blocks(budget, self._here.pieces(coefficients), equivariant)
-        scale = scale_of(largest(coefficients).to(self.work), largest(equivariant))
-        stacks, vector = self._stacks, self._entries
+            return self.of_blocks(budget, self._here.pieces(coefficients), own)
+        stacks, vector, found = self._stacks, self._entries, _Found()
 
-        def forth(c: Tensor) -> Tensor:
-            return vector(stacks.pieces(c))
+        def forth(coefficients: Tensor, own: Tensor) -> Tensor:
+            found.scale = scale = scale_of(largest(coefficients).to(self.work), own)
+            entries = vector(stacks.pieces(coefficients.to(self.work) * scale))
+            symmetric, lawless, norm, crude = (self._traces @ entries).unbind()
+            sup, found.row = self._supremum(entries, crude)
+            symmetric = symmetric + (own * scale).to(self.work).square()
+            found.eta, found.resolved = budget.limit(symmetric, self._scaled(scale))
+            found.allowed, found.given = budget.terms(found.eta, symmetric, (sup, norm), lawless)
+            return allowed_share(found.allowed, found.given)
 
-        def back(gradient: Tensor, c: Tensor) -> tuple[Tensor]:
-            return (stacks.coefficients(vector.adjoint(gradient, stacks.pieces(c))),)
+        def back(gradient: Tensor, coefficients: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+            # t^2 = allowed / given, where it is less than 1
+            allowed, given, eta = found.allowed, found.given, found.eta.square()
+            slope = torch.where(given > allowed, gradient / 2 * allowed_share(allowed, given), 0.0)
+            tiny = torch.finfo(slope.dtype).tiny
+            of_allowed, of_given = slope / allowed.clamp(min=tiny) * eta, slope / -given.clamp(min=tiny)
+            row = torch.stack([of_allowed, of_given * (4 - eta), -of_given * eta]) @ self._traces[:3]
+            pieces = stacks.pieces(coefficients.to(self.work) * found.scale)
+            moved = stacks.coefficients(vector.adjoint(row + of_given * found.row, pieces))
+            return (moved * found.scale).to(coefficients), 2 * of_allowed * own * found.scale.double().square()
 
-        entries = one_step(forth, back, coefficients.to(self.work) * scale)
-        symmetric, lawless, norm, sup = (self._traces @ entries).unbind()
+        return one_step(forth, back, coefficients, own), found.resolved
+
+    def _supremum(self, entries: Tensor, crude: Tensor) -> tuple[Tensor, Tensor]:
+        """Bound of the largest squared error, from the entries of all matrices; and of which row it is the product."""
         if self._errors is not None:
-            sup = torch.minimum((self._errors @ entries).max(), sup).clamp(min=0.0)
-        elif self._lawful:
+            most, place = (self._errors @ entries).max(0)
+            row = self._errors.index_select(0, place[None])[0]
+        elif self._lawful and math.isfinite(self._orbit.factor):
             sizes = self._grams.sizes
             parts = entries.split([d * d for d in sizes])
-            grams = [part.view(d, d) for d, part in zip(sizes, parts, strict=True)]
-            sup = largest_squared_error([grams[i] for i in self._lawful], self._orbit)
-        return self._factor(budget, equivariant, scale, symmetric, lawless, (sup, norm))
+            grams = [parts[i].view(sizes[i], sizes[i]) for i in self._lawful]
+            most, place = (squared_errors(grams, self._orbit).flatten() * self._orbit.factor).max(0)
+            form = self._orbit.factor * error_form(self._orbit, place)
+            row = torch.zeros_like(entries).index_copy(0, self._lawful_entries, form)
+        else:
+            return crude, self._traces[3]
+        worse = most < crude
+        return torch.where(worse, most, crude).clamp(min=0.0), torch.where(worse, row, self._traces[3])
 
-    def of_blocks(self, budget: Budget, coefficients: Sequence[Tensor], equivariant: Tensor) -> tuple[Tensor, Tensor]:
+    def _scaled(self, scale: Tensor) -> Resolution:
+        return replace(self._resolution, absolute=self._resolution.absolute * scale)
+
+    def of_blocks(self, budget: Budget, coefficients: Sequence[Tensor], own: Tensor) -> tuple[Tensor, Tensor]:
         """The factor t of all that breaks the symmetry, differentiably.
 
         Args:
             budget: the bound.
             coefficients: of the directions outside the equivariant level, block by block, of any scale.
                 # each: (pairs of copies, directions)
-            equivariant: the other part of the weight, or its coefficients.
+            own: norm of the other part of the weight.  # shape: ()
 
         Returns:
             t in [0, 1], and whether the dtype can tell a kernel within the budget.  # shapes: (), ()
         """
-        scale = scale_of(largest(torch.cat([c.flatten() for c in coefficients])).to(self.work), largest(equivariant))
+        scale = scale_of(largest(torch.cat([c.flatten() for c in coefficients])).to(self.work), own)
         scaled = [c.to(self.work) * scale for c in coefficients]
         grams = self._grams([
             c if embedding is None else c @ embedding for c, embedding in zip(scaled, self._embeddings, strict=True)
         ])  # fmt: skip
-        nothing = equivariant.new_zeros((), dtype=self.work)
+        nothing = own.new_zeros((), dtype=self.work)
         symmetric, lawless, norm = (
             sum((torch.trace(grams[i]) for i in some), nothing)
             for some in (self._symmetric, self._lawless, self._lawful)
         )
         sup = largest_squared_error([grams[i] for i in self._lawful], self._orbit) if self._lawful else nothing
-        return self._factor(budget, equivariant, scale, symmetric, lawless, (sup, norm))
+        return self._factor(budget, own, scale, symmetric, lawless, (sup, norm))
 
     def _factor(
         self,
         budget: Budget,
-        equivariant: Tensor,
+        own: Tensor,
         scale: Tensor,
         symmetric: Tensor,
         lawless: Tensor,
         lawful: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
-        symmetric = symmetric + (equivariant.to(self.work) * scale).square().sum()
-        resolution = replace(self._resolution, absolute=self._resolution.absolute * scale)
-        return budget.factor(symmetric, lawful, lawless, resolution)
+        symmetric = symmetric + (own * scale).to(self.work).square()
+        return budget.factor(symmetric, lawful, lawless, self._scaled(scale))
+
+
+class _Found:
+    """What the way back needs of the way there."""
+
+    scale: Tensor
+    row: Tensor
+    eta: Tensor
+    resolved: Tensor
+    allowed: Tensor
+    given: Tensor

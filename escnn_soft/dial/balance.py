@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.largest import largest, scale_of
+from escnn_soft.dial.magnitude import largest, norm, norm_of, scale_of
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
 from escnn_soft.linalg.one_step import one_step
@@ -15,6 +15,8 @@ __all__ = ["CoefficientBalance", "WeightBalance"]
 
 _NEGLIGIBLE = 1e-15
 """A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
+
+_TINY = torch.finfo(torch.float64).tiny
 
 
 class WeightBalance:
@@ -75,15 +77,12 @@ class WeightBalance:
 class CoefficientBalance:
     """t of a weight that is given by coefficients, before their gains.
 
-    Norms are taken of everything divided by the largest entry of the part that breaks nothing, so that no square
-    under- or overflows that matters: what is far smaller is not limited.
-
     Args:
         soft: the levels outside the equivariant one.
         exponents: of these levels, 0 for those that break nothing, in float64.  # shape: (levels,)
         policy: the softness, neither 0 nor 1.
         symmetric: where coefficients break nothing; None for nowhere.  # shape: (some,)
-        dtype: of the coefficients, or wider.
+        dtype: of the coefficients.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class CoefficientBalance:
         symmetric: Tensor | None,
         dtype: torch.dtype,
     ) -> None:
-        self._policy, self._symmetric, self._dtype = policy, symmetric, dtype
+        self._policy, self._symmetric = policy, symmetric
         roots = policy.slack(exponents).sqrt().to(soft.row_levels.device, dtype)
         self._roots = soft.spread(roots)  # of what counts; 0 for what breaks nothing.  # shape: (dim,)
 
@@ -103,37 +102,33 @@ class CoefficientBalance:
 
         Args:
             coefficients: of the directions outside the equivariant level, of any scale.  # shape: (dim,)
-            own: the equivariant part of the weight, or its coefficients, and the norm of what else breaks nothing.
+            own: norm of the equivariant part of the weight, and of what else breaks nothing.  # shape: ()
             astray: what the weight has already in these directions; None for nothing.  # shape: (dim,)
 
         Returns:
-            t in [0, 1].  # shape: ()
+            t in [0, 1], in float64.  # shape: ()
         """
-        coefficients, own = coefficients.to(self._dtype), own.to(self._dtype)
-        parts = [own.flatten()]
         if self._symmetric is not None:
             opened = self._policy.opening * coefficients.index_select(0, self._symmetric)
-            parts.append(opened if astray is None else opened + astray.to(self._dtype)[self._symmetric])
-        return self._share(coefficients, torch.cat(parts) if len(parts) > 1 else parts[0])
+            whole = opened if astray is None else opened + astray.index_select(0, self._symmetric)
+            own = torch.hypot(own, norm(whole))
+        return self._share(coefficients, own)
 
     def _share(self, coefficients: Tensor, free: Tensor) -> Tensor:
-        """t, from what is limited, by its roots, and what breaks nothing."""
-        roots, policy = self._roots, self._policy
+        """min(1, free / given), and 0 of nothing."""
+        roots = self._roots
         found: list[Tensor] = []
 
         def forth(coefficients: Tensor, free: Tensor) -> Tensor:
-            scale = scale_of(largest(free), _NEGLIGIBLE * largest(coefficients))
-            # not as dot products, whose rounding grows with the number of terms
-            allowed, given = (free * scale).square().sum(), (coefficients * scale * roots).square().sum()
-            t = policy.share(allowed, given)
-            found[:] = scale, allowed, given, t
-            return t
+            found[:] = (given := norm_of(coefficients * roots),)
+            return free / torch.maximum(free, given).clamp(min=_TINY)
 
         def back(gradient: Tensor, coefficients: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-            # t^2 = allowed / given, where it is less than 1
-            scale, allowed, given, t = found
-            slope = torch.where((given > allowed) & (t > 0), gradient * t, 0.0) * scale
-            of_given, of_free = (slope / x.clamp(min=torch.finfo(x.dtype).tiny) for x in (given, allowed))
-            return (coefficients * scale) * (-of_given * roots.square()), (free * scale) * of_free
+            given = found[0].clamp(min=_TINY)
+            slope = torch.where(given > free, gradient / given, 0.0)
+            # in this order no product is out of range
+            along = (1 / given).clamp(max=torch.finfo(coefficients.dtype).max).to(coefficients)
+            less = (-slope * free / given).to(coefficients)
+            return (coefficients * roots).mul_(along).mul_(roots * less), slope
 
         return one_step(forth, back, coefficients, free)

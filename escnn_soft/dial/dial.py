@@ -14,15 +14,16 @@ from escnn_soft._lasting import place
 from escnn_soft.dial.allowance import Allowance
 from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.largest import largest, largest_of_columns, scale_of
+from escnn_soft.dial.magnitude import largest, largest_of_columns, norm, scale_of
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import FLOOR, Policy
 from escnn_soft.dial.policies.resolution import Resolution
 from escnn_soft.errors import SoftnessError
-from escnn_soft.grading import GradedPixels, GradedWeight, Grading, Level, LevelEnergy, SpectralGrading
+from escnn_soft.grading import DampedSynthesis, GradedPixels, GradedWeight, Grading, Level, LevelEnergy, SpectralGrading
+from escnn_soft.linalg.straight_through import nothing_unless
 
-__all__ = ["Dial", "check_bounded", "nothing_unless"]
+__all__ = ["Dial", "check_bounded"]
 
 _CLOSED = 1e-15
 """Gain below which a level counts as closed when the weights are to stand for what they stood for."""
@@ -161,9 +162,8 @@ class Dial:
             soft = cast("GradedWeight", self.here).transform.soft
             symmetric = self._symmetric[self.equivariant :]
             places = soft.spread(symmetric).nonzero()[:, 0] if bool(symmetric.any()) else None
-            work = torch.promote_types(self.weight_dtype, torch.float32)
             self._balance = CoefficientBalance(
-                soft, self._exponents[self.equivariant :], cast("Graded", self.policy), places, work
+                soft, self._exponents[self.equivariant :], cast("Graded", self.policy), places, self.dtype
             )
         else:
             self._balance = WeightBalance(
@@ -243,59 +243,45 @@ class Dial:
 
     # ------------------------------------------------------------------ what passes
 
-    def factor(self, coefficients: Tensor, own: Callable[[], Tensor], astray: Tensor | None = None) -> Tensor | None:
+    def synthesis(self, *, joint: bool) -> DampedSynthesis | None:
+        """How weights are made of coefficients, at this softness.
+
+        Args:
+            joint: whether of all of them; else of those outside the equivariant level.
+
+        Returns:
+            The map; None where nothing but the equivariant level passes, or the gains are parameters.
+        """
+        if self.closed or self.policy.learned:
+            return None
+        transform, first = cast("GradedWeight", self.here).transform, 0 if joint else self.equivariant
+        gains, breaking = self.static[first:], ~self._symmetric[first:]
+        damping = None if bool((gains == 1).all()) else gains
+        return DampedSynthesis(transform if joint else transform.soft, joint=joint, gains=damping, breaking=breaking)
+
+    def factor(
+        self, coefficients: Tensor, own: Tensor | None, astray: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None]:
         """The factor t of what breaks the symmetry in a weight that is given by coefficients.
 
         Args:
             coefficients: of the directions outside the equivariant level.  # shape: (dim,)
-            own: the equivariant part of the weight, or its coefficients, with the norm of what else in the layer
-                breaks nothing; asked for if it matters.
+            own: norm of the equivariant part of the weight, with what else in the layer breaks nothing; None where
+                the dial is not limited.  # shape: ()
             astray: what the weight has without them in their directions; None for nothing.  # shape: (dim,)
 
         Returns:
-            t, differentiably; None for a policy that has none.  # shape: ()
+            t, differentiably, None for a policy that has none; under a budget, whether the weight's dtype can tell a
+            weight within it.  # shapes: (), ()
         """
         if not self.limited:
-            return None
+            return None, None
+        assert own is not None
         if self._balance is None:
             assert self._allowance is not None
-            return self.within_budget(coefficients, own())[0]
+            return self._allowance.of_coefficients(cast("Budget", self.policy), coefficients, own)
         assert isinstance(self._balance, CoefficientBalance)
-        return self._balance(coefficients, own(), astray)
-
-    def now(
-        self, coefficients: Tensor, own: Callable[[], Tensor], logits: Tensor | None, astray: Tensor | None = None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gains for coefficients as they are now.
-
-        Args:
-            coefficients: as for :meth:`factor`.
-            own: likewise.
-            logits: parameters of a learned policy.
-            astray: likewise.
-
-        Returns:
-            One gain a level, None if all are 1; the factor t in them, None for a policy that has none; under a budget,
-            whether the weight's dtype can tell a weight within it.
-        """
-        if self.open:
-            return None, None, None
-        t: Tensor | None
-        resolved: Tensor | None = None
-        if self.limited and self.policy.bounded:
-            t, resolved = self.within_budget(coefficients, own())
-        else:
-            t = self.factor(coefficients, own, astray)
-        return self.gains(t, logits), t, resolved
-
-    def outside(self, gains: Tensor | None) -> Tensor | None:
-        """Of :meth:`now`, those of the levels outside the equivariant one."""
-        return None if gains is None else gains[self.equivariant :]
-
-    def within_budget(self, coefficients: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The factor t of a budget, and whether the weight's dtype can tell a weight within it; as :meth:`factor`."""
-        assert self._allowance is not None
-        return self._allowance.of_coefficients(cast("Budget", self.policy), coefficients, own)
+        return self._balance(coefficients, own, astray), None
 
     def beside(self, kernel: Dial, weight: Tensor) -> Tensor | None:
         """Norm of what breaks nothing in the kernel of this dial's layer, by which a ``Graded`` measures a bias."""
@@ -355,7 +341,7 @@ class Dial:
         if self._balance is None:
             assert self._allowance is not None
             pieces = self._allowance.soft([c])
-            t, resolved = self._allowance.of_blocks(cast("Budget", self.policy), pieces, c * still)
+            t, resolved = self._allowance.of_blocks(cast("Budget", self.policy), pieces, norm(c * still))
         else:
             assert isinstance(self._balance, WeightBalance)
             scale = scale_of(most.max(), beside)
@@ -372,7 +358,7 @@ class Dial:
         if self._balance is None:
             assert self._allowance is not None
             pieces = self._allowance.soft(cast("SpectralGrading", self.here).block_coefficients(weight))
-            return self._allowance.of_blocks(cast("Budget", self.policy), pieces, own)
+            return self._allowance.of_blocks(cast("Budget", self.policy), pieces, norm(own))
         assert isinstance(self._balance, WeightBalance)
         return self._balance(weight, own, beside), None
 
@@ -400,7 +386,7 @@ class Dial:
         self,
         used: Tensor,
         coefficients: Tensor,
-        own: Callable[[], Tensor],
+        own: Tensor | None,
         logits: Tensor | None,
         astray: Tensor | None = None,
     ) -> Tensor:
@@ -420,7 +406,7 @@ class Dial:
         gains = soft.spread(self.gains(None, logits)[self.equivariant :]).double()
         some = gains > _CLOSED
         found = torch.where(some, used.double() / torch.where(some, gains, 1.0), coefficients.double())
-        t = self.factor(found, own, astray)
+        t, _ = self.factor(found, own, astray)
         if t is not None:
             found = found * soft.spread(torch.where(self._symmetric[self.equivariant :], 1.0, t.to(found)))
         return found.to(coefficients.dtype)
@@ -450,11 +436,6 @@ class Dial:
             LevelEnergy(**{name: getattr(level, name) for name in names}, energy=energy, gain=gain)
             for level, energy, gain in zip(self.graded.levels, energies, gains.tolist(), strict=True)
         )
-
-
-def nothing_unless(resolved: Tensor, weight: Tensor) -> Tensor:
-    """The weight, or zeros through which gradients pass as if they were the weight."""
-    return weight - torch.where(resolved, 0.0, weight.detach())
 
 
 def check_bounded(graded: Grading, policy: Policy) -> None:

@@ -5,6 +5,7 @@ A transform takes a weight to its coefficients, level by level, and back.
 
 from escnn_soft.grading.chain import Chain, SubgroupChain, SubgroupId, restricted_type, subgroup_chain
 from escnn_soft.grading.continuous import RingFunctions, continuous_transform, ring_functions
+from escnn_soft.grading.damped_synthesis import DampedSynthesis
 from escnn_soft.grading.fibre import fibre_transform
 from escnn_soft.grading.field import Field
 from escnn_soft.grading.frame import ChannelFrame
@@ -24,6 +25,7 @@ from escnn_soft.grading.transform import WeightTransform, weight_transform
 __all__ = [
     "Chain",
     "ChannelFrame",
+    "DampedSynthesis",
     "Field",
     "GradedPermutation",
     "GradedPixels",

@@ -1,10 +1,11 @@
-"""How the blocks of a transform are multiplied: one by one, all of one shape at once, or all by one matrix."""
+"""How the blocks of a transform are multiplied: one by one, all of one shape at once, or by a matrix for all."""
 
 from __future__ import annotations
 
 from escnn_soft._lasting import lasting
 from escnn_soft.grading.arrangement import Arrangement, OneByOne
 from escnn_soft.grading.as_matrix import AsMatrix
+from escnn_soft.grading.by_fields import ByFields
 from escnn_soft.grading.together import Together
 
 __all__ = ["arranged", "stacked"]
@@ -15,6 +16,8 @@ _ROWS = 2**23
 """Numbers of the rows of all blocks up to which they are lined up: 32 MB, for all layers of a geometry."""
 _SMALLEST = 512
 """Numbers of a weight up to which one matrix makes it of its coefficients."""
+_FEW = 2**19
+"""Products up to which one matrix makes all between two fields of its coefficients."""
 
 
 @lasting()
@@ -25,9 +28,18 @@ def arranged(blocks: OneByOne) -> Arrangement:
         blocks: the blocks, one by one.
 
     Returns:
-        One matrix for the smallest weights, else as :func:`stacked`.
+        One matrix for the smallest weights, one between two fields for small fields of one kind, else as
+        :func:`stacked`.
     """
-    return AsMatrix(blocks) if _size(blocks) <= _SMALLEST else stacked(blocks)
+    if _size(blocks) <= _SMALLEST:
+        return AsMatrix(blocks)
+    kinds_out, kinds_in = blocks.frame_out.kinds, blocks.frame_in.kinds
+    if (
+        len(kinds_out) == len(kinds_in) == 1
+        and _size(blocks) * kinds_out[0][1] * kinds_in[0][1] * blocks.points <= _FEW
+    ):
+        return ByFields(blocks)
+    return stacked(blocks)
 
 
 @lasting()

@@ -75,6 +75,10 @@ class Arrangement(ABC):
         """As :meth:`pieces`, from the coefficients of the first level and those of the others."""
         return self.pieces(torch.cat([first, others]).index_select(0, split.places[0].to(first.device)))
 
+    def prepare(self, split: Split) -> None:
+        """Build what :meth:`joint_pieces` and its adjoint need."""
+        _ = split.places
+
     def split(self, split: Split, pieces: list[Tensor]) -> tuple[Tensor, ...]:
         """The adjoint of :meth:`joint_pieces`."""
         return self.coefficients(pieces).index_select(0, split.places[1].to(pieces[0].device)).split(split.sizes)
@@ -117,6 +121,9 @@ class OneByOne(Arrangement):
     def coefficients(self, pieces: list[Tensor]) -> Tensor:
         """One after the other."""
         return torch.cat([piece.reshape(-1) for piece in pieces])
+
+    def prepare(self, split: Split) -> None:
+        """Nothing to build."""
 
     def joint_pieces(self, split: Split, first: Tensor, others: Tensor) -> list[Tensor]:
         """Side by side, block by block."""

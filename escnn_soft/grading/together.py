@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from escnn_soft._lasting import lasting
-from escnn_soft.grading.arrangement import Arrangement, OneByOne, Split
+from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.gathered import Gathered
 from escnn_soft.grading.unit import Unit, filled
 
 __all__ = ["Together"]
 
 
-class Together(Arrangement):
+class Together(Gathered):
     """A unit a shape, with one gather before the products and one behind them: the matrices are small.
 
     Args:
@@ -30,36 +30,8 @@ class Together(Arrangement):
         self.units = tuple(_padded([blocks.blocks[i] for i in members]) for members in kinds.values())
         order = [i for members in kinds.values() for i in members]
         most = [unit.rows.shape[-2] for unit, members in zip(self.units, kinds.values(), strict=True) for _ in members]
-        device = blocks.units[0].rows.device
-        self._taken, self._given = (t.to(device) for t in _coefficients(blocks, order, most))
-        self._placed, self._found = (t.to(device) for t in _entries(blocks, order))
-
-    def pieces(self, coefficients: Tensor) -> list[Tensor]:
-        """Coefficients; any behind the last row of a block, where rows are zero."""
-        return self._split(coefficients.index_select(0, self._taken), -2)
-
-    def coefficients(self, pieces: list[Tensor]) -> Tensor:
-        """What belongs to rows that there are."""
-        return torch.cat([piece.reshape(-1) for piece in pieces]).index_select(0, self._given)
-
-    def joint_pieces(self, split: Split, first: Tensor, others: Tensor) -> list[Tensor]:
-        """In one gather."""
-        return self._split(torch.cat([first, others]).index_select(0, self._joint(split)[0]), -2)
-
-    def split(self, split: Split, pieces: list[Tensor]) -> tuple[Tensor, ...]:
-        """In one gather."""
-        numbers = torch.cat([piece.reshape(-1) for piece in pieces])
-        return numbers.index_select(0, self._joint(split)[1]).split(split.sizes)
-
-    def _joint(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Where each padded coefficient is taken from, and where each coefficient then is."""
-        kept: tuple[Split, tuple[Tensor, Tensor]] | None = self.__dict__.get("_kept")
-        if kept is None or kept[0] is not split:
-            with lasting():
-                there, back = (places.to(self._taken.device) for places in split.places)
-                both = there[self._taken.long()].int(), self._given[back]
-                kept = self.__dict__["_kept"] = split, both
-        return kept[1]
+        self._gather(*_coefficients(blocks, order, most))
+        self._placed, self._found = (t.to(blocks.units[0].rows.device) for t in _entries(blocks, order))
 
     def weight(self, parts: list[Tensor]) -> Tensor:
         """Entries sorted by input field and output field, and out of the irreps of the fields."""
@@ -75,12 +47,7 @@ class Together(Arrangement):
         weight = self.frame_in.sorted_in(self.frame_out.sorted_in(weight, 0), 1)
         weight = self.frame_out.unmixed(weight.reshape(m, n * s)).reshape(m, n, s).transpose(0, 1)
         entries = self.frame_in.unmixed(weight.reshape(n, m * s)).reshape(-1)
-        return self._split(entries.index_select(0, self._found), -1)
-
-    def _split(self, numbers: Tensor, dim: int) -> list[Tensor]:
-        shapes = [(len(unit.rows), unit.pairs, unit.rows.shape[dim]) for unit in self.units]
-        parts = numbers.split([count * pairs * columns for count, pairs, columns in shapes])
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return self._in_units(entries.index_select(0, self._found), -1)
 
 
 def _padded(blocks: Sequence[Block]) -> Unit:

@@ -159,28 +159,35 @@ class WeightTransform:
         Returns:
             The weights.  # shape: (out, in, S)
         """
-        a, split = self.arrangement, self._split
+        a, split = self.arrangement, self.split
         return synthesised(
             a, gains, [equivariant, soft], lambda e, s: a.joint_pieces(split, e, s), lambda p: a.split(split, p)
         )
 
-    def prepare(self) -> None:
-        """Build what a compiler would see being built."""
-        _ = self.equivariant, self.soft, self._split
+    def prepare(self, *, joint: bool = False) -> None:
+        """Build what a compiler would see being built.
+
+        Args:
+            joint: for :meth:`joint_synthesis`.
+        """
+        _ = self.arrangement
+        if joint:
+            self.arrangement.prepare(self.split)
 
     @cached_property
     @lasting()
-    def _split(self) -> Split:
+    def split(self) -> Split:
+        """Where the coefficients of the first level lie, and the others."""
         first = tuple(block.shape[1] for block in self.equivariant.blocks)
         return Split(tuple(block.shape for block in self.blocks), first)
 
     @property
     def arrangement(self) -> Arrangement:
-        """How the blocks are multiplied; a compiler, which joins small operations itself, sees them one by one."""
-        if torch.compiler.is_compiling():
-            return self._one_by_one
+        """How the blocks are multiplied; a compiler sees them one by one where nothing has been prepared."""
         found: Arrangement | None = self.__dict__.get("_arranged")
         if found is None:
+            if torch.compiler.is_compiling():
+                return self._one_by_one
             found = self.__dict__["_arranged"] = arranged(self._one_by_one)
         return found
 

@@ -38,11 +38,18 @@ class Unit:
         """What tells the coefficients, (..., d_out * S * d_in, D)."""
         if all(block.basis.orthogonal for block in self.blocks):
             return self.rows.mT
-        return self.blocks[0].dual if self.rows.dim() == 2 else self._duals
+        if self.rows.dim() == 2:
+            return self.blocks[0].dual
+        if torch.compiler.is_compiling() and "_duals" not in self.__dict__:
+            return self._stacked_duals()
+        return self._duals
 
     @cached_property
     @lasting()
     def _duals(self) -> Tensor:
+        return self._stacked_duals()
+
+    def _stacked_duals(self) -> Tensor:
         return torch.stack([filled(block.dual, 1, self.rows.shape[-2]) for block in self.blocks])
 
     def row_gains(self, gains: Tensor | None) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -19,7 +19,7 @@ from escnn_soft._checks import instance
 from escnn_soft._lasting import place
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
-from escnn_soft.dial.dial import nothing_unless
+from escnn_soft.dial.magnitude import norm
 from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
@@ -35,6 +35,7 @@ from escnn_soft.escnn.sampled_basis import (
 from escnn_soft.escnn.strict_coefficients import StrictCoefficients, expands_slowly
 from escnn_soft.grading import (
     Chain,
+    DampedSynthesis,
     GradedWeight,
     SubgroupChain,
     SubgroupId,
@@ -48,6 +49,7 @@ from escnn_soft.layers.adopted_basis import adopt, warn_of_other_fields
 from escnn_soft.layers.expansion import Dense, ExpandedLayer, filled
 from escnn_soft.layers.hardening import without_softness
 from escnn_soft.layers.type_words import between
+from escnn_soft.linalg.straight_through import nothing_unless
 
 __all__ = ["SoftLayer", "check_hard"]
 
@@ -74,6 +76,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
     _here: list[WeightTransform]
     _basisexpansion: SampledBasis
     _strict: StrictCoefficients | None
+    _syntheses: list[DampedSynthesis | None]
 
     # ------------------------------------------------------------------ construction
 
@@ -138,10 +141,20 @@ class SoftLayer(ExpandedLayer, SoftModule):
         for dial in self._dials:
             dial.follow(self.weights)
         self._here = [cast("GradedWeight", dial.here).transform for dial in self._dials]
-        for transform in self._here:
-            transform.prepare()
-        self._strict = self._strict_coefficients()
+        self._choose_ways()
         self._forget()
+
+    @torch.inference_mode(False)
+    def _choose_ways(self) -> None:
+        """How kernel and bias are put together, and all that it takes: a compiler would see it being built."""
+        self._strict = self._strict_coefficients()
+        kernel, here = self._dials[0], self._here[0]
+        joint = self._strict is not None or (kernel.limited and kernel.policy.bounded)
+        self._syntheses = [dial.synthesis(joint=joint and dial is kernel) for dial in self._dials]
+        if kernel.policy.learned and joint:
+            here.prepare(joint=True)
+        if kernel.closed or (self._strict is None and self._limited):
+            here.equivariant.prepare()
 
     @torch.no_grad()
     def _strict_coefficients(self) -> StrictCoefficients | None:
@@ -168,7 +181,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     def _set(self, policy: Policy) -> None:
         super()._set(policy)
-        self._strict = self._strict_coefficients()
+        self._choose_ways()
 
     def _own_basis(self) -> SampledBasis:
         """The layer's own copy of escnn's basis expansion."""
@@ -242,13 +255,14 @@ class SoftLayer(ExpandedLayer, SoftModule):
     def _stand_for(self, used: list[Tensor]) -> None:
         strict, bias = self._expand_strict()
         column = strict.new_zeros(self.out_type.size) if bias is None else bias
-        parts = [lambda: self._own(strict), lambda: self._own_bias(column, lambda: self._own(strict))]
+        own = self._norm_of(strict)
+        norms = [own, self._norm_with_bias(column, own)] if len(self._dials) > 1 else [own]
         trained = self.soft_weights, self.soft_bias
         strays = self._astray(self._as_graded(strict)), None
-        each = zip(self._dials, trained, used, parts, self._logits(), strays, strict=False)
-        for dial, tensor, value, part, logits, astray in each:
+        each = zip(self._dials, trained, used, norms, self._logits(), strays, strict=False)
+        for dial, tensor, value, beside, logits, astray in each:
             if tensor is not None:
-                tensor.copy_(dial.coefficients_for(value, tensor, part, logits, astray))
+                tensor.copy_(dial.coefficients_for(value, tensor, beside, logits, astray))
 
     def _subgroups(self) -> SubgroupChain | None:
         return None if self._chain is None else subgroup_chain(self.in_type.gspace, self._chain)
@@ -334,9 +348,12 @@ class SoftLayer(ExpandedLayer, SoftModule):
         with torch.autocast(self.weights.device.type, enabled=False):
             if self._strict is None:
                 strict, bias = self._expand_strict()
-                kernel, own, factors[0] = self._beside(strict)
+                own = self._norm_of(strict)
+                kernel, factors[0] = self._beside(strict, own)
             else:
-                kernel, own, factors[0] = self._joint(self._strict(self.weights.to(self._dials[0].dtype)))
+                coefficients = self._strict(self.weights.to(self._dials[0].dtype))
+                own = norm(coefficients) if self._limited else None
+                kernel, factors[0] = self._joint(coefficients, own)
                 bias = None if self.bias is None else self.bias_expansion @ self.bias
             if self.soft_bias is not None and not self._dials[1].closed:
                 bias, factors[1] = self._expand_soft_bias(bias, own)
@@ -350,36 +367,44 @@ class SoftLayer(ExpandedLayer, SoftModule):
             and not self._strict.made_of(self._basisexpansion)
         )
 
-    def _joint(self, own: Tensor) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
-        """The kernel, from the coefficients of escnn's part and the others; the former again; the factor t."""
-        dial, here, (logits, *_) = self._dials[0], self._here[0], self._logits()
+    def _joint(self, strict: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The kernel, from the coefficients of escnn's part, their norm where it matters, and the others; and t."""
+        dial, here, t = self._dials[0], self._here[0], None
         if dial.closed:
-            whole, t = here.equivariant.synthesis(own), None
+            whole = here.equivariant.synthesis(strict)
         else:
-            coefficients = self._trained(self.soft_weights, dial)
-            gains, t, resolved = dial.now(coefficients, lambda: own, logits)
-            whole = here.joint_synthesis(own, coefficients, gains)
-            if resolved is not None:
-                whole = nothing_unless(resolved, whole)
-        return self._as_kernel(whole.to(self.weights.dtype)), lambda: own, t
+            coefficients, synthesis = self._trained(self.soft_weights, dial), self._syntheses[0]
+            t, resolved = dial.factor(coefficients, own)
+            if synthesis is None:
+                whole = here.joint_synthesis(strict, coefficients, dial.gains(None, self._logits()[0]))
+            else:
+                whole = synthesis(strict, coefficients, t=t, resolved=resolved)
+        return self._as_kernel(whole.to(self.weights.dtype)), t
 
-    def _beside(self, strict: Tensor) -> tuple[Tensor, Callable[[], Tensor], Tensor | None]:
-        """The kernel, from escnn's, which may lie in all levels; what has the norm of its part in its own; t."""
-        dial, here, (logits, *_) = self._dials[0], self._here[0], self._logits()
+    def _beside(self, strict: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The kernel, from escnn's, which may lie in all levels, and the norm of its part in its own; and t."""
+        dial, here = self._dials[0], self._here[0]
         if dial.closed:
-            return strict, lambda: self._own(strict), None
+            return strict, None
         kernel, coefficients = self._as_graded(strict).to(dial.dtype), self._trained(self.soft_weights, dial)
         if dial.limited and dial.policy.bounded:
             # the factor multiplies what escnn's own part breaks too; from both parts anew: less what goes astray,
             # escnn's own would leave the rounding of that, and what a chain has no level for
-            own, together = here.equivariant.analysis(kernel), coefficients + here.soft.analysis(kernel)
-            gains, t, resolved = dial.now(together, lambda: own, logits)
-            assert resolved is not None
-            whole = nothing_unless(resolved, here.joint_synthesis(own, together, gains))
+            first, together = here.equivariant.analysis(kernel), coefficients + here.soft.analysis(kernel)
+            t, resolved = dial.factor(together, own)
+            assert self._syntheses[0] is not None
+            whole = self._syntheses[0](first, together, t=t, resolved=resolved)
         else:
-            gains, t, _ = dial.now(coefficients, lambda: self._own(strict), logits, self._astray(kernel))
-            whole = kernel + here.soft.synthesis(coefficients, dial.outside(gains))
-        return self._as_kernel(whole.to(strict.dtype)), lambda: self._own(strict), t
+            t, _ = dial.factor(coefficients, own, self._astray(kernel))
+            whole = kernel + self._soft_part(0, coefficients, t)
+        return self._as_kernel(whole.to(strict.dtype)), t
+
+    def _soft_part(self, index: int, coefficients: Tensor, t: Tensor | None) -> Tensor:
+        """What the coefficients outside escnn's basis add."""
+        dial, synthesis = self._dials[index], self._syntheses[index]
+        if synthesis is not None:
+            return synthesis(coefficients, t=t)
+        return self._soft(index).synthesis(coefficients, dial.gains(None, self._logits()[index])[dial.equivariant :])
 
     @staticmethod
     def _trained(parameter: Tensor, dial: Dial) -> Tensor:
@@ -389,33 +414,42 @@ class SoftLayer(ExpandedLayer, SoftModule):
         # GeometricTensors, has taken the memory of parameters back by then
         return here if dial.fixed or here is not parameter else here.clone()
 
-    def _expand_soft_bias(
-        self, strict: Tensor | None, own_kernel: Callable[[], Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """The bias, escnn's own included, and the factor t of its dial."""
-        dial, (_, logits) = self._dials[1], self._logits()
+    def _expand_soft_bias(self, strict: Tensor | None, own: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The bias, escnn's own included, and the factor t of its dial; from the norm of escnn's own kernel."""
+        dial = self._dials[1]
         assert self.soft_bias is not None
         coefficients = self._trained(self.soft_bias, dial)
         column = coefficients.new_zeros(self.out_type.size) if strict is None else strict.to(dial.dtype)
-        gains, t, resolved = dial.now(coefficients, lambda: self._own_bias(column, own_kernel), logits)
-        whole = column + self._soft(1).synthesis(coefficients, dial.outside(gains)).flatten()
+        t, resolved = dial.factor(coefficients, self._norm_with_bias(column, own))
+        whole = column + self._soft_part(1, coefficients, t).flatten()
         if resolved is not None:
             whole = nothing_unless(resolved, whole)
         return whole.to(self.weights.dtype), t
 
-    def _own(self, strict: Tensor) -> Tensor:
-        """What has the norm of escnn's own kernel in its level, also where harmonics are not orthonormal on pixels."""
+    @property
+    def _limited(self) -> bool:
+        """Whether the norm of escnn's own part matters."""
+        return any(dial.limited for dial in self._dials)
+
+    def _norm_of(self, strict: Tensor) -> Tensor | None:
+        """That of escnn's own kernel in its level, also where harmonics are not orthonormal on pixels."""
+        if not self._limited:
+            return None
         equivariant, kernel = self._here[0].equivariant, self._as_graded(strict).to(self._dials[0].dtype)
-        return equivariant.analysis(kernel) if self._strict is None else equivariant.isometric(kernel)
+        return norm(equivariant.analysis(kernel) if self._strict is None else equivariant.isometric(kernel))
+
+    def _norm_with_bias(self, bias: Tensor, own: Tensor | None) -> Tensor | None:
+        """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""
+        dial = self._dials[1]
+        if not dial.limited:
+            return None
+        assert own is not None
+        return torch.hypot(norm(bias), own) if dial.policy.balanced else norm(bias)
 
     def _astray(self, kernel: Tensor) -> Tensor | None:
         """What escnn's own kernel (out, in, S) has in the directions of the soft part; None where nobody asks."""
         asked = self._strict is None and self._dials[0].limited
         return self._soft(0).analysis(kernel.to(self._dials[0].dtype)) if asked else None
-
-    def _own_bias(self, bias: Tensor, own_kernel: Callable[[], Tensor]) -> Tensor:
-        """Likewise of the bias; a ``Graded`` measures it by the whole layer, as one more input of constant 1."""
-        return torch.cat([bias, own_kernel().norm()[None]]) if self._dials[1].policy.balanced else bias
 
     def _soft(self, dial: int) -> WeightTransform:
         """The levels outside escnn's basis, on the weights' device in their dtype."""

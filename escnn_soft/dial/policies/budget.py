@@ -86,14 +86,21 @@ class Budget(Policy):
             t in [0, 1], and whether the kernel is so large that the smallest numbers of its dtype can tell a kernel
             within the budget.  # shapes: (), ()
         """
+        eta, resolved = self.limit(symmetric, resolution)
+        return allowed_share(*self.terms(eta, symmetric, lawful, lawless)), resolved
+
+    def limit(self, symmetric: Tensor, resolution: Resolution) -> tuple[Tensor, Tensor]:
+        """The budget less what rounding takes of it, without a derivative, and whether the kernel is large enough."""
         strict = symmetric.detach().sqrt()
         lost = (2 + self.eta) * resolution.absolute
         resolved = lost <= self.eta * strict
         rounding = resolution.relative + lost / torch.where(resolved, strict, 1.0).clamp(
             min=torch.finfo(strict.dtype).tiny
         )
-        eta = (self.eta * (1 - resolution.breaking) - rounding).clamp(min=0.0)
-        # S^2, P^2: a remainder moves by at most twice its norm
-        largest, norm = lawful[0] + 4 * lawless, lawful[1] + lawless
-        allowed = eta**2 * symmetric
-        return allowed_share(allowed, largest - eta**2 * norm), resolved
+        return (self.eta * (1 - resolution.breaking) - rounding).clamp(min=0.0), resolved
+
+    @staticmethod
+    def terms(eta: Tensor, symmetric: Tensor, lawful: tuple[Tensor, Tensor], lawless: Tensor) -> tuple[Tensor, Tensor]:
+        """eta^2 E^2 and S^2 - eta^2 P^2, whose ratio is t^2 where it is less than 1."""
+        # a remainder moves by at most twice its norm
+        return eta**2 * symmetric, lawful[0] + 4 * lawless - eta**2 * (lawful[1] + lawless)
