@@ -30,11 +30,14 @@ def nearest_products(blocks: Blocks, rank: int, others: Factors) -> Factors:
 
         minimise  sum over l, m of || C_lm - sum over k of U_l[:, k] (x) V_m[:, k] (x) W_lm[k] ||^2
 
-    One of U, V and W is solved for at a time, first between the ``rank`` leading directions of each irrep's copies. It
-    is a local minimum that is found, not always the best.
+    One of U, V and W is solved for at a time, first between the ``rank`` leading directions of each irrep's copies. Of
+    two starts the better one is taken: columns drawn by chance, and eigenvectors, which are the answer where the
+    tensors are such sums of no more products than there are copies. Elsewhere a local minimum is found, not always the
+    best.
 
     Source: Kolda and Bader, "Tensor Decompositions and Applications" (SIAM Review 51, 2009), figure 3.3, here with
-    factors in common; the leading directions are their higher-order SVD, figure 4.3.
+    factors in common; the leading directions are their higher-order SVD, figure 4.3. Leurgans, Ross and Abel, "A
+    Decomposition for Three-Way Arrays" (SIAM J. Matrix Anal. Appl. 14, 1993), for the eigenvectors.
 
     Args:
         blocks: C, in double precision.
@@ -47,19 +50,57 @@ def nearest_products(blocks: Blocks, rank: int, others: Factors) -> Factors:
     sides = [{place[side] for place in blocks} for side in (0, 1)]
     frames = [{i: _leading(_unfolded(blocks, side, i), rank) for i in sides[side]} for side in (0, 1)]
     cores = {(i, j): torch.einsum("ia,ijd,jb->abd", frames[0][i], c, frames[1][j]) for (i, j), c in blocks.items()}
-    generator = torch.Generator().manual_seed(0)
-    first, second = (
-        {i: torch.randn(frame.shape[1], rank, generator=generator, dtype=torch.float64) for i, frame in each.items()}
-        for each in frames
-    )
-    u, v = _swept(cores, (first, second), _SWEEPS)
+    starts = [start for start in (_eigenvectors(cores, rank), _by_chance(cores, rank)) if start is not None]
+    tried = [_swept(cores, start, _SWEEPS) for start in starts]
+    u, v, _ = min(tried, key=lambda found: found[2])
     u, v = ({i: frame[i] @ m for i, m in side.items()} for frame, side in zip(frames, (u, v), strict=True))
-    u, v = _swept(blocks, (u, v), _POLISHING)
+    u, v, _ = _swept(blocks, (u, v), _POLISHING)
     return _unit(u, others[0]), _unit(v, others[1])
 
 
-def _swept(blocks: Blocks, factors: Factors, sweeps: int) -> Factors:
-    """Better factors, from at most so many sweeps."""
+def _by_chance(cores: Blocks, rank: int) -> Factors:
+    """Normal columns, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    u: dict[int, Tensor] = {}
+    v: dict[int, Tensor] = {}
+    for (i, j), c in cores.items():
+        for side, irrep, copies in ((u, i, c.shape[0]), (v, j, c.shape[1])):
+            if irrep not in side:
+                side[irrep] = torch.randn(copies, rank, generator=generator, dtype=c.dtype)
+    return u, v
+
+
+def _eigenvectors(cores: Blocks, rank: int) -> Factors | None:
+    """The factors, up to a scale, of what is a sum of ``rank`` products with independent columns; else some."""
+    # of U diag(a) V^T and U diag(b) V^T, two mixtures over the directions, one times the inverse of the other is
+    # U diag(a / b) U^-1
+    square = [place for place, c in cores.items() if c.shape[:2] == (rank, rank) and c.shape[2] > 1]
+    if not square:
+        return None
+    first = max(square, key=lambda place: float(cores[place].norm()))
+    u, v = _by_chance(cores, rank)
+    mixtures = torch.randn(cores[first].shape[2], 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    one, other = (cores[first] @ mixtures).unbind(2)
+    values, vectors = torch.linalg.eig(one @ torch.linalg.pinv(other))
+    # of a complex pair the plane that it spans
+    u[first[0]] = torch.where(values.imag < 0, vectors.imag, vectors.real)
+    for (i, j), c in cores.items():
+        if i == first[0]:
+            v[j] = _beside(u[i], c)
+    for (i, j), c in cores.items():
+        if j == first[1] and i != first[0]:
+            u[i] = _beside(v[j], c.transpose(0, 1))
+    return u, v
+
+
+def _beside(columns: Tensor, c: Tensor) -> Tensor:
+    """The factor of the second axis, given that of the first."""
+    outer = torch.einsum("ka,abd->kbd", torch.linalg.pinv(columns), c)
+    return torch.linalg.svd(outer, full_matrices=False)[0][:, :, 0].mT
+
+
+def _swept(blocks: Blocks, factors: Factors, sweeps: int) -> tuple[dict[int, Tensor], dict[int, Tensor], float]:
+    """Better factors, from at most so many sweeps, and the squared distance that was left before the last."""
     u, v = (dict(side) for side in factors)
     before = math.inf
     for _ in range(sweeps):
@@ -79,7 +120,7 @@ def _swept(blocks: Blocks, factors: Factors, sweeps: int) -> Factors:
         for j in v:
             v[j] = _solved("ijd,ik,kd->jk", [(c, u[i], w[i, b]) for (i, b), c in blocks.items() if b == j])
             v[j] = v[j] / _lengths(v[j])
-    return u, v
+    return u, v, before
 
 
 def _solved(contraction: str, parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
