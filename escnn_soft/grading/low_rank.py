@@ -105,13 +105,14 @@ class LowRank:
         return sum(map(sum, self.sizes))
 
     @cached_property
-    def _alike(self) -> tuple[tuple[int, ...], ...]:
-        """The blocks of products, those of one shape together."""
-        found: dict[tuple[int, int, int], list[int]] = {}
-        for b, (i, j) in enumerate(self.places):
-            if self.factored[b]:
-                found.setdefault((self.copies_out[i], self.copies_in[j], self.directions[b]), []).append(b)
-        return tuple(map(tuple, found.values()))
+    def _alike(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """The irreps of the output and of the input that have one number of copies, where there are products."""
+        _, out, into = self.sizes
+        rows, columns = (
+            [tuple(i for i, size in enumerate(sizes) if size == same) for same in sorted({*sizes} - {0})]
+            for sizes in (out, into)
+        )
+        return tuple(product(rows, columns))
 
     def coefficients(self, kernels: Tensor, out: Tensor, into: Tensor) -> Tensor:
         """The coefficients that factors stand for, differentiably.
@@ -126,12 +127,14 @@ class LowRank:
         """
         w, u, v = (t.split(sizes) for t, sizes in zip((kernels, out, into), self.sizes, strict=True))
         pieces = list(w)
-        for blocks in self._alike:
-            a = torch.stack([u[self.places[b][0]] for b in blocks]).unflatten(1, (-1, 1, self.rank))
-            c = torch.stack([v[self.places[b][1]] for b in blocks]).unflatten(1, (1, -1, self.rank))
-            products = (a * c).flatten(1, 2) @ torch.stack([w[b] for b in blocks]).unflatten(1, (self.rank, -1))
-            for b, piece in zip(blocks, products.unbind(), strict=True):
-                pieces[b] = piece.flatten()
+        for rows, columns in self._alike:  # in few operations: blocks are many and small
+            a = torch.stack([u[i] for i in rows]).unflatten(1, (-1, 1, self.rank))
+            c = torch.stack([v[j] for j in columns]).unflatten(1, (1, -1, self.rank))
+            pairs = (a[:, None] * c).flatten(2, 3).flatten(0, 1).unbind()
+            for (i, j), pair in zip(product(rows, columns), pairs, strict=True):
+                b = i * len(self.copies_in) + j
+                if self.factored[b]:
+                    pieces[b] = (pair @ w[b].view(self.rank, -1)).flatten()
         return torch.cat(pieces)
 
     def drawn(self, like: Tensor) -> tuple[Tensor, Tensor]:
