@@ -46,6 +46,15 @@ class LowRank:
         copies_in: of each irrep of the input.
         directions: between one copy and another, of each block, the irreps of the input running fastest.
         factored: which blocks are products.
+
+    Example:
+        >>> from escnn import group, gspaces
+        >>> from escnn_soft.grading import fibre_transform
+        >>> space = gspaces.no_base_space(group.cyclic_group(4))
+        >>> fields = [space.regular_repr] * 16
+        >>> soft = fibre_transform(space, fields, fields).soft
+        >>> soft.dim, LowRank.of(soft, rank=2).numbers
+        (3072, 216)
     """
 
     rank: int
@@ -53,6 +62,10 @@ class LowRank:
     copies_in: tuple[int, ...]
     directions: tuple[int, ...]
     factored: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        """Look up once what a compiler would see being looked up."""
+        _ = self._alike
 
     @staticmethod
     def of(transform: WeightTransform, rank: int) -> LowRank:

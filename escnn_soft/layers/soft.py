@@ -277,6 +277,13 @@ class SoftLayer(ExpandedLayer, SoftModule):
             return self.soft_weights
         return self._low_rank.coefficients(*(p.double() for p in self._factors()))
 
+    def _coefficients_of(self, soft_weights: Tensor) -> Tensor:
+        """The soft coefficients of other soft weights, linearly, with the factors of a rank as they are."""
+        if self._low_rank is None:
+            return soft_weights
+        _, out, into = (p.detach().to(soft_weights) for p in self._factors())
+        return self._low_rank.coefficients(soft_weights, out, into)
+
     def _write_soft(self, coefficients: Tensor) -> None:
         """Let soft coefficients that differ by factors of their levels be those of the kernel."""
         if self._low_rank is not None:

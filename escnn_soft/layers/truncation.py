@@ -42,7 +42,7 @@ def truncated(
         warnings.warn(
             f"rank={low_rank.rank} leaves {missing / norm:.2g} of the norm of {of} out: the layer computes another "
             "function. Raise rank, or leave it out to keep all coefficients.",
-            stacklevel=4,
+            stacklevel=2,
         )
     return found
 

@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from escnn_soft.dial import Dial
 from escnn_soft.escnn.sampled_basis import channel_slots, pair_blocks
-from escnn_soft.grading import LowRank, WeightTransform
+from escnn_soft.grading import WeightTransform
 from escnn_soft.layers import SoftLayer
 
 __all__ = ["CoefficientMap", "DenseMap", "KernelMap", "bases"]
@@ -101,9 +101,8 @@ class CoefficientMap:
         soft: the other levels; None without them.
         dial: of the kernel, whose gains are used as the policy alone has them.
         kernel: (out, in, S).
-        low_rank: of a layer with a rank, whose soft weights W are mapped by the factors U and V as they are; these two
-            are no part of the matrix, and the group leaves them alone. None for any other.
-        factors: U and V.
+        coefficients_of: from soft weights to soft coefficients; of a layer with a rank, by its other factors as they
+            are, which are no part of the matrix, and which the group leaves alone.
     """
 
     parameters: tuple[Parameter, ...]
@@ -111,8 +110,7 @@ class CoefficientMap:
     soft: WeightTransform | None
     dial: Dial
     kernel: tuple[int, int, int]
-    low_rank: LowRank | None
-    factors: tuple[Parameter | None, Parameter | None]
+    coefficients_of: Callable[[Tensor], Tensor]
 
     @staticmethod
     def of(layer: SoftLayer, parameters: tuple[Parameter, ...]) -> CoefficientMap:
@@ -123,8 +121,8 @@ class CoefficientMap:
         with torch.no_grad():
             strict = tuple(_dual_blocks(layer, *like)) if id(layer.weights) in ids else None
         soft = layer._transform.soft.to(*like) if id(layer.soft_weights) in ids else None
-        factors = layer.soft_out, layer.soft_in
-        return CoefficientMap(mine, strict, soft, layer._dials[0], layer._transform.shape, layer._low_rank, factors)
+        shape, coefficients_of = layer._transform.shape, layer._coefficients_of
+        return CoefficientMap(mine, strict, soft, layer._dials[0], shape, coefficients_of)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,11 +154,9 @@ class CoefficientMap:
                 result = result.index_put(block.place, block.expand(own))
         if self.soft is None:
             return result
-        coefficients = parts[0]
-        if self.low_rank is not None:
-            out, into = (p.detach().to(coefficients) for p in self.factors if p is not None)
-            coefficients = self.low_rank.coefficients(coefficients, out, into)
-        return result + self.soft.synthesis(coefficients, self.dial.static[self.dial.equivariant :].to(result))
+        return result + self.soft.synthesis(
+            self.coefficients_of(parts[0]), self.dial.static[self.dial.equivariant :].to(result)
+        )
 
 
 @dataclass(frozen=True, eq=False)

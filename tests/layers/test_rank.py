@@ -141,6 +141,22 @@ def test_a_dial_turns_without_a_jump(start, end) -> None:
         assert same(layer.expand_parameters()[0], before, 1e-9)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_it_compiles_to_one_graph(training) -> None:
+    layer = conv().train(training)
+    compiled = torch.compile(lambda x: layer(FIELD(x)).tensor, fullgraph=True, backend="eager")
+    assert same(compiled(IMAGE), layer(FIELD(IMAGE)).tensor)
+
+
+def test_a_chain_and_groups_go_with_a_rank() -> None:
+    for rank, arguments in ((1, {"chain": [2]}), (1, {"chain": [2], "groups": 3}), (2, {"groups": 1})):
+        layer = conv(rank, 1.0, **arguments)
+        certificate = layer.certificate()
+        assert_certificate_holds(layer, certificate=certificate)
+        half_turn = layer.in_type.fibergroup.element(2)
+        assert (certificate.error(half_turn) < 1e-8) == ("chain" in arguments)
+
+
 # ---------------------------------------------------------------------- checkpoints
 
 
