@@ -154,7 +154,7 @@ def test_a_chain_and_groups_go_with_a_rank() -> None:
         certificate = layer.certificate()
         assert_certificate_holds(layer, certificate=certificate)
         half_turn = layer.in_type.fibergroup.element(2)
-        assert (certificate.error(half_turn) < 1e-8) == ("chain" in arguments)
+        assert (certificate.at(half_turn) < 1e-8) == ("chain" in arguments)
 
 
 # ---------------------------------------------------------------------- checkpoints
