@@ -66,11 +66,17 @@ def table() -> Module:
     return es.soften(Table(), 0.5, gspace=SHAPES)
 
 
+def ranked() -> Module:
+    fields = SHAPES.type(*[SHAPES.regular_repr] * 2)
+    return es.SoftR2Conv(fields, fields, 3, softness=0.5, rank=2)
+
+
 KINDS: dict[str, Callable[[], Module]] = {
     "SoftLinear": CARRIERS["Linear D4"],
     "SoftR2Conv, on the pixels": CARRIERS["R2Conv C4"],
     "SoftR2Conv, off the pixels": CARRIERS["R2Conv C8"],
     "SoftR2Conv, infinite": CARRIERS["R2Conv O(2)"],
+    "SoftR2Conv of a rank": ranked,
     "SoftR2ConvTransposed": CARRIERS["R2ConvTransposed D4"],
     "SoftR3Conv": CARRIERS["R3Conv octahedral"],
     "SoftR3ConvTransposed": CARRIERS["R3ConvTransposed octahedral"],

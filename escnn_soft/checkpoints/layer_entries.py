@@ -16,6 +16,7 @@ from escnn_soft.dial.policies.written import read_policy, written_policy
 from escnn_soft.errors import ArgumentError, shown
 from escnn_soft.grading import subgroup_chain
 from escnn_soft.layers import twin_of
+from escnn_soft.layers.arguments import check_rank
 from escnn_soft.layers.type_words import between
 
 __all__ = ["LAYER_ENTRY", "OTHER_MODEL", "LayerPlan", "read_layer", "written_layer"]
@@ -28,6 +29,7 @@ LAYER_ENTRY = {
     "fields": str,
     "bias": bool,
     "chain": list | None,
+    "rank": int | None,
     "softness": dict,
 }
 """Keys of an entry, and the kinds of their values."""
@@ -43,11 +45,13 @@ class LayerPlan:
     Attributes:
         softness: its policy.
         chain: as ``soften`` takes it.
+        rank: likewise.
         projected: whether it is in projected training.
     """
 
     softness: Policy
     chain: tuple[Any, ...] | None
+    rank: int | None
     projected: bool
 
 
@@ -72,6 +76,7 @@ def written_layer(names: list[str], layer: SoftModule) -> dict[str, Any]:
         "fields": layer.fields,
         "bias": len(layer._dials) > 1,
         "chain": None if layer.chain is None else [_id(names[0], part) for part in layer.chain],
+        "rank": layer.rank,
         "softness": written_policy(as_policy(layer.softness)),
     }
 
@@ -113,7 +118,7 @@ def read_layer(
     if module is None:
         raise ArgumentError("config layer", name, "the name of a layer of the model", OTHER_MODEL)
     chain = None if entry["chain"] is None else tuple(map(tupled, entry["chain"]))
-    plan = LayerPlan(read_policy(entry["softness"]), chain, entry["projected"])
+    plan = LayerPlan(read_policy(entry["softness"]), chain, check_rank(entry["rank"]), entry["projected"])
     if plan.projected and (plan.softness.learned or plan.softness.bounded):
         expected = "a softness that does not depend on the weights, in projected training"
         raise ArgumentError("config softness", plan.softness, expected, "Write the file anew.")
@@ -123,7 +128,9 @@ def read_layer(
     aliases = names[module]
     found = written_layer(aliases, module) if isinstance(module, SoftModule) else _softened(module, plan.chain, entry)
     found["names"] = aliases
-    different = [key for key in ("names", "kind", "space", "fields", "bias", "chain") if found[key] != entry[key]]
+    different = [
+        key for key in ("names", "kind", "space", "fields", "bias", "chain", "rank") if found[key] != entry[key]
+    ]
     if different:
         has, wanted = ({key: each[key] for key in different} for each in (found, entry))
         raise ArgumentError(f"layer {name!r}", has, f"one with {shown(wanted)}", OTHER_MODEL)

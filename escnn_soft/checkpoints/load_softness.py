@@ -93,7 +93,9 @@ def _soften(model: Module, plans: Mapping[str, LayerPlan]) -> None:
         return name in plans
 
     if plans:
-        settings = {name: {"softness": plan.softness, "chain": plan.chain} for name, plan in plans.items()}
+        settings = {
+            name: {"softness": plan.softness, "chain": plan.chain, "rank": plan.rank} for name, plan in plans.items()
+        }
         soften(model, 0.0, filter_fn=meant, per_layer=settings, on_unsupported="raise", inplace=True)
 
 

@@ -77,19 +77,23 @@ def read_tables(config: object) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(config, Mapping) or config.get("format") != FORMAT or config["format"] is True:
         expected = f"a dictionary from softness_config, of format {FORMAT}"
         raise ArgumentError("config", config, expected, "Write it anew, or read it with the version that wrote it.")
-    return _table(config, "layers", LAYER_ENTRY), _table(config, "filters", FILTER_ENTRY)
+    return _table(config, "layers", LAYER_ENTRY, {"rank": None}), _table(config, "filters", FILTER_ENTRY, {})
 
 
-def _table(config: Mapping[str, Any], table: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _table(
+    config: Mapping[str, Any], table: str, wanted: Mapping[str, Any], later: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The entries of a table; ``later`` are keys that files of earlier versions lack, with what these mean."""
     entries = config.get(table)
     if not isinstance(entries, Mapping) or not all(isinstance(name, str) for name in entries):
         raise ArgumentError(f"config[{table!r}]", entries, "a dictionary by name", "Write the file anew.")
+    entries = {name: {**later, **entry} if isinstance(entry, Mapping) else entry for name, entry in entries.items()}
     for name, entry in entries.items():
         fits = isinstance(entry, Mapping) and entry.keys() == wanted.keys()
         if not fits or not all(isinstance(entry[key], kind) for key, kind in wanted.items()):
             expected = f"a dictionary with {', '.join(wanted)}, as softness_config writes it"
             raise ArgumentError(f"config[{table!r}][{name!r}]", entry, expected, "Write the file anew.")
-    return dict(entries)
+    return entries
 
 
 def _of_scheduler(model: Module, scheduler: SoftnessScheduler) -> dict[str, Any]:

@@ -82,6 +82,11 @@ class ProjectedLayer(SoftModule, EquivariantModule):
         return self._soft[0].chain
 
     @property
+    def rank(self) -> int | None:
+        """That of the soft layer; the plain one's weights have none."""
+        return self._soft[0].rank
+
+    @property
     def soft_kind(self) -> str:
         """Name of the class of the soft layer it stands for."""
         return self._soft[0].kind
@@ -150,7 +155,7 @@ class ProjectedLayer(SoftModule, EquivariantModule):
     def hardened(self) -> EquivariantModule:
         """escnn's layer with the equivariant part of the weights, and Parameters of its own."""
         soft = copy.deepcopy(self._soft[0])
-        soft._become_dense(self.dense)
+        soft._become_dense(self.dense, strictly=True)
         return soft.hardened()
 
     def _apply(self, fn: Any, recurse: bool = True) -> ProjectedLayer:

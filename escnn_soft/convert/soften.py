@@ -27,6 +27,7 @@ from escnn_soft.errors import ArgumentError, EscnnSoftError
 from escnn_soft.escnn import Options
 from escnn_soft.grading import Chain, TokenShifts, subgroup_chain
 from escnn_soft.layers import SoftLayer, dial_name, filtered_tensors, own_dials, soft_twin, twin_of
+from escnn_soft.layers.arguments import check_rank
 
 __all__ = ["soften"]
 
@@ -47,6 +48,7 @@ def soften(
     filter_fn: FilterFn | None = None,
     per_layer: Mapping[str, float | Policy | Options] | None = None,
     chain: Chain | None = None,
+    rank: int | None = None,
     on_unsupported: str = "warn",
     inplace: bool = False,
 ) -> AnyModule:
@@ -90,6 +92,8 @@ def soften(
         chain: ids of subgroups of the fibre group, from large to small, to relax all escnn layers to: the last stays
             exact at every softness, and the first comes first on the dial. None to relax altogether, as plain layers
             always do.
+        rank: number of products that the soft coefficients of escnn's layers are sums of, as in :class:`SoftR2Conv`:
+            fewer Parameters to train and store. ``per_layer`` may say another. None for any coefficients.
         on_unsupported: what to do about layers that cannot be softened and stay as they are: ``"warn"`` once,
             ``"ignore"`` or ``"raise"``.
         inplace: whether to change the model itself, where each layer object then turns soft, or to leave it as it is
@@ -100,8 +104,8 @@ def soften(
 
     Raises:
         ArgumentError: if nothing in the model can be softened, a key of ``per_layer`` matches nothing, an option does
-            not fit, the chain is none, or a layer is unsupported and ``on_unsupported`` says so. The model is unchanged
-            then.
+            not fit, the chain or the rank is none, either is asked for where plain layers are softened, or a layer is
+            unsupported and ``on_unsupported`` says so. The model is unchanged then.
         SoftnessError: if a softness is neither a number in [0, 1] nor a policy.
 
     Example:
@@ -124,7 +128,8 @@ def soften(
         raise ArgumentError("on_unsupported", on_unsupported, f"one of {_ON_UNSUPPORTED}", "Choose one of these.")
     instance("model", model, Module, "Pass the model that holds the layers.")
     model = model if inplace else structural_copy(model)
-    _check_chain(chain, gspace)
+    _check_escnn_alone(gspace, chain=chain, rank=rank)
+    check_rank(rank)
     types = types_of(model, None if isinstance(gspace, TokenShifts) else gspace, field_types, filter_fn)
     needed: dict[Module, dict[str, SoftFilter] | EscnnSoftError] = {}
     for conv in types:
@@ -152,9 +157,10 @@ def soften(
         if layer in needed:
             soft = _set(needed[layer], asked, options)
         else:
+            further = {"chain": chains[layer], "rank": check_rank(options.pop("rank", rank))}
             options.pop("chain", None)
             assert isinstance(layer, EquivariantModule)
-            soft = _soft(layer, asked, chains[layer], options)
+            soft = _soft(layer, asked, {name: each for name, each in further.items() if each is not None}, options)
         if isinstance(soft, SoftLayer):
             twins[layer] = soft
         elif isinstance(soft, dict):
@@ -210,10 +216,13 @@ def _unsupported(model: Module, filter_fn: FilterFn | None, *, plain: bool) -> d
     return reasons
 
 
-def _check_chain(chain: Chain | None, gspace: GSpace2D | TokenShifts | None) -> None:
-    if chain is not None and gspace is not None:
-        remedy = "Soften escnn's layers and plain ones in two calls."
-        raise ArgumentError("chain", chain, "no chain where plain layers are softened (gspace is given)", remedy)
+def _check_escnn_alone(gspace: GSpace2D | TokenShifts | None, **options: Any) -> None:
+    """Refuse what only escnn's layers can have, where plain ones are softened."""
+    for name, value in options.items():
+        if value is not None and gspace is not None:
+            remedy = "Soften escnn's layers and plain ones in two calls."
+            expected = f"no {name} where plain layers are softened (gspace is given)"
+            raise ArgumentError(name, value, expected, remedy)
 
 
 def _set(
@@ -259,20 +268,17 @@ def _resolved(per_layer: Mapping[str, Any] | None) -> dict[str, Options] | None:
 
 
 @torch.inference_mode(False)
-def _soft(
-    layer: EquivariantModule, softness: Policy, chain: Chain | None, options: Options
-) -> SoftLayer | EscnnSoftError:
+def _soft(layer: EquivariantModule, softness: Policy, further: Options, options: Options) -> SoftLayer | EscnnSoftError:
     """The soft layer, or why there is none; options that were asked for have to fit."""
     if not options:
         try:
-            return soft_twin(layer, softness, chain)
+            return soft_twin(layer, softness, **further)
         except EscnnSoftError as error:
             return error
     twin = twin_of(layer)
     assert twin is not None
-    relaxation = {} if chain is None else {"chain": chain}
     try:
-        soft: SoftLayer = twin.soft.from_hard(layer, softness, **options, **relaxation)
+        soft: SoftLayer = twin.soft.from_hard(layer, softness, **options, **further)
     except TypeError as error:
         expected = f"a softness and options of {twin.soft.__name__}.from_hard ({error})"
         raise ArgumentError("per_layer option", dict(options), expected, "Correct or remove the option.") from error

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Module
 
 from escnn_soft.dial import DialHolder, as_policy
 from escnn_soft.layers import SoftLayer, filtered_tensors
+from escnn_soft.layers.truncation import FACTORS
 
 __all__ = ["tie"]
 
-_BESIDE = (("weights", "soft_weights"), ("bias", "soft_bias"), ("weights", "level_logits"))
+_BESIDE = (("weights", FACTORS), ("bias", ("soft_bias",)), ("weights", ("level_logits",)))
 """escnn's own parameters, and the soft ones that go with them."""
 
 
@@ -29,24 +32,33 @@ def tie(model: Module) -> None:
     first: dict[tuple[Any, ...], DialHolder] = {}
     for module in model.modules():
         if isinstance(module, SoftLayer):
-            fields = module.in_type, module.out_type
+            fields = module.in_type, module.out_type, module.rank
             for strict, soft in _BESIDE:
                 _share(first, module, soft, (module._parameters.get(strict), *fields))
         for each in filtered_tensors(module):
             stacks: Any = each.owner.parametrizations
-            _share(first, each.filter, "level_logits", (getattr(stacks[each.tensor], "original", None),))
+            _share(first, each.filter, ("level_logits",), (getattr(stacks[each.tensor], "original", None),))
 
 
-def _share(first: dict[tuple[Any, ...], DialHolder], holder: DialHolder, name: str, beside: tuple[Any, ...]) -> None:
-    """Take the Parameter of this name over from the first holder beside the same tensor, between the same fields."""
+def _share(
+    first: dict[tuple[Any, ...], DialHolder], holder: DialHolder, names: Sequence[str], beside: tuple[Any, ...]
+) -> None:
+    """Take Parameters of these names over from the first holder beside the same tensor, between the same fields."""
     tensor, *fields = beside
-    own = holder._parameters.get(name)
-    if tensor is None or own is None:
+    own = {name: p for name in names if (p := holder._parameters.get(name)) is not None}
+    if tensor is None or names[0] not in own:
         return
-    other = first.setdefault((id(tensor), name, type(holder), *fields), holder)
-    theirs = other._parameters.get(name)
-    if other is holder or theirs is None or other.levels != holder.levels or not torch.equal(theirs, own):
+    other = first.setdefault((id(tensor), names[0], type(holder), *fields), holder)
+    theirs = {name: p for name in own if (p := other._parameters.get(name)) is not None}
+    if other is holder or theirs.keys() != own.keys() or other.levels != holder.levels or not _same(own, theirs):
         return
-    if name != "level_logits" or as_policy(other.softness) == as_policy(holder.softness):
-        holder.register_parameter(name, theirs)
+    if names[0] != "level_logits" or as_policy(other.softness) == as_policy(holder.softness):
+        for name, parameter in theirs.items():
+            holder.register_parameter(name, parameter)
         holder._forget()
+
+
+def _same(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
+    """Whether Parameters mean the same: the factors of a rank do, whatever they are, while their products are zero."""
+    untrained = len(own) > 1 and not any(bool(each["soft_weights"].any()) for each in (own, theirs))
+    return untrained or all(torch.equal(own[name], theirs[name]) for name in own)

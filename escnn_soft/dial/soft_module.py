@@ -216,6 +216,11 @@ class SoftModule(DialHolder):
         return None
 
     @property
+    def rank(self) -> int | None:
+        """Number of products that its soft coefficients are sums of; None for any coefficients."""
+        return None
+
+    @property
     def kind(self) -> str:
         """Name of its class."""
         return type(self).__name__

@@ -14,6 +14,7 @@ from escnn_soft.grading.gram import GramVector, IrrepGrams
 from escnn_soft.grading.kernel import SpatialFunction, kernel_transform
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.levels import Level, LevelEnergy, WeightSpectrum
+from escnn_soft.grading.low_rank import LowRank
 from escnn_soft.grading.matrix_spectrum import matrix_transform
 from escnn_soft.grading.positions.permutations import GradedPermutation, SignedPermutations, graded_permutation
 from escnn_soft.grading.positions.rotary import RotaryChannels, RotaryTable
@@ -38,6 +39,7 @@ __all__ = [
     "KernelSpace",
     "Level",
     "LevelEnergy",
+    "LowRank",
     "RingFunctions",
     "RotaryChannels",
     "RotaryTable",

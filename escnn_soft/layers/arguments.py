@@ -9,7 +9,7 @@ from escnn.gspaces import GSpace
 from escnn.nn import EquivariantModule, FieldType
 from torch.nn.modules.conv import _ConvNd
 
-from escnn_soft._checks import class_words
+from escnn_soft._checks import class_words, integer
 from escnn_soft.errors import ArgumentError, BasisFilterError, FieldTypeError, GSpaceError
 from escnn_soft.escnn import BasisFilter
 from escnn_soft.grading import WeightTransform
@@ -21,6 +21,7 @@ __all__ = [
     "check_geometry",
     "check_groups",
     "check_output_padding",
+    "check_rank",
     "check_types",
     "dense_geometry",
     "warn_of_maximum_offset",
@@ -68,6 +69,11 @@ def check_geometry(dims: int, padding_mode: str = "zeros", **sizes: object) -> N
     modes = ("zeros", "reflect", "replicate", "circular")
     if padding_mode not in modes:
         raise ArgumentError("padding_mode", padding_mode, f"one of {modes}", "Choose one of these.")
+
+
+def check_rank(rank: int | None) -> int | None:
+    """The rank, after refusing what is neither None nor a positive integer."""
+    return None if rank is None else integer("rank", rank, minimum=1)
 
 
 def check_output_padding(output_padding: tuple[int, ...], stride: tuple[int, ...], dilation: int) -> None:

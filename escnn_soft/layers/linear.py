@@ -17,7 +17,7 @@ from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import FieldTypeError
 from escnn_soft.escnn import empty_allowed, generalized_he_init
 from escnn_soft.grading import Chain, WeightTransform, fibre_transform
-from escnn_soft.layers.arguments import check_types
+from escnn_soft.layers.arguments import check_rank, check_types
 from escnn_soft.layers.layer_certificate import matrix_certificate
 from escnn_soft.layers.soft import SoftLayer, check_hard
 
@@ -47,6 +47,7 @@ class SoftLinear(SoftLayer, Linear):
         Those of ``escnn.nn.Linear``, plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR2Conv`; ``GSpaceError`` if the types have a base space.
@@ -76,13 +77,14 @@ class SoftLinear(SoftLayer, Linear):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         check_types(in_type, out_type, GSpace0D, _REMEDY)
-        policy = as_policy(softness)
+        policy, rank = as_policy(softness), check_rank(rank)
         transform = fibre_transform(in_type.gspace, in_type.representations, out_type.representations, chain)
         with empty_allowed(self, empty=transform.equivariant.dim == 0):
             super().__init__(in_type, out_type, bias, basisexpansion, recompute, initialize=False)
-        self._add_softness(transform, in_type.representations, policy, bias=bias, chain=chain)
+        self._add_softness(transform, in_type.representations, policy, bias=bias, chain=chain, rank=rank)
         if initialize:
             generalized_he_init(self.weights, self.basisexpansion)
 
@@ -99,11 +101,18 @@ class SoftLinear(SoftLayer, Linear):
         return matrix_certificate(self._transform, *fields, kernel, bias, self.space)
 
     @classmethod
-    def from_hard(cls, layer: Linear, softness: float | Policy = 0.0, *, chain: Chain | None = None) -> SoftLinear:
+    def from_hard(
+        cls,
+        layer: Linear,
+        softness: float | Policy = 0.0,
+        *,
+        chain: Chain | None = None,
+        rank: int | None = None,
+    ) -> SoftLinear:
         """As :meth:`SoftR2Conv.from_hard`, from ``escnn.nn.Linear``."""
         check_hard(layer, Linear, "Use from_dense for torch.nn.Linear.")
         bias = layer.bias is not None
-        soft = cls(layer.in_type, layer.out_type, bias, initialize=False, softness=softness, chain=chain)
+        soft = cls(layer.in_type, layer.out_type, bias, initialize=False, softness=softness, chain=chain, rank=rank)
         soft._share_parameters(layer)
         return soft
 
@@ -116,6 +125,7 @@ class SoftLinear(SoftLayer, Linear):
         softness: float | Policy = 1.0,
         *,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> SoftLinear:
         """As :meth:`SoftR2Conv.from_dense`, from ``torch.nn.Linear``."""
         instance("dense", dense, torch.nn.Linear, "Use from_hard for escnn layers.")
@@ -124,7 +134,8 @@ class SoftLinear(SoftLayer, Linear):
             expected = f"types with the layer's {dense.in_features} and {dense.out_features} channels"
             remedy = "Choose fields whose sizes add up to the channels."
             raise FieldTypeError("(in_type, out_type)", (in_type, out_type), expected, remedy)
-        soft = cls(in_type, out_type, dense.bias is not None, initialize=False, softness=softness, chain=chain)
+        bias = dense.bias is not None
+        soft = cls(in_type, out_type, bias, initialize=False, softness=softness, chain=chain, rank=rank)
         soft._become_dense(dense)
         return soft
 

@@ -37,6 +37,7 @@ from escnn_soft.grading import (
     Chain,
     DampedSynthesis,
     GradedWeight,
+    LowRank,
     SubgroupChain,
     SubgroupId,
     WeightSpectrum,
@@ -48,6 +49,7 @@ from escnn_soft.grading import (
 from escnn_soft.layers.adopted_basis import adopt, warn_of_other_fields
 from escnn_soft.layers.expansion import Dense, ExpandedLayer, filled
 from escnn_soft.layers.hardening import without_softness
+from escnn_soft.layers.truncation import complete_factors, truncated
 from escnn_soft.layers.type_words import between
 from escnn_soft.linalg.straight_through import nothing_unless
 
@@ -64,12 +66,17 @@ class SoftLayer(ExpandedLayer, SoftModule):
 
     Attributes:
         soft_weights: coefficients of all directions outside escnn's basis, zero at first; where every gain is 0 they
-            take no part in the computation and get no gradient.  # shape: (directions,)
+            take no part in the computation and get no gradient; of a layer with a ``rank``, W of
+            :class:`~escnn_soft.grading.LowRank`.  # shape: (directions,)
+        soft_out: U of a layer with a rank; else None.
+        soft_in: likewise V.
         soft_bias: likewise for the bias; None without a bias.  # shape: (directions,)
         level_logits: parameters of a ``Learned`` softness, the kernel's levels and then the bias's; else None.
     """
 
     soft_weights: Parameter
+    soft_out: Parameter | None
+    soft_in: Parameter | None
     soft_bias: Parameter | None
     bias: Parameter | None
     bias_expansion: Tensor
@@ -89,9 +96,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
         bias: bool,
         out_representations: Sequence[Representation] | None = None,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         """Add the soft parameters; called once, after escnn's constructor."""
         self._chain = None if chain is None else tuple(chain)
+        self._low_rank = None if rank is None else LowRank.of(transform.soft, rank)
         self._in_representations = tuple(in_representations)
         # a transposed convolution's kernel belongs to one group of the output, any other's to all of it
         out_fields = self.out_type.representations if out_representations is None else out_representations
@@ -102,7 +111,13 @@ class SoftLayer(ExpandedLayer, SoftModule):
             gspace = self.out_type.gspace
             fields = [gspace.trivial_repr], self.out_type.representations
             transforms.append(fibre_transform(gspace, *fields, chain))
-        self.soft_weights = Parameter(self.weights.new_zeros(transform.soft.dim))
+        for name in ("soft_out", "soft_in"):
+            self.register_parameter(name, None)
+        if self._low_rank is None:
+            self.soft_weights = Parameter(self.weights.new_zeros(transform.soft.dim))
+        else:
+            self.soft_weights = Parameter(self.weights.new_zeros(sum(self._low_rank.sizes[0])))
+            self.soft_out, self.soft_in = map(Parameter, self._low_rank.drawn(self.weights))
         self.register_parameter("soft_bias", None)
         if bias and transforms[1].soft.dim:
             self.soft_bias = Parameter(self.weights.new_zeros(transforms[1].soft.dim))
@@ -237,13 +252,18 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """Subgroups by which the dial is graded, from large to small; the last stays exact at every softness."""
         return self._chain
 
+    @property
+    def rank(self) -> int | None:
+        """Number of products that the soft coefficients are sums of; None for any coefficients."""
+        return None if self._low_rank is None else self._low_rank.rank
+
     def _in_use(self) -> list[Tensor]:
         self._check_own("soft_weights", "soft_bias")
         with torch.no_grad():
             _, _, factors = self._expand()
             used = []
             for index, (dial, t, logits) in enumerate(zip(self._dials, factors, self._logits(), strict=True)):
-                coefficients = (self.soft_weights, self.soft_bias)[index]
+                coefficients = (self._soft_coefficients(), self.soft_bias)[index]
                 gains = dial.gains(t, logits)[dial.equivariant :]
                 used.append(
                     self.weights.new_zeros(0)
@@ -257,12 +277,39 @@ class SoftLayer(ExpandedLayer, SoftModule):
         column = strict.new_zeros(self.out_type.size) if bias is None else bias
         own = self._norm_of(strict)
         norms = [own, self._norm_with_bias(column, own)] if len(self._dials) > 1 else [own]
-        trained = self.soft_weights, self.soft_bias
+        trained = self._soft_coefficients(), self.soft_bias
+        writes = self._write_soft, None if self.soft_bias is None else self.soft_bias.copy_
         strays = self._astray(self._as_graded(strict)), None
-        each = zip(self._dials, trained, used, norms, self._logits(), strays, strict=False)
-        for dial, tensor, value, beside, logits, astray in each:
-            if tensor is not None:
-                tensor.copy_(dial.coefficients_for(value, tensor, beside, logits, astray))
+        each = zip(self._dials, trained, writes, used, norms, self._logits(), strays, strict=False)
+        for dial, tensor, write, value, beside, logits, astray in each:
+            if tensor is not None and write is not None:
+                write(dial.coefficients_for(value, tensor, beside, logits, astray))
+
+    def _soft_coefficients(self) -> Tensor:
+        """The kernel's soft coefficients; in double precision where they are products."""
+        if self._low_rank is None:
+            return self.soft_weights
+        return self._low_rank.coefficients(*(p.double() for p in self._factors()))
+
+    def _coefficients_of(self, soft_weights: Tensor) -> Tensor:
+        """The soft coefficients of other soft weights, linearly, with the factors of a rank as they are."""
+        if self._low_rank is None:
+            return soft_weights
+        _, out, into = (p.detach().to(soft_weights) for p in self._factors())
+        return self._low_rank.coefficients(soft_weights, out, into)
+
+    def _write_soft(self, coefficients: Tensor) -> None:
+        """Let soft coefficients that differ by factors of their levels be those of the kernel."""
+        if self._low_rank is not None:
+            _, out, into = (p.double() for p in self._factors())
+            coefficients = self._low_rank.kernels(coefficients.double(), out, into)
+        self.soft_weights.copy_(coefficients)
+
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The parameters of a layer with a rank."""
+        assert self.soft_out is not None
+        assert self.soft_in is not None
+        return self.soft_weights, self.soft_out, self.soft_in
 
     def _subgroups(self) -> SubgroupChain | None:
         return None if self._chain is None else subgroup_chain(self.in_type.gspace, self._chain)
@@ -373,7 +420,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         if dial.closed:
             whole = here.equivariant.synthesis(strict)
         else:
-            coefficients, synthesis = self._trained(self.soft_weights, dial), self._syntheses[0]
+            coefficients, synthesis = self._trained_soft(dial), self._syntheses[0]
             t, resolved = dial.factor(coefficients, own)
             if synthesis is None:
                 whole = here.joint_synthesis(strict, coefficients, dial.gains(None, self._logits()[0]))
@@ -386,7 +433,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         dial, here = self._dials[0], self._here[0]
         if dial.closed:
             return strict, None
-        kernel, coefficients = self._as_graded(strict).to(dial.dtype), self._trained(self.soft_weights, dial)
+        kernel, coefficients = self._as_graded(strict).to(dial.dtype), self._trained_soft(dial)
         if dial.limited and dial.policy.bounded:
             # the factor multiplies what escnn's own part breaks too; from both parts anew: less what goes astray,
             # escnn's own would leave the rounding of that, and what a chain has no level for
@@ -405,6 +452,12 @@ class SoftLayer(ExpandedLayer, SoftModule):
         if synthesis is not None:
             return synthesis(coefficients, t=t)
         return self._soft(index).synthesis(coefficients, dial.gains(None, self._logits()[index])[dial.equivariant :])
+
+    def _trained_soft(self, dial: Dial) -> Tensor:
+        """The kernel's soft coefficients in the dtype in which they are used."""
+        if self._low_rank is None:
+            return self._trained(self.soft_weights, dial)
+        return self._low_rank.coefficients(*(p.to(dial.dtype) for p in self._factors()))
 
     @staticmethod
     def _trained(parameter: Tensor, dial: Dial) -> Tensor:
@@ -476,6 +529,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self._forget()
         for name in (self._kernel_name, "expanded_bias"):
             state_dict.pop(prefix + name, None)
+        if self._low_rank is not None:
+            complete_factors(self._low_rank, state_dict, prefix, self)
         if prefix + "weights" in state_dict:
             for name in ("soft_weights", "soft_bias"):
                 parameter = self._parameters.get(name)  # pruned or parametrised, it goes by another name
@@ -496,8 +551,11 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self._precision = torch.finfo(torch.float32).eps  # of a basis that was taken over
         self._set_constants()
 
-    def _set_dense(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding."""
+    def _set_dense(self, weight: Tensor, bias: Tensor | None, *, strictly: bool = False) -> None:
+        """Choose the parameters so that at softness 1 the layer has this kernel and bias, to rounding.
+
+        A rank comes as close as it can; ``strictly`` leaves the kernel's soft part alone.
+        """
         transform, kernel = self._transform, self._as_graded(weight.detach().double().cpu())
         blocks = self._equivariant_basis()
         representations = self._in_representations, self._out_representations
@@ -506,7 +564,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
             self.weights.copy_(basis_coordinates(self._basisexpansion, representations, blocks, equivariant))
             # what escnn's basis adds by its own rounding is taken back by the soft part
             strict = self._basisexpansion(self.weights).double().cpu().reshape(transform.shape)
-            self.soft_weights.copy_(transform.soft.analysis(kernel - strict))
+            if not strictly:
+                self._set_soft(transform.soft.analysis(kernel - strict), float(transform.analysis(kernel).norm()))
             if bias is not None:
                 assert self._bias_transform is not None
                 column = bias.detach().double().cpu()
@@ -516,13 +575,23 @@ class SoftLayer(ExpandedLayer, SoftModule):
                     self.soft_bias.copy_(self._bias_transform.soft.analysis(column[:, None, None]))
         self._forget()
 
+    def _set_soft(self, coefficients: Tensor, whole: float) -> None:
+        """Choose the kernel's soft parameters, given the norm of all its coefficients."""
+        if self._low_rank is None:
+            self.soft_weights.copy_(coefficients)
+            return
+        factors = truncated(self._low_rank, coefficients, self._factors()[1:], whole)
+        for parameter, value in zip(self._factors(), factors, strict=True):
+            parameter.copy_(value)
+
     def restrict(
         self: _Soft, subgroup: SubgroupId, softness: float | Policy = 1.0, *, chain: Chain | None = None
     ) -> _Soft:
         """The layer between its fields restricted to a subgroup: at softness 1 it computes the same function.
 
         What was soft and keeps the subgroup becomes escnn's own basis there, as far as that reaches: training can go on
-        with the subgroup exact. In a model the types of the neighbours have to follow, see
+        with the subgroup exact. A rank is not kept: what is a sum of few products for the group may need more for the
+        subgroup, whose irreps have more copies. In a model the types of the neighbours have to follow, see
         ``escnn.nn.RestrictionModule``.
 
         Args:
@@ -559,18 +628,20 @@ class SoftLayer(ExpandedLayer, SoftModule):
     ) -> _Soft:
         """An empty layer of the same geometry between other types."""
 
-    def _become_dense(self, dense: _ConvNd | torch.nn.Linear) -> None:
-        """Compute what a plain layer computes, with its device, dtype, mode and ``requires_grad``."""
-        self._take_over(dense, dense.weight, dense.weight, dense.bias)
+    def _become_dense(self, dense: _ConvNd | torch.nn.Linear, *, strictly: bool = False) -> None:
+        """Compute what a plain layer computes, or its strict part, with its device, dtype, mode, ``requires_grad``."""
+        self._take_over(dense, dense.weight, dense.weight, dense.bias, strictly=strictly)
 
     def _become_restricted(self, layer: SoftLayer) -> None:
         """Likewise what a soft layer between other types of the same sizes computes."""
         with torch.no_grad():
             self._take_over(layer, layer.weights, *layer.expand_parameters())
 
-    def _take_over(self, module: Module, like: Tensor, kernel: Tensor, bias: Tensor | None) -> None:
+    def _take_over(
+        self, module: Module, like: Tensor, kernel: Tensor, bias: Tensor | None, *, strictly: bool = False
+    ) -> None:
         self.to(like.device, like.dtype)
-        self._set_dense(kernel, bias)
+        self._set_dense(kernel, bias, strictly=strictly)
         for parameter in self.parameters(recurse=False):
             parameter.requires_grad_(like.requires_grad)
         self.train(module.training)
@@ -585,7 +656,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         self.weights = layer.weights
         if self.bias is not None:
             self.bias = layer.bias
-        for soft in (self.soft_weights, self.soft_bias):
+        for soft in (self.soft_weights, self.soft_out, self.soft_in, self.soft_bias):
             if soft is not None:
                 soft.requires_grad_(layer.weights.requires_grad)
         self._share_basis(layer)
@@ -624,7 +695,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
         """escnn's line, with the softness."""
         chain = "" if self._chain is None else f", chain={list(self._chain)}"
         own = f"{line}, " if (line := super().extra_repr()) else ""
-        return f"{own}softness={self.softness}{self._closed_words()}{chain}"
+        rank = "" if self.rank is None else f", rank={self.rank}"
+        return f"{own}softness={self.softness}{self._closed_words()}{chain}{rank}"
 
 
 def check_hard(layer: object, hard_class: type[EquivariantModule], remedy: str) -> None:

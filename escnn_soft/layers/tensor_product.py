@@ -15,7 +15,7 @@ from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import FieldTypeError
 from escnn_soft.escnn import empty_allowed, generalized_he_init
 from escnn_soft.grading import Chain, WeightTransform, fibre_transform
-from escnn_soft.layers.arguments import check_types
+from escnn_soft.layers.arguments import check_rank, check_types
 from escnn_soft.layers.quadratic import PlainTensorProduct, quadratic_certificate, square_fields
 from escnn_soft.layers.soft import SoftLayer, check_hard
 
@@ -38,6 +38,7 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
         Those of ``escnn.nn.TensorProductModule``, plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR2Conv`; ``GSpaceError`` if the types have different gspaces, ``FieldTypeError`` if
@@ -66,9 +67,10 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         check_types(in_type, out_type, GSpace, "Build both types from a gspace.")
-        policy = as_policy(softness)
+        policy, rank = as_policy(softness), check_rank(rank)
         for name, field_type in (("in_type", in_type), ("out_type", out_type)):
             if not field_type.uniform or len(field_type) != len(in_type):
                 expected = "copies of one representation, as many in the output as in the input"
@@ -77,7 +79,7 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
         transform = fibre_transform(in_type.gspace, [hidden], out_type.representations, chain)
         with empty_allowed(self, empty=transform.equivariant.dim == 0):
             super().__init__(in_type, out_type, initialize=False)
-        self._add_softness(transform, [hidden], policy, bias=False, chain=chain)
+        self._add_softness(transform, [hidden], policy, bias=False, chain=chain, rank=rank)
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
 
@@ -108,11 +110,16 @@ class SoftTensorProduct(SoftLayer, TensorProductModule):
 
     @classmethod
     def from_hard(
-        cls, layer: TensorProductModule, softness: float | Policy = 0.0, *, chain: Chain | None = None
+        cls,
+        layer: TensorProductModule,
+        softness: float | Policy = 0.0,
+        *,
+        chain: Chain | None = None,
+        rank: int | None = None,
     ) -> SoftTensorProduct:
         """As :meth:`SoftR2Conv.from_hard`, from ``escnn.nn.TensorProductModule``."""
         check_hard(layer, TensorProductModule, "There is no plain torch layer of this kind.")
-        soft = cls(layer.in_type, layer.out_type, initialize=False, softness=softness, chain=chain)
+        soft = cls(layer.in_type, layer.out_type, initialize=False, softness=softness, chain=chain, rank=rank)
         soft._share_parameters(layer)
         return soft
 

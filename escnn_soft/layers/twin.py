@@ -48,8 +48,8 @@ def register_soft(
 
     The soft class is a :class:`SoftLayer` that is also a subclass of the hard one, so that ``isinstance`` and type
     checks go on holding, and has a class method ``from_hard(layer, softness, **options)`` that computes the same
-    function as the layer and holds its Parameter objects; ``chain`` is among its options if :func:`soften` is given
-    one. Subclasses of the hard class are not covered: they may compute something else.
+    function as the layer and holds its Parameter objects; ``chain`` and ``rank`` are among its options if
+    :func:`soften` is given one. Subclasses of the hard class are not covered: they may compute something else.
 
     Args:
         cls: the hard class, a subclass of ``escnn.nn.EquivariantModule``.
@@ -116,13 +116,16 @@ def twin_of(module: object) -> Twin | None:
     return _TWINS.get(type(module))
 
 
-def soft_twin(layer: EquivariantModule, softness: float | Policy, chain: Chain | None = None) -> SoftLayer:
+def soft_twin(
+    layer: EquivariantModule, softness: float | Policy, chain: Chain | None = None, rank: int | None = None
+) -> SoftLayer:
     """The soft twin of a hard layer: the same function, the same Parameter objects.
 
     Args:
         layer: a layer whose class has a twin, or extends one that has.
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, or None.
+        rank: of the soft coefficients, or None.
 
     Returns:
         The soft layer, from the first of the registered candidates that fits.
@@ -138,11 +141,11 @@ def soft_twin(layer: EquivariantModule, softness: float | Policy, chain: Chain |
     if not isinstance(layer._parameters.get("weights"), Parameter):
         remedy = "Take the pruning or parametrization off first; a soft layer can be pruned and parametrized itself."
         raise ArgumentError("layer", layer, "a layer whose weights are a Parameter", remedy)
-    relaxation = {} if chain is None else {"chain": chain}
+    further = {name: value for name, value in (("chain", chain), ("rank", rank)) if value is not None}
     reasons = []
     for candidate in twin.candidates(layer):
         try:
-            soft: SoftLayer = twin.soft.from_hard(layer, softness, **candidate, **relaxation)
+            soft: SoftLayer = twin.soft.from_hard(layer, softness, **candidate, **further)
         except EscnnSoftError as error:
             reasons.append(error)
         else:

@@ -101,6 +101,8 @@ class CoefficientMap:
         soft: the other levels; None without them.
         dial: of the kernel, whose gains are used as the policy alone has them.
         kernel: (out, in, S).
+        coefficients_of: from soft weights to soft coefficients; of a layer with a rank, by its other factors as they
+            are, which are no part of the matrix, and which the group leaves alone.
     """
 
     parameters: tuple[Parameter, ...]
@@ -108,6 +110,7 @@ class CoefficientMap:
     soft: WeightTransform | None
     dial: Dial
     kernel: tuple[int, int, int]
+    coefficients_of: Callable[[Tensor], Tensor]
 
     @staticmethod
     def of(layer: SoftLayer, parameters: tuple[Parameter, ...]) -> CoefficientMap:
@@ -118,7 +121,8 @@ class CoefficientMap:
         with torch.no_grad():
             strict = tuple(_dual_blocks(layer, *like)) if id(layer.weights) in ids else None
         soft = layer._transform.soft.to(*like) if id(layer.soft_weights) in ids else None
-        return CoefficientMap(mine, strict, soft, layer._dials[0], layer._transform.shape)
+        shape, coefficients_of = layer._transform.shape, layer._coefficients_of
+        return CoefficientMap(mine, strict, soft, layer._dials[0], shape, coefficients_of)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -150,7 +154,9 @@ class CoefficientMap:
                 result = result.index_put(block.place, block.expand(own))
         if self.soft is None:
             return result
-        return result + self.soft.synthesis(parts[0], self.dial.static[self.dial.equivariant :].to(result))
+        return result + self.soft.synthesis(
+            self.coefficients_of(parts[0]), self.dial.static[self.dial.equivariant :].to(result)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,13 @@ class TestSoftLinear(ConformanceSuite):
         return hard
 
 
+class TestSoftLinearOfARank(TestSoftLinear):
+    def make(self, softness):
+        s = space("D3 point")
+        fields = s.type(*[s.irrep(1, 1), s.trivial_repr] * 2)
+        return SoftLinear(fields, fields, softness=softness, rank=1)
+
+
 class TestSoftLinearOfSO3(TestSoftLinear):
     def make(self, softness):
         s = space("SO(3) point")
@@ -57,6 +64,13 @@ class TestSoftR2Conv(ConformanceSuite):
         hard = nn.R2Conv(layer.in_type, layer.out_type, 3, padding=1)
         hard.load_state_dict(layer.state_dict(), strict=False)
         return hard
+
+
+class TestSoftR2ConvOfARank(TestSoftR2Conv):
+    def make(self, softness):
+        s = space("C4")
+        fields = s.type(*[s.irrep(1)] * 2), s.type(s.irrep(1), *[s.trivial_repr] * 3)
+        return SoftR2Conv(*fields, 3, padding=1, softness=softness, rank=2)
 
 
 class TestStridedGroupedSoftR2Conv(ConformanceSuite):

@@ -48,6 +48,7 @@ class Convertible(SoftLayer):
         frequencies_cutoff: FrequenciesCutoff | None = None,
         basis_filter: BasisFilter | None = None,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> _Layer:
         """Soften an escnn layer; it computes the same function until its soft part is trained.
 
@@ -57,13 +58,14 @@ class Convertible(SoftLayer):
             frequencies_cutoff: as passed to the layer's constructor, which does not store it.
             basis_filter: likewise.
             chain: subgroups to relax to, as in the constructor.
+            rank: number of products that the soft coefficients are sums of, as in the constructor.
 
         Returns:
             The soft layer.
 
         Raises:
             ArgumentError: if the layer is not escnn's twin of this class, is soft already, or has another basis, or if
-                the chain is none.
+                the chain or the rank is none.
 
         Example:
             >>> from escnn import gspaces, nn
@@ -78,7 +80,7 @@ class Convertible(SoftLayer):
             raise ArgumentError("layer", layer, f"{class_words(cls.hard_class)} of harmonics", "Use SoftR3IcoConv.")
         soft = cls._like(
             layer, layer.in_type, layer.out_type, frequencies_cutoff,
-            bias=layer.bias is not None, basis_filter=basis_filter, softness=softness, chain=chain,
+            bias=layer.bias is not None, basis_filter=basis_filter, softness=softness, chain=chain, rank=rank,
         )  # fmt: skip
         check_band_limit(soft, layer)
         soft._share_parameters(layer)
@@ -125,6 +127,7 @@ class Convertible(SoftLayer):
         softness: float | Policy = 1.0,
         *,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> _Layer:
         """Give a plain convolution field types; at softness 1 the result computes the same function, to rounding.
 
@@ -134,12 +137,13 @@ class Convertible(SoftLayer):
             out_type: type of its output; ``conv.out_channels`` channels.
             softness: a float in [0, 1] or a policy.
             chain: subgroups to relax to, as in the constructor; the part of the kernel that breaks the last is dropped.
+            rank: as in the constructor: a warning says how much of the kernel, relative to its norm, is left out.
 
         Returns:
             The soft layer, with the convolution's device, dtype, mode and ``requires_grad``.
 
         Raises:
-            ArgumentError: if the kernel is not square, or the chain is none.
+            ArgumentError: if the kernel is not square, or the chain or the rank is none.
             FieldTypeError: if a type has another number of channels.
 
         Example:
@@ -159,7 +163,7 @@ class Convertible(SoftLayer):
         soft = cls(
             in_type, out_type, kernel_size, padding=padding, stride=tuple(conv.stride), dilation=dilation,
             groups=conv.groups, bias=conv.bias is not None, initialize=False, softness=softness, chain=chain,
-            **cls._plain(conv),
+            rank=rank, **cls._plain(conv),
         )  # fmt: skip
         soft._become_dense(conv)
         return soft

@@ -18,7 +18,7 @@ from escnn_soft.dial import Policy, as_policy
 from escnn_soft.errors import ArgumentError
 from escnn_soft.escnn import BasisFilter, generalized_he_init
 from escnn_soft.grading import Chain, GradedWeight, WeightTransform, kernel_transform
-from escnn_soft.layers.arguments import check_filter, check_groups, check_types
+from escnn_soft.layers.arguments import check_filter, check_groups, check_rank, check_types
 from escnn_soft.layers.geometry import Geometry, Movement, per_axis
 from escnn_soft.layers.grid.convertible import Convertible
 from escnn_soft.layers.grid.equivariance_check import central_difference, smooth_image
@@ -29,13 +29,14 @@ __all__ = ["Plan", "SoftConvolution"]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is known of a layer before escnn's constructor runs: policy, fields of a group, spectrum and its chain."""
+    """What is known of a layer before escnn's constructor runs: policy, fields of a group, spectrum, chain and rank."""
 
     policy: Policy
     in_fields: list[Representation]
     out_fields: list[Representation]
     transform: WeightTransform
     chain: Chain | None
+    rank: int | None
 
     @property
     def empty(self) -> bool:
@@ -71,6 +72,7 @@ class SoftConvolution(Convertible):
         groups: int,
         softness: float | Policy,
         chain: Chain | None,
+        rank: int | None,
     ) -> Plan:
         """The spectrum of the layer's kernels, before escnn builds its own basis."""
         policy = as_policy(softness)
@@ -79,13 +81,13 @@ class SoftConvolution(Convertible):
         transform = kernel_transform(
             in_type.gspace, in_fields, out_fields, kernel_size, self._harmonics, dilation, chain
         )
-        return Plan(policy, in_fields, out_fields, transform, chain)
+        return Plan(policy, in_fields, out_fields, transform, chain, check_rank(rank))
 
     def _soften(self, plan: Plan, basis_filter: BasisFilter | None, *, bias: bool, initialize: bool) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
         self._add_softness(
             plan.transform, plan.in_fields, plan.policy, bias=bias, out_representations=plan.out_fields,
-            chain=plan.chain,
+            chain=plan.chain, rank=plan.rank,
         )  # fmt: skip
         kept = self.weights.numel()
         check_filter(basis_filter, kept if kept == plan.transform.equivariant.dim else self._reach(), plan.transform)

@@ -59,13 +59,18 @@ class SoftR2Conv(SoftConvolution, R2Conv):
         chain: ids of subgroups of the fibre group, from large to small, to relax to: what breaks the last is never a
             parameter, so that it stays exact at every softness, and what keeps the first comes first on the dial. None
             to relax altogether.
+        rank: number of products that the soft coefficients of the kernel are sums of, which takes a fraction of the
+            numbers, see :class:`~escnn_soft.grading.LowRank`: from a few hundredths of escnn's own, for many fields.
+            Weights that break the symmetry are no longer all reached at softness 1, but those that are, and all
+            statements about the dial, are those of the group as ever. The bias keeps all of its coefficients. None for
+            any coefficients.
 
     Raises:
         GSpaceError: if the types do not live on the plane.
         FieldTypeError: if the types do not fit each other or ``groups``.
         SoftnessError: if the softness is neither a number in [0, 1] nor a policy.
         BasisFilterError: if the basis filter looks at more than rings and frequencies.
-        ArgumentError: if a size is not a positive integer, or the chain is none.
+        ArgumentError: if a size or the rank is not a positive integer, or the chain is none.
 
     Example:
         >>> import torch
@@ -106,12 +111,13 @@ class SoftR2Conv(SoftConvolution, R2Conv):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_geometry(2, padding_mode, padding=padding, stride=stride)
         warn_of_maximum_offset(maximum_offset)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain, rank)
         with empty_allowed(self, empty=plan.empty):
             super().__init__(
                 in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,

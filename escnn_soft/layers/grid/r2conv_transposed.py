@@ -29,6 +29,7 @@ class SoftR2ConvTransposed(SoftTransposedConvolution, R2ConvTransposed):
         Those of ``escnn.nn.R2ConvTransposed``, plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR2Conv`, and ``ArgumentError`` if ``output_padding`` is too large.
@@ -70,12 +71,13 @@ class SoftR2ConvTransposed(SoftTransposedConvolution, R2ConvTransposed):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         self._check_movement(padding, output_padding, stride, dilation)
         warn_of_maximum_offset(maximum_offset)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain, rank)
         with empty_allowed(self, empty=plan.empty):
             super().__init__(
                 in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, sigma,

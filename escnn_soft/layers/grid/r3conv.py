@@ -31,6 +31,7 @@ class SoftR3Conv(SoftConvolution, R3Conv):
         Those of ``escnn.nn.R3Conv``, plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR2Conv`; ``GSpaceError`` if the types do not live in space.
@@ -74,11 +75,12 @@ class SoftR3Conv(SoftConvolution, R3Conv):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_geometry(3, padding_mode, padding=padding, stride=stride)
         self._harmonics = kept_harmonics(kernel_size, frequencies_cutoff, rings, sigma, dilation, basis_filter, 3)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain, rank)
         with empty_allowed(self, empty=plan.empty):
             super().__init__(
                 in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, sigma,

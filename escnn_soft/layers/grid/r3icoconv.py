@@ -34,6 +34,7 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
         Those of ``escnn.nn.R3IcoConv``, plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR3Conv`, and ``GSpaceError`` for another group than the icosahedral one,
@@ -77,12 +78,13 @@ class SoftR3IcoConv(SoftConvolution, R3IcoConv):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_icosahedral(in_type)
         check_geometry(3, padding_mode, padding=padding, stride=stride)
         self._harmonics = kept_shells(kernel_size, samples, rings, sigma, dilation, basis_filter, in_type.fibergroup)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain, rank)
         with empty_allowed(self, empty=plan.empty):
             super().__init__(
                 in_type, out_type, kernel_size, padding, stride, dilation, padding_mode, groups, bias, samples,

@@ -33,6 +33,7 @@ class SoftR3IcoConvTransposed(SoftTransposedConvolution, R3IcoConvTransposed):
         Those of ``escnn.nn.R3IcoConvTransposed``, plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR3IcoConv`, and ``ArgumentError`` if ``output_padding`` is too large.
@@ -73,12 +74,13 @@ class SoftR3IcoConvTransposed(SoftTransposedConvolution, R3IcoConvTransposed):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         self._check(in_type, out_type, kernel_size=kernel_size, dilation=dilation, groups=groups)
         check_icosahedral(in_type)
         self._check_movement(padding, output_padding, stride, dilation)
         self._harmonics = kept_shells(kernel_size, samples, rings, sigma, dilation, basis_filter, in_type.fibergroup)
-        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain)
+        plan = self._plan(in_type, out_type, kernel_size, dilation, groups, softness, chain, rank)
         with empty_allowed(self, empty=plan.empty):
             super().__init__(
                 in_type, out_type, kernel_size, padding, output_padding, stride, dilation, groups, bias, samples,

@@ -23,7 +23,7 @@ from escnn_soft.escnn.point_convolutions import message_arguments, require_point
 from escnn_soft.escnn.stored_arguments import rings_of
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import Chain, WeightTransform, continuous_transform, ring_functions
-from escnn_soft.layers.arguments import check_band_limit, check_filter, check_types
+from escnn_soft.layers.arguments import check_band_limit, check_filter, check_rank, check_types
 from escnn_soft.layers.points.point_execution import point_certificate
 from escnn_soft.layers.soft import SoftLayer, check_hard
 
@@ -83,6 +83,7 @@ class SoftPointConvolution(SoftLayer):
         *,
         bias: bool,
         chain: Chain | None,
+        rank: int | None,
         initialize: bool,
     ) -> None:
         """Add the soft part to escnn's layer, and draw its weights."""
@@ -90,7 +91,9 @@ class SoftPointConvolution(SoftLayer):
         check_filter(basis_filter, self.weights.numel(), transform)
         self._in_representations = tuple(self.in_type.representations)
         self._basissampler = own_sampler(self._basissampler)
-        self._add_softness(transform, self.in_type.representations, policy, bias=bias, chain=chain)
+        self._add_softness(
+            transform, self.in_type.representations, policy, bias=bias, chain=chain, rank=check_rank(rank)
+        )
         if initialize:
             generalized_he_init(self.weights, self._basisexpansion)
 
@@ -277,6 +280,7 @@ class SoftPointConvolution(SoftLayer):
         frequencies_cutoff: FrequenciesCutoff | None = None,
         basis_filter: BasisFilter | None = None,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> SoftPointConvolution:
         """As :meth:`SoftR2Conv.from_hard`; ``MissingPackageError`` if torch_geometric is not installed."""
         require_point_convolutions(cls.__name__)
@@ -284,7 +288,7 @@ class SoftPointConvolution(SoftLayer):
         soft: Any = cls(
             layer.in_type, layer.out_type, bias=layer.bias is not None, **rings_of(layer),
             frequencies_cutoff=frequencies_cutoff, basis_filter=basis_filter, initialize=False, softness=softness,
-            chain=chain,
+            chain=chain, rank=rank,
         )  # fmt: skip
         check_band_limit(soft, layer)
         soft._share_parameters(layer)

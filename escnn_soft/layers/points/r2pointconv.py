@@ -34,6 +34,7 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
         Those of ``escnn.nn.R2PointConv`` (``groups`` is 1; ``width`` with ``n_rings``, or else ``rings``), plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR2Conv`, and ``MissingPackageError`` if torch_geometric is not installed,
@@ -72,6 +73,7 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         plan = self._plan(
             in_type, out_type, groups, softness, chain, frequencies_cutoff=frequencies_cutoff, rings=rings,
@@ -82,4 +84,4 @@ class SoftR2PointConv(SoftPointConvolution, R2PointConv):
                 in_type, out_type, groups, bias, sigma, width, n_rings, frequencies_cutoff, rings, basis_filter,
                 recompute, initialize=False,
             )  # fmt: skip
-        self._soften(plan, basis_filter, bias=bias, chain=chain, initialize=initialize)
+        self._soften(plan, basis_filter, bias=bias, chain=chain, rank=rank, initialize=initialize)

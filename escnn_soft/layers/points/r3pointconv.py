@@ -27,6 +27,7 @@ class SoftR3PointConv(SoftPointConvolution, R3PointConv):
         Those of ``escnn.nn.R3PointConv`` (``groups`` is 1), plus:
         softness: a float in [0, 1] or a policy.
         chain: subgroups to relax to, as in :class:`~escnn_soft.SoftR2Conv`.
+        rank: number of products that the soft coefficients are sums of, likewise.
 
     Raises:
         As :class:`~escnn_soft.SoftR2PointConv`; ``GSpaceError`` if the types do not live in space.
@@ -64,6 +65,7 @@ class SoftR3PointConv(SoftPointConvolution, R3PointConv):
         *,
         softness: float | Policy = 0.0,
         chain: Chain | None = None,
+        rank: int | None = None,
     ) -> None:
         plan = self._plan(
             in_type, out_type, groups, softness, chain, frequencies_cutoff=frequencies_cutoff, rings=rings,
@@ -74,4 +76,4 @@ class SoftR3PointConv(SoftPointConvolution, R3PointConv):
                 in_type, out_type, groups, bias, sigma, width, n_rings, frequencies_cutoff, rings, basis_filter,
                 recompute, initialize=False,
             )  # fmt: skip
-        self._soften(plan, basis_filter, bias=bias, chain=chain, initialize=initialize)
+        self._soften(plan, basis_filter, bias=bias, chain=chain, rank=rank, initialize=initialize)
