@@ -18,6 +18,7 @@ from escnn_soft.escnn.sampled_basis import SampledBasis, pair_blocks, projected,
 from escnn_soft.grading import ChannelFrame, Field, WeightTransform
 from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.factors import times
 from escnn_soft.linalg.one_step import linear_map
 
 __all__ = ["StrictCoefficients", "expands_slowly"]
@@ -188,7 +189,7 @@ class _Level:
 
         def analysis(element: Tensor) -> Tensor:
             parts = zip(one.units, one.parts(element.double()), strict=True)
-            return one.coefficients([part @ unit.dual for unit, part in parts])
+            return one.coefficients([times(part, unit.dual) for unit, part in parts])
 
         return projected(analysis, basis.cpu())
 

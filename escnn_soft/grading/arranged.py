@@ -5,6 +5,7 @@ from __future__ import annotations
 from escnn_soft._lasting import lasting
 from escnn_soft.grading.arrangement import Arrangement, OneByOne
 from escnn_soft.grading.as_matrix import AsMatrix
+from escnn_soft.grading.factors import Factors
 from escnn_soft.grading.together import Together
 
 __all__ = ["arranged", "stacked"]
@@ -27,7 +28,7 @@ def arranged(blocks: OneByOne) -> Arrangement:
     Returns:
         One matrix for the smallest weights, else as :func:`stacked`.
     """
-    return AsMatrix(blocks) if _size(blocks) <= _SMALLEST else stacked(blocks)
+    return AsMatrix(blocks) if _size(blocks) <= _SMALLEST and not _factored(blocks) else stacked(blocks)
 
 
 @lasting()
@@ -42,7 +43,11 @@ def stacked(blocks: OneByOne) -> OneByOne | Together:
         number by itself would take longer than what a call a block costs.
     """
     rows = sum(block.basis.rows.numel() for block in blocks.blocks)
-    return blocks if len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS else Together(blocks)
+    return blocks if _factored(blocks) or len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS else Together(blocks)
+
+
+def _factored(blocks: OneByOne) -> bool:
+    return any(isinstance(block.rows, Factors) for block in blocks.blocks)
 
 
 def _size(blocks: OneByOne) -> int:
