@@ -21,12 +21,17 @@ from escnn_soft.grading.block import Block
 from escnn_soft.grading.factors import times
 from escnn_soft.linalg.one_step import linear_map
 
-__all__ = ["StrictCoefficients", "expands_slowly"]
+__all__ = ["StrictCoefficients", "expands_slowly", "takes_long"]
 
 _MANY = 5
 """Pairs of representations above which escnn's expansion, which takes one after the other, takes longer."""
 _LARGE = 150
 """Products for each number of the kernel above which it does."""
+
+_WIDE = 150
+"""Points of a kernel from which coefficients cost more than reading the elements."""
+_MUCH = 2**24
+"""Numbers of escnn's elements between two fields above which their coefficients then take seconds to find."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +131,21 @@ def expands_slowly(expansion: SampledBasis, numbers: int) -> bool:
     blocks = list(pair_blocks(expansion))
     products = sum(_count(expansion, pair) * block.sampled_basis.numel() for pair, block in blocks)
     return len(blocks) > _MANY or products > _LARGE * numbers
+
+
+def takes_long(expansion: SampledBasis, points: int) -> bool:
+    """Whether a layer would take seconds to build for the coefficients of escnn's elements.
+
+    Where kernels are as large as that, expanding the elements at each pass costs little beside the convolution.
+
+    Args:
+        expansion: escnn's elements.
+        points: of a kernel.
+
+    Returns:
+        The answer.
+    """
+    return points >= _WIDE and any(block.sampled_basis.numel() > _MUCH for _, block in pair_blocks(expansion))
 
 
 def _count(expansion: SampledBasis, pair: tuple[str, str]) -> int:

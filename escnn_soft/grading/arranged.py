@@ -43,7 +43,11 @@ def stacked(blocks: OneByOne) -> OneByOne | Together:
         number by itself would take longer than what a call a block costs.
     """
     rows = sum(block.basis.rows.numel() for block in blocks.blocks)
-    return blocks if _factored(blocks) or len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS else Together(blocks)
+    return (
+        blocks
+        if _factored(blocks) or len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS
+        else Together(blocks)
+    )
 
 
 def _factored(blocks: OneByOne) -> bool:

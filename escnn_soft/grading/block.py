@@ -42,7 +42,9 @@ class Block:
         # rows are sorted by level, so a range of levels is a range of rows
         first, last = torch.searchsorted(self.level, self.level.new_tensor([start, stop])).tolist()
         span = slice(self.span.start + first, self.span.start + last)
-        return Block(self.basis, span, narrowed(self.rows, slice(first, last)), self.level[first:last] - start, self.copies)
+        return Block(
+            self.basis, span, narrowed(self.rows, slice(first, last)), self.level[first:last] - start, self.copies
+        )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Block:
         """The block on a device in a dtype; the cast is shared by all layers."""

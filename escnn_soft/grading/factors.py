@@ -71,7 +71,7 @@ class Factors:
         return shape[::-1] if self.transposed else shape
 
     @property
-    def mT(self) -> Factors:  # noqa: N802
+    def mT(self) -> Factors:
         """The transpose."""
         return replace(self, transposed=not self.transposed)
 
@@ -130,9 +130,10 @@ class Factors:
     def _made(self, coefficients: Tensor) -> Tensor:
         """Kernels from coefficients."""
         n, (d_out, d_in) = len(coefficients), self.sizes
+        entries = d_out * d_in
         every = coefficients.new_zeros(n, sum(self._widths)).index_copy(1, self.order, coefficients)
         parts = [
-            (part.reshape(-1, len(q)) @ q.mT).view(n, count, d_out * d_in, -1).transpose(1, 2).reshape(n * d_out * d_in, -1)
+            (part.reshape(-1, len(q)) @ q.mT).view(n, count, entries, -1).transpose(1, 2).reshape(n * entries, -1)
             for part, q, count in zip(every.split(self._widths, dim=1), self.couplings, self.copies, strict=True)
         ]
         kernels = torch.cat(parts, dim=1) @ self._matrix.mT
@@ -141,11 +142,12 @@ class Factors:
     def _told(self, kernels: Tensor) -> Tensor:
         """The adjoint of :meth:`_made`."""
         n, (d_out, d_in) = len(kernels), self.sizes
-        by_entry = kernels.view(n, d_out, -1, d_in).transpose(2, 3).reshape(n * d_out * d_in, -1)
-        found = (by_entry @ self._matrix).view(n, d_out * d_in, -1)
-        widths = [w // (d_out * d_in) for w in self._widths]
+        entries = d_out * d_in
+        by_entry = kernels.view(n, d_out, -1, d_in).transpose(2, 3).reshape(n * entries, -1)
+        found = (by_entry @ self._matrix).view(n, entries, -1)
+        widths = [width // entries for width in self._widths]
         parts = [
-            (part.view(n, d_out * d_in, count, -1).transpose(1, 2).reshape(-1, len(q)) @ q).view(n, -1)
+            (part.view(n, entries, count, -1).transpose(1, 2).reshape(-1, len(q)) @ q).view(n, -1)
             for part, q, count in zip(found.split(widths, dim=2), self.couplings, self.copies, strict=True)
         ]
         return torch.cat(parts, dim=1).index_select(1, self.order)

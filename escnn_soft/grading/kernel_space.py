@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, cached_property
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft._lasting import lasting
@@ -18,6 +20,8 @@ from escnn_soft.grading.pair_basis import LAWLESS, LevelKey, PairBasis
 from escnn_soft.groups import IrrepProducts
 
 __all__ = ["KernelSpace"]
+
+_Some = TypeVar("_Some", Tensor, NDArray[np.int64])
 
 _LARGE = 150
 """Points from which a basis is kept as factors."""
@@ -98,13 +102,14 @@ class KernelSpace:
                 directions.append(self._lawless(out_irrep, in_irrep, copy))
             else:
                 directions += self._coupled(couplings(copy.irrep), copy)
-        return PairBasis(*_sorted(directions), self.exact)
+        rows, levels = _sorted(directions)
+        return PairBasis(torch.cat(rows), levels, self.exact)
 
     def _factored(self, out_irrep: IrrepId, in_irrep: IrrepId) -> PairBasis:
         """The same as factors: nothing of the size of a kernel is formed but the functions."""
         d_out, d_in = self.group.size(out_irrep), self.group.size(in_irrep)
         matrices, counts = list[Tensor](), list[int]()
-        found: dict[int, list[tuple[LevelKey, Tensor]]] = {}  # of each copy, its directions counted through
+        found: dict[int, list[tuple[LevelKey, NDArray[np.int64]]]] = {}  # of each copy, its directions counted through
         start = 0
         for irrep, members in groupby(self._by_kind, key=lambda copy: copy.irrep):
             copies = list(members)
@@ -115,15 +120,15 @@ class KernelSpace:
                 parts = [(self._key(coupled, copies[0]), q.flatten(0, 2)) for coupled, q in couplings]
             matrices.append(torch.cat([q for _, q in parts], dim=1))
             counts.append(len(copies))
+            widths = [((sigma, coupled), q.shape[1]) for (_, _, sigma, coupled), q in parts]
             for copy in copies:
                 found[id(copy)] = []
-                for key, q in parts:
-                    place = torch.arange(start, start + q.shape[1])
-                    found[id(copy)].append(((0, copy.remainder, *key[2:]), place))
-                    start += q.shape[1]
-        directions = [direction for copy in self.copies for direction in found[id(copy)]]
-        order, levels = _sorted(directions)
-        rows = Factors(self.functions, tuple(matrices), tuple(counts), order, (d_out, d_in))
+                for key, width in widths:
+                    found[id(copy)].append(((0, copy.remainder, *key), np.arange(start, start + width)))
+                    start += width
+        order, levels = _sorted([direction for copy in self.copies for direction in found[id(copy)]])
+        places = torch.from_numpy(np.concatenate(order))
+        rows = Factors(self.functions, tuple(matrices), tuple(counts), places, (d_out, d_in))
         return PairBasis(rows, levels, self.exact)
 
     def _couplings(self, out_irrep: IrrepId, in_irrep: IrrepId, spatial: IrrepId) -> list[tuple[IrrepId, Tensor]]:
@@ -155,10 +160,10 @@ class KernelSpace:
         return (0, True, self.group.worst_violation, LAWLESS), rows.reshape(len(d_out) * len(d_in), -1)
 
 
-def _sorted(directions: list[tuple[LevelKey, Tensor]]) -> tuple[Tensor, tuple[tuple[LevelKey, int], ...]]:
+def _sorted(directions: list[tuple[LevelKey, _Some]]) -> tuple[list[_Some], tuple[tuple[LevelKey, int], ...]]:
     """Directions level by level, and how many each level has; within a level, in the order of the copies."""
     directions = sorted(directions, key=lambda direction: direction[0])
     counts: dict[LevelKey, int] = {}
-    for key, rows in directions:
-        counts[key] = counts.get(key, 0) + len(rows)
-    return torch.cat([rows for _, rows in directions]), tuple(counts.items())
+    for key, some in directions:
+        counts[key] = counts.get(key, 0) + len(some)
+    return [some for _, some in directions], tuple(counts.items())

@@ -10,6 +10,7 @@ from torch import Tensor
 from escnn_soft._lasting import lasting
 from escnn_soft.grading.arrangement import Arrangement, OneByOne, Split
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.factors import dense
 from escnn_soft.grading.unit import Unit, filled
 
 __all__ = ["Together"]
@@ -78,16 +79,16 @@ class Together(Arrangement):
         return self._split(entries.index_select(0, self._found), -1)
 
     def _split(self, numbers: Tensor, dim: int) -> list[Tensor]:
-        shapes = [(len(unit.rows), unit.pairs, unit.rows.shape[dim]) for unit in self.units]
+        shapes = [(unit.rows.shape[0], unit.pairs, unit.rows.shape[dim]) for unit in self.units]
         parts = numbers.split([count * pairs * columns for count, pairs, columns in shapes])
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _padded(blocks: Sequence[Block]) -> Unit:
     """Blocks of one shape as one unit."""
-    most = max(len(block.rows) for block in blocks)
+    most = max(block.shape[1] for block in blocks)
     rows, levels = (
-        [filled(t, 0, most) for t in each] for each in zip(*((b.rows, b.level) for b in blocks), strict=True)
+        [filled(t, 0, most) for t in each] for each in zip(*((dense(b.rows), b.level) for b in blocks), strict=True)
     )
     return Unit(tuple(blocks), torch.stack(rows), torch.stack(levels), blocks[0].shape[0])
 

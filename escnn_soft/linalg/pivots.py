@@ -18,9 +18,9 @@ TIE_TOLERANCE = 1e-6
 def pivots(products: Callable[[int], Matrix], overlap: Matrix, d: int, size: int, tolerance: float) -> list[int]:
     r"""Candidates c_1, c_2, ... in the order in which Gram-Schmidt takes them: the longest residual comes next.
 
-    A Cholesky factorisation of the matrix of products, row by row: with the image u = r / |r| of a residual r,
+    A Cholesky factorisation of the matrix of products, row by row: with the image u = r / |r| of a residual r of c_p,
 
-        u^T c_q = (c_p^T c_q - sum over images v before of (v^T c_p)^T (v^T c_q)) / |r|,    |r_q|^2 = 1 - sum |v^T c_q|^2
+        u^T c_q = (c_p^T c_q - sum over v before of (v^T c_p)^T (v^T c_q)) / |r|,    |r_q|^2 = 1 - sum |v^T c_q|^2
 
     so that no residual is formed. What has none left is not looked at again.
 
