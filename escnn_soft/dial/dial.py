@@ -25,6 +25,9 @@ from escnn_soft.linalg.straight_through import nothing_unless
 
 __all__ = ["Dial", "check_bounded"]
 
+_FEW = 64
+"""Channels that are looked at first."""
+
 _CLOSED = 1e-15
 """Gain below which a level counts as closed when the weights are to stand for what they stood for."""
 
@@ -351,6 +354,20 @@ class Dial:
         gains = torch.where(self._symmetric, self._still * some, t.to(c) * self.static)
         passed = here.synthesised(c, gains).reshape(weight.shape)
         return torch.where((gains == 1).all(), weight, passed), t, resolved  # what is allowed passes as it is
+
+    @torch.no_grad()
+    def shows(self, weight: Tensor) -> bool:
+        """Whether a few channels of a weight tell already that some of it passes; if not, all have to be asked."""
+        if not (self.limited and isinstance(self.here, GradedPixels)) or weight.is_meta or not weight.numel():
+            return False
+        analysis = self.here.analysis
+        still = self._still[self.here.transform.row_levels]
+        few = weight.reshape(-1, len(analysis))[:_FEW].to(analysis) @ analysis
+        most = largest(weight).to(analysis) * analysis.abs().sum(0).max()  # no coefficient is larger
+        unbroken = few * still
+        beyond = FLOOR * torch.finfo(self.dtype).eps * most
+        seen = self.here.synthesised(few, still).to(weight.dtype)  # 0 where the weight's dtype has no such numbers
+        return bool(unbroken.abs().max() > beyond) and bool(seen.any())
 
     def _factor_of(self, weight: Tensor, still: Tensor, beside: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The factor t, from the weight and what of it breaks nothing, after the gains; and whether it is resolved."""

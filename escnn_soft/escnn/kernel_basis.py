@@ -17,6 +17,7 @@ from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.errors import ArgumentError, GSpaceError, ShapeError
 from escnn_soft.functions import Harmonic
 from escnn_soft.grading import WeightTransform, continuous_transform, ring_functions
+from escnn_soft.grading.factors import dense
 
 __all__ = ["SoftKernelBasis"]
 
@@ -183,7 +184,7 @@ def _owners(
     pairs = product(transform.frame_out.irreps, transform.frame_in.irreps)
     owners, levels = [], []
     for block, ((out_irrep, *_), (in_irrep, *_)) in zip(transform.blocks, pairs, strict=True):
-        rows = block.rows.view(len(block.rows), block.copies[1], -1, block.copies[3])
+        rows = dense(block.rows).view(block.shape[1], block.copies[1], -1, block.copies[3])
         support = rows.abs().sum((1, 3)).argmax(1).tolist()  # a row is made of one harmonic
         for copies in product(places[0][out_irrep], places[1][in_irrep]):
             owners += [(harmonic_of[s], *copies) for s in support]

@@ -154,9 +154,11 @@ def leaves_its_level(block: SingleBlockBasisExpansion, transform: Callable[[], W
     """
     basis, found = block.sampled_basis, vars(block).setdefault("_astray", [])
     if not found or found[0] is not basis or found[1] != version_of(basis):
-        level, elements = transform().equivariant, basis.double().cpu()
-        some = torch.arange(1, len(elements) + 1, dtype=torch.float64).cos()  # in general position
-        kernel = torch.tensordot(some, elements, 1).reshape(level.shape)
+        level = transform().equivariant
+        some = torch.arange(1, len(basis) + 1, dtype=torch.float64).cos()  # in general position
+        parts = zip(some.split(_AT_ONCE), basis.split(_AT_ONCE), strict=True)
+        kernel = torch.stack([torch.tensordot(a, part.double().cpu(), 1) for a, part in parts]).sum(0)
+        kernel = kernel.reshape(level.shape)
         # in double precision single elements that differ by less have been sharpened
         allowed = _SHARP if basis.dtype == torch.float64 else SAMPLING_ROUNDING
         astray = bool((kernel - level.project(kernel)).norm() > allowed * kernel.norm())

@@ -18,14 +18,20 @@ from escnn_soft.escnn.sampled_basis import SampledBasis, pair_blocks, projected,
 from escnn_soft.grading import ChannelFrame, Field, WeightTransform
 from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.factors import times
 from escnn_soft.linalg.one_step import linear_map
 
-__all__ = ["StrictCoefficients", "expands_slowly"]
+__all__ = ["StrictCoefficients", "expands_slowly", "takes_long"]
 
 _MANY = 5
 """Pairs of representations above which escnn's expansion, which takes one after the other, takes longer."""
 _LARGE = 150
 """Products for each number of the kernel above which it does."""
+
+_WIDE = 150
+"""Points of a kernel from which coefficients cost more than reading the elements."""
+_MUCH = 2**24
+"""Numbers of escnn's elements between two fields above which their coefficients then take seconds to find."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +133,21 @@ def expands_slowly(expansion: SampledBasis, numbers: int) -> bool:
     return len(blocks) > _MANY or products > _LARGE * numbers
 
 
+def takes_long(expansion: SampledBasis, points: int) -> bool:
+    """Whether a layer would take seconds to build for the coefficients of escnn's elements.
+
+    Where kernels are as large as that, expanding the elements at each pass costs little beside the convolution.
+
+    Args:
+        expansion: escnn's elements.
+        points: of a kernel.
+
+    Returns:
+        The answer.
+    """
+    return points >= _WIDE and any(block.sampled_basis.numel() > _MUCH for _, block in pair_blocks(expansion))
+
+
 def _count(expansion: SampledBasis, pair: tuple[str, str]) -> int:
     """Pairs of fields of two representations (input, output)."""
     count: int = expansion._out_count[pair[1]] * expansion._in_count[pair[0]]
@@ -188,7 +209,7 @@ class _Level:
 
         def analysis(element: Tensor) -> Tensor:
             parts = zip(one.units, one.parts(element.double()), strict=True)
-            return one.coefficients([part @ unit.dual for unit, part in parts])
+            return one.coefficients([times(part, unit.dual) for unit, part in parts])
 
         return projected(analysis, basis.cpu())
 

@@ -6,6 +6,7 @@ from escnn_soft._lasting import lasting
 from escnn_soft.grading.arrangement import Arrangement, OneByOne
 from escnn_soft.grading.as_matrix import AsMatrix
 from escnn_soft.grading.by_fields import ByFields
+from escnn_soft.grading.factors import Factors
 from escnn_soft.grading.together import Together
 
 __all__ = ["arranged", "stacked"]
@@ -31,6 +32,8 @@ def arranged(blocks: OneByOne) -> Arrangement:
         One matrix for the smallest weights, one between two fields for small fields of one kind, else as
         :func:`stacked`.
     """
+    if _factored(blocks):
+        return stacked(blocks)
     if _size(blocks) <= _SMALLEST:
         return AsMatrix(blocks)
     kinds_out, kinds_in = blocks.frame_out.kinds, blocks.frame_in.kinds
@@ -54,7 +57,15 @@ def stacked(blocks: OneByOne) -> OneByOne | Together:
         number by itself would take longer than what a call a block costs.
     """
     rows = sum(block.basis.rows.numel() for block in blocks.blocks)
-    return blocks if len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS else Together(blocks)
+    return (
+        blocks
+        if _factored(blocks) or len(blocks.blocks) == 1 or _size(blocks) > _SMALL or rows > _ROWS
+        else Together(blocks)
+    )
+
+
+def _factored(blocks: OneByOne) -> bool:
+    return any(isinstance(block.rows, Factors) for block in blocks.blocks)
 
 
 def _size(blocks: OneByOne) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft.grading.arrangement import Arrangement, OneByOne
+from escnn_soft.grading.factors import dense, times
 from escnn_soft.grading.unit import Unit
 
 __all__ = ["AsMatrix"]
@@ -39,7 +40,7 @@ class AsMatrix(Arrangement):
 
     def __init__(self, blocks: OneByOne) -> None:
         self._shape = blocks.frame_out.size, blocks.frame_in.size, blocks.points
-        rows, size = blocks.blocks[0].rows, math.prod(self._shape)
+        rows, size = dense(blocks.blocks[0].rows), math.prod(self._shape)
         dim = sum(math.prod(block.shape) for block in blocks.blocks)
 
         def synthesis(coefficients: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class AsMatrix(Arrangement):
 
         def analysis(weight: Tensor) -> Tensor:
             parts = zip(blocks.units, blocks.parts(weight.view(self._shape)), strict=True)
-            return blocks.coefficients([part @ unit.dual for unit, part in parts])
+            return blocks.coefficients([times(part, unit.dual) for unit, part in parts])
 
         forth = rows.new_zeros(0, size) if dim == 0 else torch.vmap(synthesis)(torch.eye(dim).to(rows))
         back = torch.vmap(analysis)(torch.eye(size).to(rows))

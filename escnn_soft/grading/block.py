@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from escnn_soft.grading.factors import Factors, narrowed
 from escnn_soft.grading.pair_basis import PairBasis
 
 __all__ = ["Block"]
@@ -27,7 +28,7 @@ class Block:
 
     basis: PairBasis
     span: slice
-    rows: Tensor
+    rows: Tensor | Factors
     level: Tensor
     copies: tuple[int, int, int, int]
     shape: tuple[int, int] = field(init=False)
@@ -41,21 +42,25 @@ class Block:
         # rows are sorted by level, so a range of levels is a range of rows
         first, last = torch.searchsorted(self.level, self.level.new_tensor([start, stop])).tolist()
         span = slice(self.span.start + first, self.span.start + last)
-        return Block(self.basis, span, self.rows[first:last], self.level[first:last] - start, self.copies)
+        return Block(
+            self.basis, span, narrowed(self.rows, slice(first, last)), self.level[first:last] - start, self.copies
+        )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Block:
         """The block on a device in a dtype; the cast is shared by all layers."""
-        rows = self.basis.cast(device, dtype)[self.span]
+        rows = narrowed(self.basis.cast(device, dtype), self.span)
         return Block(self.basis, self.span, rows, self.level.to(device), self.copies)
 
     @property
-    def dual(self) -> Tensor:
+    def dual(self) -> Tensor | Factors:
         """The inverse of ``rows`` on their span, (d_out * S * d_in, D): its columns take coefficients."""
         if self.basis.orthogonal:
             return self.rows.mT
+        if isinstance(self.rows, Factors):
+            return self.rows.inverse
         if torch.compiler.is_compiling():
-            return self.basis.dual[:, self.span].to(self.rows)
-        return self.basis.cast_dual(self.rows.device, self.rows.dtype)[:, self.span]
+            return narrowed(self.basis.dual, self.span, dim=1).to(self.rows.device, self.rows.dtype)
+        return narrowed(self.basis.cast_dual(self.rows.device, self.rows.dtype), self.span, dim=1)
 
     def joined(self, pairs: Tensor) -> Tensor:
         """Weights (copies_out * d_out * S, copies_in * d_in), from one row a pair of copies."""

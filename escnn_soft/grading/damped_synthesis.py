@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft._lasting import lasting
+from escnn_soft.grading.factors import Factors
 from escnn_soft.grading.transform import WeightTransform
 from escnn_soft.linalg.one_step import linear_map, one_step
 from escnn_soft.linalg.straight_through import nothing_unless
@@ -40,12 +41,18 @@ class DampedSynthesis:
         if self._split is not None:
             a.prepare(self._split)
         self._damping = [unit.row_gains(gains) for unit in a.units]
-        small = sum(unit.rows.numel() for unit in a.units) <= max(math.prod(transform.shape), _SMALL)
-        rows = zip(a.units, self._damping, strict=True)
-        self._rows = [unit.rows if g is None else g.unsqueeze(-1) * unit.rows for unit, g in rows] if small else None
+        self._rows = self._damped_rows(max(math.prod(transform.shape), _SMALL))
         soft = transform.soft if joint else transform
         moving = soft.spread(breaking[len(breaking) - len(soft.levels) :])
         self._moving = None if bool(moving.all()) else moving
+
+    def _damped_rows(self, most: int) -> list[Tensor] | None:
+        """The rows times their gains; None where these are factors of rows, or more numbers than at most."""
+        rows = [unit.rows for unit in self._arrangement.units if not isinstance(unit.rows, Factors)]
+        if len(rows) < len(self._damping) or sum(each.numel() for each in rows) > most:
+            return None
+        both = zip(rows, self._damping, strict=True)
+        return [each if gains is None else gains.unsqueeze(-1) * each for each, gains in both]
 
     def __call__(self, *coefficients: Tensor, t: Tensor | None = None, resolved: Tensor | None = None) -> Tensor:
         """The weight, differentiably.

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from escnn_soft.grading.factors import dense
 from escnn_soft.grading.levels import Level
 from escnn_soft.grading.transform import WeightTransform
 
@@ -166,7 +167,7 @@ class GradedPixels:
     def of(transform: WeightTransform) -> GradedPixels:
         """The splitting of the functions on a transform's pixels."""
         (block,) = transform.blocks
-        return GradedPixels(transform, block.basis.dual[:, block.span], block.rows)
+        return GradedPixels(transform, dense(block.basis.dual)[:, block.span], dense(block.rows))
 
     @property
     def levels(self) -> tuple[Level, ...]:

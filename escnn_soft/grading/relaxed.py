@@ -12,6 +12,7 @@ from torch import Tensor
 
 from escnn_soft.bounds.symmetry import IrrepId
 from escnn_soft.grading.chain import SubgroupChain
+from escnn_soft.grading.factors import times
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.pair_basis import LAWLESS, LevelKey, PairBasis
 from escnn_soft.linalg import extend_orthonormal
@@ -53,14 +54,14 @@ class RelaxedSpace(KernelSpace):
             for stage, vectors in enumerate(stages):
                 d, count = vectors.shape
                 if count:  # the level's rows are (copy, d), those of a remainder without a law a single copy
-                    embedding = torch.zeros(rows // d * count, len(whole.rows), dtype=torch.float64)
+                    embedding = torch.zeros(rows // d * count, whole.rows.shape[0], dtype=torch.float64)
                     embedding[:, start : start + rows] = torch.from_numpy(np.kron(np.eye(rows // d), vectors.T))
                     kept.append(((stage, remainder, sigma, irrep), embedding))
             start += rows
         kept.sort(key=lambda level: level[0])
-        embedding = torch.cat([whole.rows.new_zeros(0, len(whole.rows)), *(part for _, part in kept)])
+        embedding = torch.cat([torch.zeros(0, whole.rows.shape[0], dtype=torch.float64), *(part for _, part in kept)])
         levels = tuple((key, len(part)) for key, part in kept)
-        return PairBasis(embedding @ whole.rows, levels, self.exact, embedding, whole)
+        return PairBasis(times(embedding, whole.rows), levels, self.exact, embedding, whole)
 
     def _kept_lawless(self, out_irrep: IrrepId, in_irrep: IrrepId) -> tuple[Matrix, ...]:
         """As :meth:`SubgroupChain.kept`, of the maps (s, out, in) with a remainder's functions."""

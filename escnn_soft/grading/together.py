@@ -9,6 +9,7 @@ from torch import Tensor
 
 from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.factors import dense
 from escnn_soft.grading.gathered import Gathered
 from escnn_soft.grading.unit import Unit, filled
 
@@ -52,9 +53,9 @@ class Together(Gathered):
 
 def _padded(blocks: Sequence[Block]) -> Unit:
     """Blocks of one shape as one unit."""
-    most = max(len(block.rows) for block in blocks)
+    most = max(block.shape[1] for block in blocks)
     rows, levels = (
-        [filled(t, 0, most) for t in each] for each in zip(*((b.rows, b.level) for b in blocks), strict=True)
+        [filled(t, 0, most) for t in each] for each in zip(*((dense(b.rows), b.level) for b in blocks), strict=True)
     )
     return Unit(tuple(blocks), torch.stack(rows), torch.stack(levels), blocks[0].shape[0])
 

@@ -15,6 +15,7 @@ from escnn_soft.errors import ShapeError
 from escnn_soft.grading.arranged import arranged, stacked
 from escnn_soft.grading.arrangement import Arrangement, OneByOne, Split
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.factors import times
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
 from escnn_soft.grading.levels import Level
@@ -246,11 +247,11 @@ class WeightTransform:
 
         def forth(w: Tensor) -> Tensor:
             parts = zip(units, a.parts(w), strict=True)
-            return a.weight([u.through(p @ u.dual, g) if m is None else p @ m for (u, g, m), p in parts])
+            return a.weight([u.through(times(p, u.dual), g) if m is None else p @ m for (u, g, m), p in parts])
 
         def back(w: Tensor) -> Tensor:
             parts = zip(units, a.parts(w), strict=True)
-            return a.weight([u.onto(p, g) @ u.dual.mT if m is None else p @ m.mT for (u, g, m), p in parts])
+            return a.weight([times(u.onto(p, g), u.dual.mT) if m is None else p @ m.mT for (u, g, m), p in parts])
 
         return forth(weight) if gains.requires_grad else linear_map(forth, back, weight)
 
@@ -283,13 +284,13 @@ class WeightTransform:
             remedy = "Pass a weight of the layer's own types and kernel size."
             raise ShapeError("weight.shape", tuple(weight.shape), expected, remedy)
         a = self.arrangement
-        duals = [unit.dual.to(weight) for unit in a.units]
+        duals = [unit.dual.to(weight.device, weight.dtype) for unit in a.units]
 
         def forth(w: Tensor) -> Tensor:
-            return a.coefficients([p @ dual for p, dual in zip(a.parts(w), duals, strict=True)])
+            return a.coefficients([times(p, dual) for p, dual in zip(a.parts(w), duals, strict=True)])
 
         def back(c: Tensor) -> Tensor:
-            return a.weight([p @ dual.mT for p, dual in zip(a.pieces(c), duals, strict=True)])
+            return a.weight([times(p, dual.mT) for p, dual in zip(a.pieces(c), duals, strict=True)])
 
         return linear_map(forth, back, weight.reshape(shape))
 

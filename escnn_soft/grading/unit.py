@@ -10,6 +10,7 @@ from torch import Tensor
 
 from escnn_soft._lasting import lasting
 from escnn_soft.grading.block import Block
+from escnn_soft.grading.factors import Factors, dense, times
 
 __all__ = ["Unit", "filled"]
 
@@ -23,22 +24,22 @@ class Unit:
 
     Attributes:
         blocks: those that are multiplied.
-        rows: their basis kernels.  # shape: (..., D, d_out * S * d_in)
+        rows: their basis kernels; factors, of a single block of a large kernel.  # shape: (..., D, d_out * S * d_in)
         levels: level of each row; 0 for the padding.  # shape: (..., D)
         pairs: pairs of copies in each block.
     """
 
     blocks: tuple[Block, ...]
-    rows: Tensor
+    rows: Tensor | Factors
     levels: Tensor
     pairs: int
 
     @property
-    def dual(self) -> Tensor:
+    def dual(self) -> Tensor | Factors:
         """What tells the coefficients, (..., d_out * S * d_in, D)."""
         if all(block.basis.orthogonal for block in self.blocks):
             return self.rows.mT
-        if self.rows.dim() == 2:
+        if len(self.rows.shape) == 2:
             return self.blocks[0].dual
         if torch.compiler.is_compiling() and "_duals" not in self.__dict__:
             return self._stacked_duals()
@@ -50,7 +51,7 @@ class Unit:
         return self._stacked_duals()
 
     def _stacked_duals(self) -> Tensor:
-        return torch.stack([filled(block.dual, 1, self.rows.shape[-2]) for block in self.blocks])
+        return torch.stack([filled(dense(block.dual), 1, self.rows.shape[-2]) for block in self.blocks])
 
     def row_gains(self, gains: Tensor | None) -> Tensor | None:
         """The gain of each row, (..., D), from one a level."""
@@ -59,22 +60,22 @@ class Unit:
     def through(self, piece: Tensor, gains: Tensor | None) -> Tensor:
         """Weights (..., pairs, d_out * S * d_in), from coefficients (..., pairs, D) times the gains of their rows."""
         if gains is None:
-            return piece @ self.rows
+            return times(piece, self.rows)
         if self._few:
-            return (piece * gains.unsqueeze(-2)) @ self.rows
-        return piece @ (gains.unsqueeze(-1) * self.rows)
+            return times(piece * gains.unsqueeze(-2), self.rows)
+        return piece @ (gains.unsqueeze(-1) * dense(self.rows))
 
     def onto(self, part: Tensor, gains: Tensor | None) -> Tensor:
         """The adjoint of :meth:`through`."""
         if gains is None:
-            return part @ self.rows.mT
+            return times(part, self.rows.mT)
         if self._few:
-            return (part @ self.rows.mT) * gains.unsqueeze(-2)
-        return part @ (gains.unsqueeze(-1) * self.rows).mT
+            return times(part, self.rows.mT) * gains.unsqueeze(-2)
+        return part @ (gains.unsqueeze(-1) * dense(self.rows)).mT
 
     def onto_both(self, part: Tensor, piece: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
         """The derivatives of :meth:`through` in both arguments, for a gradient: (..., pairs, D) and (..., D)."""
-        moved = part @ self.rows.mT
+        moved = times(part, self.rows.mT)
         of_gains = (moved * piece).sum(-2)
         return moved.mul_(gains.unsqueeze(-2)), of_gains
 
@@ -88,14 +89,14 @@ class Unit:
             The matrix.  # shape: (..., d_out * S * d_in, d_out * S * d_in)
         """
         size = self.rows.shape[-1]
-        if size > _FUSED and size > self.pairs:
+        if isinstance(self.rows, Factors) or (size > _FUSED and size > self.pairs):
             return None
-        return self.dual @ (gains.unsqueeze(-1) * self.rows)
+        return dense(self.dual) @ (gains.unsqueeze(-1) * self.rows)
 
     @property
     def _few(self) -> bool:
         """Whether there are fewer coefficients than numbers in the rows."""
-        return self.pairs < self.rows.shape[-1]
+        return isinstance(self.rows, Factors) or self.pairs < self.rows.shape[-1]
 
 
 def filled(t: Tensor, dim: int, size: int) -> Tensor:

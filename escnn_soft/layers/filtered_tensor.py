@@ -150,6 +150,8 @@ class FilteredTensor:
         if self.filter.closed or not self.filter.dial.policy.balanced or self.softness == 0:
             return self.filter.closed
         unfiltered = self._unfiltered()
+        if self.filter.dial.shows(unfiltered):
+            return False
         return not (unfiltered.is_meta or bool(self.value.any())) and bool(unfiltered.any())
 
     @property

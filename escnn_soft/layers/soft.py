@@ -32,7 +32,7 @@ from escnn_soft.escnn.sampled_basis import (
     reach,
     sharpen,
 )
-from escnn_soft.escnn.strict_coefficients import StrictCoefficients, expands_slowly
+from escnn_soft.escnn.strict_coefficients import StrictCoefficients, expands_slowly, takes_long
 from escnn_soft.grading import (
     Chain,
     DampedSynthesis,
@@ -180,6 +180,8 @@ class SoftLayer(ExpandedLayer, SoftModule):
         if self.weights.is_meta or not expand.__module__.startswith("escnn."):
             return None
         if self._dials[0].closed and not expands_slowly(self._basisexpansion, math.prod(self._transform.shape)):
+            return None
+        if takes_long(self._basisexpansion, self._transform.points):
             return None
         blocks = pair_blocks(self._basisexpansion)
         if any(leaves_its_level(block, partial(self._between_fields, pair)) for pair, block in blocks):

@@ -7,10 +7,12 @@ accepted so far, which are invariant subspaces, and normalise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from escnn_soft.linalg.pivots import pivots
 
 __all__ = ["RANK_TOLERANCE", "extend_orthonormal", "intertwiners"]
 
@@ -19,8 +21,8 @@ Matrix = NDArray[np.float64]
 RANK_TOLERANCE = 1e-6
 """Length (of a residual, relative; of a vector, absolute) and squared singular value that count as zero."""
 
-TIE_TOLERANCE = 1e-6
-"""Difference of lengths below which the first candidate wins, so that rounding does not choose the basis."""
+_SPARSE = 16
+"""Numbers for each that is not 0 from which candidates, such as averages over a group of few elements, are sparse."""
 
 
 def extend_orthonormal(
@@ -42,21 +44,36 @@ def extend_orthonormal(
     kept = [c * (np.sqrt(c.shape[1]) / np.linalg.norm(c)) for c in candidates if np.linalg.norm(c) > RANK_TOLERANCE]
     if not kept:
         return []
-    residuals, images = np.stack(kept), list(accepted)
-    new: list[Matrix] = []
-    for image in images:
-        residuals -= image @ (image.T @ residuals)
-    while True:
-        lengths = np.linalg.norm(residuals, axis=(1, 2)) / np.sqrt(residuals.shape[2])
-        if lengths.max() <= tolerance:
-            return new
-        residual = residuals[np.argmax(lengths > lengths.max() - TIE_TOLERANCE)]
-        for image in images:  # once more: removes what rounding left
-            residual = residual - image @ (image.T @ residual)
-        image = residual * (np.sqrt(residual.shape[1]) / np.linalg.norm(residual))
-        images.append(image)
-        new.append(image)
-        residuals = residuals - image @ (image.T @ residuals)
+    n, d = kept[0].shape
+    columns, images = np.concatenate(kept, axis=1), np.concatenate([np.zeros((n, 0)), *accepted], axis=1)
+    order = pivots(_products(kept, columns), images.T @ columns, d, n, tolerance)
+    if not order:
+        return []
+    new = _orthonormal(np.concatenate([kept[p] for p in order], axis=1), images)
+    return [new[:, i : i + d] for i in range(0, new.shape[1], d)]
+
+
+def _products(candidates: Sequence[Matrix], columns: Matrix) -> Callable[[int], Matrix]:
+    """From p to c_p^T c_q for all q, side by side."""
+    d = candidates[0].shape[1]
+    if _SPARSE * np.count_nonzero(columns) > columns.size:
+        gram = columns.T @ columns
+        return lambda p: gram[p * d : (p + 1) * d]
+
+    def product(p: int) -> Matrix:
+        support = np.flatnonzero(candidates[p].any(axis=1))
+        result: Matrix = candidates[p][support].T @ columns[support]
+        return result
+
+    return product
+
+
+def _orthonormal(columns: Matrix, images: Matrix) -> Matrix:
+    """Gram-Schmidt on columns, one after the other and after orthonormal images: Q of QR where R is positive."""
+    for _ in range(2):  # once more: removes what rounding left
+        q, r = np.linalg.qr(columns - images @ (images.T @ columns))
+        columns = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return columns
 
 
 def intertwiners(rho: Sequence[Matrix], psi: Sequence[Matrix]) -> list[Matrix]:

@@ -450,6 +450,36 @@ def test_rounding_is_not_taken_for_an_equivariant_part(dtype, softness) -> None:
     assert ("closed" in str(es.soft_status(model))) == dial.closed
 
 
+def some_channels(kind: str) -> torch.Tensor:
+    """Kernels (80, 1, 3, 3) whose equivariant part is where it says."""
+    kernels = SOBEL.expand(80, 1, 3, 3).clone()
+    if kind == "in the first":
+        kernels[0] += 1
+    elif kind == "in the last":
+        kernels[-1] += 1
+    elif kind == "as rounding":
+        kernels[0] = 1e-9
+    elif kind == "as subnormal numbers":
+        kernels = kernels * 0 + 1e-44
+    return kernels
+
+
+@pytest.mark.parametrize("kind", ["in the first", "in the last", "as rounding", "as subnormal numbers", "nowhere"])
+@pytest.mark.parametrize("softness", [0.3, 0.99])
+def test_a_few_channels_tell_no_more_than_all(kind, softness) -> None:
+    conv = torch.nn.Conv2d(1, 80, 3, bias=False)
+    conv.weight.data = some_channels(kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = es.soften(torch.nn.Sequential(conv), softness, gspace=planar("C4"))
+    (dial,) = dials(model).values()
+    passes = bool(model[0].weight.any())
+    assert passes == (kind not in ("as rounding", "nowhere"))
+    assert dial.closed != passes
+    assert passes or not dial.filter.dial.shows(dial.original)
+    assert dial.filter.dial.shows(dial.original) == (kind in ("in the first", "as subnormal numbers"))
+
+
 @pytest.mark.parametrize("share", [1e-3, 1e-5, 1e-6])
 @pytest.mark.parametrize("softness", [0.01, 0.3])
 def test_a_small_equivariant_part_is_told_from_rounding(softness, share) -> None:
