@@ -1,7 +1,8 @@
 """Linear algebra: intertwiners, null spaces, and norms with certified upper bounds; no escnn."""
 
 from escnn_soft.linalg.intertwiners import RANK_TOLERANCE, extend_orthonormal, intertwiners
-from escnn_soft.linalg.norms import convolution_norm, oversampling_factor, spectral_norm
+from escnn_soft.linalg.largest_norm import largest_norm, spectral_norm
+from escnn_soft.linalg.norms import convolution_norm, oversampling_factor
 from escnn_soft.linalg.null_space import ZERO_TOLERANCE, null_space, singular_levels
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "convolution_norm",
     "extend_orthonormal",
     "intertwiners",
+    "largest_norm",
     "null_space",
     "oversampling_factor",
     "singular_levels",

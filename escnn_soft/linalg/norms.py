@@ -1,14 +1,17 @@
-"""Operator norms with certified upper bounds: of matrices, and of convolutions on images of any size."""
+"""Operator norms of convolutions on images of any size, with certified upper bounds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-__all__ = ["convolution_norm", "oversampling_factor", "spectral_norm"]
+from escnn_soft.linalg.largest_norm import largest_norm
+
+__all__ = ["convolution_norm", "oversampling_factor"]
 
 OVERSAMPLING = 12
 """Frequencies sampled per degree of a kernel's symbol, 7 % too much for two axes; 2 would be the least."""
@@ -17,6 +20,9 @@ COARSE_OVERSAMPLING = 6
 """Likewise for more than ``MANY_CHANNELS`` channels, where each frequency is expensive: 33 % too much."""
 
 MANY_CHANNELS = 128
+
+_TOGETHER = 2**22
+"""Numbers of the symbol that are computed at once."""
 
 
 def oversampling_factor(degree: float, points: int) -> float:
@@ -41,28 +47,6 @@ def oversampling_factor(degree: float, points: int) -> float:
         1.4142
     """
     return math.inf if points <= 2 * degree else 1.0 / math.cos(math.pi * degree / points)
-
-
-def spectral_norm(matrices: Tensor) -> Tensor:
-    r"""Largest singular value of each matrix, never below it.
-
-    ||A||^2 is the largest eigenvalue of A^H A; what LAPACK's backward error may hide, a small multiple of
-    (m + n) eps, is added.
-
-    Args:
-        matrices: real or complex, in double precision.  # shape: (..., m, n)
-
-    Returns:
-        An upper bound for each, too large by 1e-12 or so.  # shape: (...)
-
-    Example:
-        >>> spectral_norm(torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64)))
-        tensor(3.0000, dtype=torch.float64)
-    """
-    m, n = matrices.shape[-2:]
-    gram = matrices.mH @ matrices if n <= m else matrices @ matrices.mH
-    top = torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0.0)
-    return top.sqrt() * (1 + 8 * (m + n) * torch.finfo(torch.float64).eps)
 
 
 def convolution_norm(kernel: Tensor, stride: Sequence[int] | None = None, dilation: int = 1) -> float:
@@ -92,15 +76,26 @@ def convolution_norm(kernel: Tensor, stride: Sequence[int] | None = None, dilati
     """
     steps = (1,) * (kernel.dim() - 2) if stride is None else tuple(stride)
     phases = kernel if max(steps) == 1 else _phases(_dilated(kernel, dilation), steps)
-    oversampling = OVERSAMPLING if min(phases.shape[:2]) <= MANY_CHANNELS else COARSE_OVERSAMPLING
+    channels = tuple(phases.shape[:2])
+    oversampling = OVERSAMPLING if min(channels) <= MANY_CHANNELS else COARSE_OVERSAMPLING
     factor, points = 1.0, []
     for taps in phases.shape[2:]:
         degree = (taps - 1) / 2
         points.append(max(1, math.ceil(oversampling * degree)))
         factor *= oversampling_factor(degree, points[-1])
-    axes = tuple(range(2, kernel.dim()))
-    symbol = torch.fft.rfftn(phases, s=points, dim=axes).flatten(2)  # the other half is its complex conjugate
-    return factor * float(spectral_norm(symbol.permute(2, 0, 1)).max())
+    pixels = phases.flatten(2).permute(2, 0, 1).flatten(1).contiguous()
+    waves = _waves(phases.shape[2:], points).split(max(1, _TOGETHER // pixels.shape[1]))
+    return factor * largest_norm(torch.complex(w.real @ pixels, w.imag @ pixels).unflatten(1, channels) for w in waves)
+
+
+def _waves(taps: Sequence[int], points: Sequence[int]) -> Tensor:
+    """e^(-i w p) for half of the frequencies w, as the others are their negatives, and all pixels p; (w, p)."""
+    axes = []
+    for k, n in zip(taps, points, strict=True):
+        angles = torch.outer(torch.arange(n), torch.arange(k)).remainder(n).double() * (2 * math.pi / n)
+        axes.append(torch.polar(torch.ones_like(angles), -angles))
+    axes[-1] = axes[-1][: points[-1] // 2 + 1]
+    return reduce(torch.kron, axes)
 
 
 def _dilated(kernel: Tensor, dilation: int) -> Tensor:
