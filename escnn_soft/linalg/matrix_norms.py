@@ -138,5 +138,5 @@ def _at_most(bound: float, gram: Tensor, m: int) -> Tensor:
 
 
 def _unit(dtype: torch.dtype) -> float:
-    """u, times 2 sqrt(2) for complex products, whose parts are sums of twice as many terms, and what is of order u^2."""
+    """u, times 2 sqrt(2) as parts of complex products are sums of twice as many terms, and what is of order u^2."""
     return torch.finfo(dtype).eps / 2 * 2 * 2**0.5 * _SECOND_ORDER
