@@ -3,8 +3,8 @@
 The certificate is everything but the operator norms: norm, rms, sup, the error at an element, the bias. Sampling means
 what one would do without it: draw a group element and a batch of white noise, run the layer on both sides and average
 ||f(g x) - g f(x)||^2. Its cost is that of a sample times the number of samples for a standard error of 1 % of the rms,
-both measured here. The operator norm, which samples do not give, is timed by itself, as a whole and for one kernel: by all singular
-values, by factorisations, and by unfoldings.
+both measured here. The operator norm, which samples do not give, is timed by itself, as a whole and for one
+kernel: by all singular values, by factorisations, and by unfoldings.
 """
 
 from __future__ import annotations
