@@ -181,7 +181,7 @@ class Certificate(Record):
 
     @cached_property
     def operator_by_unfoldings(self) -> float:
-        """A looser bound on what :attr:`operator` bounds, two to three times as large, and many times faster for convolutions.
+        """A bound on what :attr:`operator` bounds, two to three times as large, and many times faster for convolutions.
 
         From two matrices into which the kernel of the error is unfolded, and no frequencies. For anything but
         convolutions it is :attr:`operator` itself.

@@ -28,7 +28,7 @@ def unfolding_norm(kernel: Tensor, stride: Sequence[int] | None = None, dilation
         dilation: spacing of the kernel's pixels.
 
     Returns:
-        The bound: two or three times the norm for random kernels, never more than sqrt(pixels min(out, in)) times, and exact
+        The bound: two to three times the norm for random kernels, at most sqrt(pixels min(out, in)) times, and exact
         for kernels of a single pixel.
 
     Example:
