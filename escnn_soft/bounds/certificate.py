@@ -58,7 +58,7 @@ class Certificate(Record):
     """
 
     recorded: ClassVar[tuple[str, ...]] = ("norm", "rms", "sup", "relative.rms", "relative.sup", "grid")
-    # and not operator and lipschitz, which take singular values at each frequency
+    # and not operator and lipschitz, which take a factorisation at each frequency
 
     terms: tuple[Term, ...]
     level: str
@@ -174,10 +174,22 @@ class Certificate(Record):
     def operator(self) -> float:
         """Upper bound on ||f(g x) - g f(x)|| / ||x|| over every covered g and every x, without the bias.
 
-        Computed when asked for: it takes singular values of the error at each frequency. For planar convolutions the
+        Computed when asked for: it takes a factorisation of the error at each frequency. For planar convolutions the
         elements that move pixels onto pixels are covered, for inputs that :meth:`refusal` accepts.
         """
-        worst = self.scale * self.execution.worst_error_norm
+        return self._of_worst(self.execution.worst_error_norm)
+
+    @cached_property
+    def operator_by_unfoldings(self) -> float:
+        """A bound on what :attr:`operator` bounds, two to three times as large, and many times faster for convolutions.
+
+        From two matrices into which the kernel of the error is unfolded, and no frequencies. For anything but
+        convolutions it is :attr:`operator` itself.
+        """
+        return self._of_worst(self.execution.worst_unfolded_norm)
+
+    def _of_worst(self, norm: float) -> float:
+        worst = self.scale * norm
         return min(worst, self.execution.frobenius_factor * self.sup) if self.level != "continuous" else worst
 
     def operator_at(self, element: Any) -> float:

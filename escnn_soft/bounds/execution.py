@@ -33,6 +33,11 @@ class Execution(ABC):
     def worst_error_norm(self) -> float:
         """Upper bound on ``error_norm`` over all elements that are covered."""
 
+    @cached_property
+    def worst_unfolded_norm(self) -> float:
+        """As ``worst_error_norm``, of convolutions by the unfoldings of the kernel: much faster, and looser."""
+        return self.worst_error_norm
+
     @property
     @abstractmethod
     def frobenius_factor(self) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from escnn_soft.certification.tensor_action import Action
 
-__all__ = ["Fact", "Linear", "Probe", "sample_norms"]
+__all__ = ["Fact", "Linear", "Probe", "sample_distances", "sample_norms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +82,9 @@ def sample_norms(x: Tensor) -> Tensor:
     """The norm of each sample, in double precision."""
     x = x.detach().double()
     return (x.flatten(1) if x.ndim > 1 else x[:, None]).norm(dim=1).cpu()
+
+
+def sample_distances(first: Tensor, second: Tensor) -> Tensor:
+    """The norm of the difference of each sample, in single precision up to a relative 6e-8, less than ``SLACK``."""
+    single = first.dtype == second.dtype == torch.float32  # each entry of the difference is rounded once
+    return sample_norms(first - second if single else first.double() - second.double())

@@ -6,7 +6,7 @@ import torch
 from escnn.nn import GeometricTensor
 from torch import Tensor
 
-from escnn_soft.certification.fact import sample_norms
+from escnn_soft.certification.fact import sample_distances
 from escnn_soft.certification.guarded import Guarded, image_of
 from escnn_soft.certification.ledger import Ledger
 from escnn_soft.certification.nested import tensor_of
@@ -126,7 +126,7 @@ def _end(
         return f"its output on g x has shape {tuple(image.shape)} where {tuple(expected.shape)} was expected"
     if not bool(torch.isfinite(image).all()):
         return "its output on g x has infinities or NaN"
-    return sample_norms(image.double() - expected.double()), image
+    return sample_distances(image, expected), image
 
 
 def _excess(error: Tensor, bound: Tensor) -> str | None:

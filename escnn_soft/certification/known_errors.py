@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from escnn_soft.certification.fact import Probe, sample_norms
+from escnn_soft.certification.fact import Probe, sample_distances, sample_norms
 from escnn_soft.certification.ledger import Ledger
 from escnn_soft.certification.tensor_action import Action
 
@@ -68,7 +68,7 @@ def shorten(
             end = action(row, out) if following is None else following.images[row]
             if end is None or end.shape != image.shape:
                 continue
-            distance = sample_norms(image.double() - end.double()) * (1 + SLACK)
+            distance = sample_distances(image, end) * (1 + SLACK)
             if following is None:
                 distance = distance + loss[row]
             terms[probe.layer][row] = torch.minimum(terms[probe.layer][row], distance)

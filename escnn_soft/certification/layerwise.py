@@ -8,7 +8,7 @@ import torch
 from escnn.nn import GeometricTensor
 from torch import Tensor
 
-from escnn_soft.certification.fact import Fact, Linear, sample_norms
+from escnn_soft.certification.fact import Fact, Linear, sample_distances, sample_norms
 from escnn_soft.certification.known_errors import SLACK, Again, pushed, rounding_of_action, shorten
 from escnn_soft.certification.ledger import Entry, Ledger, amplified
 from escnn_soft.certification.nested import tensor_of
@@ -256,7 +256,7 @@ def _distance(
         expected = action(row, tensor_of(out))
         if expected.shape != image.shape:
             return f"its output has shape {tuple(image.shape)} where {tuple(expected.shape)} was expected"
-        parts.append(sample_norms(image.double() - expected.double()))
+        parts.append(sample_distances(image, expected))
     return torch.stack(parts).norm(dim=0) * (1 + SLACK)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escnn_soft.escnn.stored_arguments import different_representations
-from escnn_soft.functions import act, act_on_fibres, moves_pixels, stored_axes
+from escnn_soft.functions import act, act_on_fibres, matrix_at, moves_pixels, stored_axes
 
 __all__ = ["Action", "is_permutation"]
 
@@ -59,8 +59,10 @@ class Action:
 
     def blocks(self, row: int) -> list[Matrix]:
         """The different blocks of which rho(g) consists, one for each representation that occurs."""
+        element = self.elements[row]
         assert self.type is not None
-        return [np.asarray(rho(self.elements[row])) for rho in different_representations(self.type)]
+        assert element is not None
+        return [matrix_at(rho, element) for rho in different_representations(self.type)]
 
     def fixes_channels(self) -> bool:
         """Whether every field is trivial, so that channels stay as they are."""

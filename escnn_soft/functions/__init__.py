@@ -2,7 +2,7 @@
 
 from escnn_soft.functions.circular import circular_functions, mirror_axis, split_frequency
 from escnn_soft.functions.copies import SpatialCopy, SplitFunctions, split_functions
-from escnn_soft.functions.field_action import act, act_on_fibres, act_on_rows
+from escnn_soft.functions.field_action import act, act_on_fibres, act_on_rows, matrix_at
 from escnn_soft.functions.grid import (
     Grid,
     grid_action,
@@ -29,6 +29,7 @@ __all__ = [
     "circular_functions",
     "grid_action",
     "grid_exact",
+    "matrix_at",
     "mirror_axis",
     "moves_pixels",
     "pixel_elements",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from escnn_soft.functions.grid import grid_action
 
-__all__ = ["act", "act_on_fibres", "act_on_rows"]
+__all__ = ["act", "act_on_fibres", "act_on_rows", "matrix_at"]
 
 
 def act(element: GroupElement, field: GeometricTensor) -> GeometricTensor:
@@ -55,15 +55,15 @@ def act_on_rows(element: GroupElement, rows: Tensor, representations: Sequence[R
     for _, run in groupby(representations, key=lambda rho: rho.name):
         fields = list(run)
         size, stop = fields[0].size, start + len(fields) * fields[0].size
-        rho = torch.from_numpy(_matrix(fields[0], element)).to(rows)
+        rho = torch.from_numpy(matrix_at(fields[0], element)).to(rows)
         part = rows[start:stop]
         parts.append((rho @ part.reshape(len(fields), size, -1)).reshape(part.shape))
         start = stop
     return torch.cat(parts)
 
 
-def _matrix(rho: Representation, element: GroupElement) -> NDArray[np.float64]:
-    """rho(g); escnn takes its time over polyhedral groups, so that of finite groups is remembered."""
+def matrix_at(rho: Representation, element: GroupElement) -> NDArray[np.float64]:
+    """rho(g), not to be changed; escnn takes its time over many groups, so that of finite groups is remembered."""
     if element.group.continuous:
         return np.asarray(rho(element), dtype=np.float64)
     return _remembered(rho, element)

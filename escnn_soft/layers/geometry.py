@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from escnn_soft.linalg import convolution_norm
 
 __all__ = ["Geometry", "Movement", "TransposedGeometry", "per_axis"]
+
+KernelNorm = Callable[[Tensor, Sequence[int] | None, int], float]
+"""Bounds the norm of a kernel, with its stride and dilation: by its frequencies, or by its unfoldings."""
 
 
 def per_axis(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
@@ -37,7 +40,7 @@ class Movement(ABC):
     groups: int
 
     @abstractmethod
-    def norm(self, kernel: Tensor) -> float:
+    def norm(self, kernel: Tensor, bounded_by: KernelNorm = convolution_norm) -> float:
         """Upper bound on the operator norm of a kernel (out, in, *sizes), for images of any size."""
 
     @abstractmethod
@@ -115,7 +118,7 @@ class Geometry(Movement):
             f"({size} + 2 * {padding} - {span}) % {stride} = {rest}, and it should be 0"
         )
 
-    def norm(self, kernel: Tensor) -> float:
+    def norm(self, kernel: Tensor, bounded_by: KernelNorm = convolution_norm) -> float:
         """Upper bound on the operator norm of the convolution, for images of any size.
 
         Padding repeats pixels, r times at most along an axis, and so multiplies norms by sqrt(r) at most. Where the
@@ -125,12 +128,13 @@ class Geometry(Movement):
 
         Args:
             kernel: in double precision.  # shape: (out, in / groups, *sizes)
+            bounded_by: what bounds the norm of a kernel.
 
         Returns:
             The bound.
         """
         blocks, dilation = self.blocks(kernel), self.dilation
-        largest = max(convolution_norm(block, self.stride, dilation) for block in blocks)
+        largest = max(bounded_by(block, self.stride, dilation) for block in blocks)
         if self.padding_mode == "zeros" or not any(self.padding):
             return largest
         padded = largest * self.repetition()
@@ -139,7 +143,7 @@ class Geometry(Movement):
         dims = len(self.padding)
         repeated = {"circular": [1] * dims, "reflect": [2] * dims, "replicate": [p + 1 for p in self.padding]}
         factor = self._factor(repeated[self.padding_mode])
-        return min(padded, max(convolution_norm(block) for block in blocks) * factor)
+        return min(padded, max(bounded_by(block, None, 1) for block in blocks) * factor)
 
     def _factor(self, repeated: Sequence[int]) -> float:
         """sqrt of how often a pixel occurs, over the axes that are padded."""
@@ -184,10 +188,10 @@ class TransposedGeometry(Movement):
         extra = self.output_padding[axis]
         return f"output_padding {extra} lies on one side of the output only" if extra else None
 
-    def norm(self, kernel: Tensor) -> float:
+    def norm(self, kernel: Tensor, bounded_by: KernelNorm = convolution_norm) -> float:
         """Upper bound on the norm of a kernel (out / groups, in, *sizes): that of the adjoint convolution."""
         adjoints = (block.transpose(0, 1) for block in self.blocks(kernel))
-        return max(convolution_norm(adjoint, self.stride, self.dilation) for adjoint in adjoints)
+        return max(bounded_by(adjoint, self.stride, self.dilation) for adjoint in adjoints)
 
     def repetition(self) -> float:
         """Nothing is repeated."""

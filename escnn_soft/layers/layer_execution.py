@@ -15,7 +15,7 @@ from escnn_soft.bounds import Execution, PixelErrors
 from escnn_soft.functions import act_on_rows, moves_pixels, pixel_elements, pixel_permutation, stored_axes
 from escnn_soft.groups import FibreGroup
 from escnn_soft.layers.geometry import Movement
-from escnn_soft.linalg import oversampling_factor, spectral_norm
+from escnn_soft.linalg import oversampling_factor, spectral_norm, unfolding_norm
 
 __all__ = ["ConvolutionExecution", "MatrixExecution"]
 
@@ -52,6 +52,7 @@ class ConvolutionExecution(Execution):
         super().__init__(dtype)
         self.gspace, self.in_fields, self.out_fields = gspace, in_fields, out_fields
         self.kernel, self.geometry = kernel, geometry
+        self._error_norms: dict[GroupElement, float] = {}
 
     @cached_property
     def elements(self) -> tuple[GroupElement, ...]:
@@ -74,16 +75,21 @@ class ConvolutionExecution(Execution):
 
     def error_norm(self, element: GroupElement) -> float:
         """Upper bound on ||f(g x) - g f(x)|| / ||x||; that of the inverse, to the last digit."""
-        return self.geometry.norm(self.error(min(element, ~element, key=str)))
+        element = min(element, ~element, key=str)
+        if element not in self._error_norms:
+            self._error_norms[element] = self.geometry.norm(self.error(element))
+        return self._error_norms[element]
 
     @cached_property
     def worst_error_norm(self) -> float:
         """Upper bound over the elements that move pixels onto pixels."""
-        elements: list[GroupElement] = []
-        for g in self.elements:  # the errors of g and of its inverse are equally large
-            if ~g not in elements:
-                elements.append(g)
-        return max(self.error_norm(g) for g in elements)
+        return max(self.error_norm(g) for g in self.elements)
+
+    @cached_property
+    def worst_unfolded_norm(self) -> float:
+        """Likewise, by unfoldings of the kernel."""
+        elements = {min(g, ~g, key=str) for g in self.elements}  # the errors of g and of its inverse are equally large
+        return max(self.geometry.norm(self.error(g), unfolding_norm) for g in elements)
 
     @property
     def frobenius_factor(self) -> float:

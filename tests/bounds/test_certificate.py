@@ -147,6 +147,7 @@ def test_operator_norms_are_above_every_element(name) -> None:
         assert norm - 1e-13 <= certificate.operator_at(element) <= norm * (1 + 1e-10) + 1e-12
         assert norm <= certificate.operator + 1e-12
     assert certificate.operator <= certificate.sup * (1 + 1e-12)
+    assert certificate.operator <= certificate.operator_by_unfoldings * (1 + 1e-12)
     assert certificate.lipschitz == pytest.approx(float(torch.linalg.matrix_norm(matrix, 2)), rel=1e-10)
 
 
