@@ -55,7 +55,10 @@ def grid_exact(gspace: GSpace) -> bool:
 
 def moves_pixels(gspace: GSpace, element: GroupElement) -> bool:
     """Whether an element maps the grid to itself, so that its action needs no interpolation."""
-    matrix = _base_action(gspace, element)
+    return _is_integral(_base_action(gspace, element))
+
+
+def _is_integral(matrix: Matrix) -> bool:
     return bool(np.abs(matrix - np.rint(matrix)).max() < 1e-9)
 
 
@@ -120,14 +123,15 @@ def grid_action(gspace: GSpace, element: GroupElement) -> NDArray[np.int64]:
     Raises:
         GridActionError: if the element does not map the pixel grid to itself.
     """
-    if not moves_pixels(gspace, element):
+    matrix = _base_action(gspace, element)
+    if not _is_integral(matrix):
         raise GridActionError(
             "element",
             element,
             "an element that maps the pixel grid to itself",
             "Only rotations by multiples of 90 degrees and reflections along the grid's axes and diagonals do.",
         )
-    return np.rint(_base_action(gspace, element)).astype(int)
+    return np.rint(matrix).astype(int)
 
 
 def stored_axes(gspace: GSpace, element: GroupElement) -> tuple[tuple[int, int], ...]:

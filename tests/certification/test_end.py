@@ -186,8 +186,8 @@ def test_the_mesh_of_a_net(name) -> None:
 def test_every_element_where_layers_can_only_be_measured(name) -> None:
     field = vectors_of(name)
     g = GROUPS[name]
-    samples = {"type": "thomson_cube", "N": 2} if name == "SO(3)" else {"N": 16}
-    function = nn.FourierELU(field.gspace, 2, g.bl_irreps(2), **samples)
+    frequency, samples = (1, {"type": "thomson_cube", "N": 1}) if name == "SO(3)" else (2, {"N": 16})
+    function = nn.FourierELU(field.gspace, 2, g.bl_irreps(frequency), **samples)
     model = nn.SequentialModule(
         SoftLinear(field, function.in_type, softness=0.1), function, SoftLinear(function.out_type, field, softness=0.1)
     ).eval()

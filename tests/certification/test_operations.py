@@ -179,9 +179,10 @@ def modelled(case: Case, *, soft: bool) -> Model:
 def test_the_bound_holds(name, dtype):
     case = CASES[name]
     x = random_field(case.field, 3, *case.sizes, dtype=dtype)
-    for lookahead in (0, 1) if "interpolate" in name else (None, 1):  # which is measured
-        check(modelled(case, soft=False).to(dtype), x, lookahead=lookahead)
-        check(modelled(case, soft=True).to(dtype), x, lookahead=lookahead)
+    for soft in (False, True):
+        model = modelled(case, soft=soft).to(dtype)
+        for lookahead in (0, 1) if "interpolate" in name else (None, 1):  # which is measured
+            check(model, x, lookahead=lookahead)
 
 
 @pytest.mark.parametrize("name", list(CASES))

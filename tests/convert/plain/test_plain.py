@@ -526,7 +526,7 @@ def resnet_of_transformers():
 def test_resnet50(build) -> None:
     model = build().double().eval()
     soft = soften(model, 1.0, gspace=D4)
-    x = torch.randn(1, 3, 64, 64).double()
+    x = torch.randn(1, 3, 32, 32).double()
     with torch.no_grad():
         expected = logits(model, x)
         assert (logits(soft, x) - expected).abs().max() < 1e-6
@@ -539,7 +539,7 @@ def test_resnet50(build) -> None:
     centred = centre_strides(soft)
     assert not soft_status(centred, x.shape).grid
     assert max(errors(lambda x: logits(centred, x), x)) < 1e-10
-    odd = torch.randn(1, 3, 65, 65).double()
+    odd = torch.randn(1, 3, 33, 33).double()
     assert not soft_status(soft, odd.shape).grid
     assert max(errors(lambda x: logits(soft, x), odd)) < 1e-10
     logits(soft.train(), torch.randn(2, 3, 33, 33).double()).square().sum().backward()
