@@ -162,19 +162,28 @@ class Allowance:
             for some in (self._symmetric, self._lawless, self._lawful)
         )
         sup = largest_squared_error([grams[i] for i in self._lawful], self._orbit) if self._lawful else nothing
-        return self._factor(budget, own, scale, symmetric, lawless, (sup, norm))
-
-    def _factor(
-        self,
-        budget: Budget,
-        own: Tensor,
-        scale: Tensor,
-        symmetric: Tensor,
-        lawless: Tensor,
-        lawful: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
         symmetric = symmetric + (own * scale).to(self.work).square()
-        return budget.factor(symmetric, lawful, lawless, self._scaled(scale))
+        return budget.factor(symmetric, (sup, norm), lawless, self._scaled(scale))
+
+    def of_products(self, budget: Budget, products: Tensor, free: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Likewise from sums of products of a single block's coefficients, in double precision.
+
+        Args:
+            budget: the bound.
+            products: of all coefficients with each other, times the square of a scale.  # shape: (D, D)
+            free: squared norm of what breaks nothing, times the same.  # shape: ()
+            scale: the scale.  # shape: ()
+
+        Returns:
+            As :meth:`of_blocks`.
+        """
+        (first,) = self._strict
+        entries = self._entries.of_products([products[first:, first:]])
+        symmetric, lawless, norm, crude = (self._traces.double() @ entries).unbind()
+        with torch.no_grad():
+            _, row = self._supremum(entries.to(self.work), crude.to(self.work))
+        sup = (row.double() @ entries).clamp(min=0.0)
+        return budget.factor(symmetric + free, (sup, norm), lawless, self._scaled(scale))
 
 
 class _Found:

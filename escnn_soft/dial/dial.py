@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import cast
 
 import torch
@@ -14,7 +14,7 @@ from escnn_soft._lasting import place
 from escnn_soft.dial.allowance import Allowance
 from escnn_soft.dial.balance import CoefficientBalance, WeightBalance
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.magnitude import largest, largest_of_columns, norm, scale_of
+from escnn_soft.dial.magnitude import largest, norm, scale_of
 from escnn_soft.dial.policies.budget import Budget
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.dial.policies.policy import FLOOR, Policy
@@ -333,26 +333,27 @@ class Dial:
         self, here: GradedPixels, weight: Tensor, beside: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """A limited filter of functions on pixels, the factor t, and whether it is resolved."""
-        # by their coefficients: such kernels are large and their matrices small, and what counts is how often they are
-        # read
-        (c,) = here.block_coefficients(weight)
+        # by the products of their coefficients: such kernels are large and these matrices small, and what counts is
+        # how often kernels are read
+        scale = scale_of(largest(weight), None).clamp(max=torch.finfo(self.dtype).tiny ** -0.75)  # 1 / scale is normal
+        (c,) = replace(here, analysis=here.analysis * scale).block_coefficients(weight)
+        products = here.products(c)
+        squares = products.diagonal()
         symmetric, still = (v[here.transform.row_levels] for v in (self._symmetric, self._still))
-        most = largest_of_columns(c)
-        some = torch.where(symmetric, most, 0.0).max() > FLOOR * torch.finfo(self.dtype).eps * most.max()
+        most = squares.detach()
+        some = torch.where(symmetric, most, 0.0).max() > (FLOOR * torch.finfo(self.dtype).eps) ** 2 * most.max()
         still = still * some  # 0 where what breaks nothing is no more than rounding
+        free = (still.square() * squares).sum()
         resolved: Tensor | None = None
         if self._balance is None:
             assert self._allowance is not None
-            pieces = self._allowance.soft([c])
-            t, resolved = self._allowance.of_blocks(cast("Budget", self.policy), pieces, norm(c * still))
+            t, resolved = self._allowance.of_products(cast("Budget", self.policy), products, free, scale)
         else:
             assert isinstance(self._balance, WeightBalance)
-            scale = scale_of(most.max(), beside)
-            squares = (c * scale).square().sum(0)
             energies = squares.new_zeros(len(here.levels)).index_add(0, here.transform.row_levels, squares)
-            t = self._balance.of_energies(energies, (still.square() * squares).sum(), scale, beside)
+            t = self._balance.of_energies(energies, free, scale, beside)
         gains = torch.where(self._symmetric, self._still * some, t.to(c) * self.static)
-        passed = here.synthesised(c, gains).reshape(weight.shape)
+        passed = here.synthesised(c, gains / scale).reshape(weight.shape)
         return torch.where((gains == 1).all(), weight, passed), t, resolved  # what is allowed passes as it is
 
     @torch.no_grad()

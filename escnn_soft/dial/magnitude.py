@@ -7,7 +7,7 @@ from torch import Tensor
 
 from escnn_soft.linalg.one_step import one_step
 
-__all__ = ["largest", "largest_of_columns", "norm", "norm_of", "scale_of"]
+__all__ = ["largest", "norm", "norm_of", "scale_of"]
 
 _LONG = 2**16
 """Numbers above which a copy in double precision takes longer than norms of parts."""
@@ -23,15 +23,6 @@ def largest(values: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return values.abs().max()
     low, high = values.aminmax()  # a tenth of the time of the norm, but no exporter has it
-    return torch.maximum(-low, high)
-
-
-def largest_of_columns(values: Tensor) -> Tensor:
-    """Likewise of each column of (rows, columns), of which there are some."""
-    values = values.detach()
-    if torch.compiler.is_compiling():
-        return values.abs().amax(0)
-    low, high = values.aminmax(dim=0)
     return torch.maximum(-low, high)
 
 

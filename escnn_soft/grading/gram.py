@@ -110,9 +110,12 @@ class GramVector:
         Returns:
             All matrices, row by row.  # shape: (entries,)
         """
-        products = torch.cat([(piece.mT @ piece).reshape(-1) for piece in pieces])
-        found = products.index_select(0, self._taken)
-        return products.new_zeros(self._entries).index_add(0, self._given, found)
+        return self.of_products([piece.mT @ piece for piece in pieces])
+
+    def of_products(self, products: Sequence[Tensor]) -> Tensor:
+        """Likewise from piece^T piece of each piece, (..., D, D)."""
+        numbers = torch.cat([each.reshape(-1) for each in products])
+        return numbers.new_zeros(self._entries).index_add(0, self._given, numbers.index_select(0, self._taken))
 
     def adjoint(self, gradient: Tensor, pieces: Sequence[Tensor]) -> list[Tensor]:
         """The derivative of :meth:`__call__` in the pieces, for a gradient of the entries."""
