@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from escnn_soft.dial.held import Held
-from escnn_soft.dial.magnitude import largest, norm, norm_of, scale_of
+from escnn_soft.dial.magnitude import hypotenuse, largest, norm, norm_of, scale_of
 from escnn_soft.dial.policies.graded import Graded
 from escnn_soft.grading import Grading, WeightTransform
 from escnn_soft.linalg.one_step import one_step
@@ -111,7 +111,7 @@ class CoefficientBalance:
         if self._symmetric is not None:
             opened = self._policy.opening * coefficients.index_select(0, self._symmetric)
             whole = opened if astray is None else opened + astray.index_select(0, self._symmetric)
-            own = torch.hypot(own, norm(whole))
+            own = hypotenuse(own, norm(whole))
         return self._share(coefficients, own)
 
     def _share(self, coefficients: Tensor, free: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from escnn_soft.linalg.one_step import one_step
 
-__all__ = ["largest", "norm", "norm_of", "scale_of"]
+__all__ = ["hypotenuse", "largest", "norm", "norm_of", "scale_of"]
 
 _LONG = 2**16
 """Numbers above which a copy in double precision takes longer than norms of parts."""
@@ -45,6 +45,20 @@ def norm(values: Tensor) -> Tensor:
         return (values * (gradient / _positive(found[0])).to(values),)
 
     return one_step(forth, back, values)
+
+
+def hypotenuse(first: Tensor, second: Tensor) -> Tensor:
+    """The norm of two orthogonal parts from those of the parts, with the derivative 0 at 0."""
+
+    def forth(first: Tensor, second: Tensor) -> Tensor:
+        some = torch.maximum(first, second) > 0
+        return torch.where(some, torch.hypot(torch.where(some, first, 1.0), second), 0.0)
+
+    def back(gradient: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        slope = gradient / _positive(torch.hypot(first, second))
+        return slope * first, slope * second
+
+    return one_step(forth, back, first, second)
 
 
 def norm_of(values: Tensor) -> Tensor:

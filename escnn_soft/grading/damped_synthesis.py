@@ -35,7 +35,6 @@ class DampedSynthesis:
 
     @lasting()
     def __init__(self, transform: WeightTransform, *, joint: bool, gains: Tensor | None, breaking: Tensor) -> None:
-        self._given = transform, joint, gains, breaking
         self._arrangement = a = transform.arrangement
         self._split = transform.split if joint else None
         if self._split is not None:
@@ -110,15 +109,6 @@ class DampedSynthesis:
     def __deepcopy__(self, memo: dict[int, object]) -> DampedSynthesis:
         """It never changes, so copies of a layer share it."""
         return self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """What is prepared stays behind."""
-        transform, joint, gains, breaking = self._given
-        return _synthesis, (transform, joint, gains, breaking)
-
-
-def _synthesis(transform: WeightTransform, joint: bool, gains: Tensor | None, breaking: Tensor) -> DampedSynthesis:
-    return DampedSynthesis(transform, joint=joint, gains=gains, breaking=breaking)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from escnn_soft._checks import instance
 from escnn_soft._lasting import place
 from escnn_soft.bounds import Certificate
 from escnn_soft.dial import Dial, Policy, SoftModule
-from escnn_soft.dial.magnitude import norm
+from escnn_soft.dial.magnitude import hypotenuse, norm
 from escnn_soft.errors import ArgumentError, NoPlainLayerError
 from escnn_soft.escnn.sampled_basis import (
     SampledBasis,
@@ -499,7 +499,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         if not dial.limited:
             return None
         assert own is not None
-        return torch.hypot(norm(bias), own) if dial.policy.balanced else norm(bias)
+        return hypotenuse(norm(bias), own) if dial.policy.balanced else norm(bias)
 
     def _astray(self, kernel: Tensor) -> Tensor | None:
         """What escnn's own kernel (out, in, S) has in the directions of the soft part; None where nobody asks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import partial
 
@@ -12,9 +13,10 @@ from torch import Tensor
 
 import escnn_soft as es
 from escnn_soft import SoftR2Conv
-from escnn_soft.grading import arranged
+from escnn_soft.grading import DampedSynthesis, arranged, damped_synthesis
 from escnn_soft.grading.arrangement import OneByOne
 from escnn_soft.grading.as_matrix import AsMatrix
+from escnn_soft.grading.by_fields import ByFields
 from escnn_soft.grading.together import Together
 from escnn_soft.grading.transform import WeightTransform
 from escnn_soft.linalg.one_step import linear_map, one_step
@@ -89,6 +91,72 @@ def test_one_matrix_is_one_by_one() -> None:
                 fast, expected = (with_gradient(partial(function, t, gains=gains), x, y) for t in (transform, slow))
                 for a, b in zip(fast, expected, strict=True):
                     assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def small_fields() -> list[SoftR2Conv]:
+    """Small weights between fields of one kind each, with several copies of an irrep in a field too."""
+    twice = D4.type(*[D4.regular_repr] * 3)  # holds two-dimensional irreps twice
+    so2 = SO2.fibergroup.bl_regular_representation(2)
+    return [
+        SoftR2Conv(C4.type(*[C4.regular_repr] * 4), C4.type(*[C4.regular_repr] * 3), 3),
+        SoftR2Conv(twice, D4.type(*[D4.regular_repr] * 4), 1),
+        SoftR2Conv(SO2.type(*[so2] * 3), SO2.type(*[so2] * 2), 3),
+        SoftR2Conv(twice, D4.type(*[D4.irrep(1, 1)] * 6), 3, chain=[(None, 4)]),
+    ]
+
+
+def test_by_fields_is_one_by_one() -> None:
+    for layer in small_fields():
+        for transform in (layer._transform, layer._transform.equivariant, layer._transform.soft):
+            slow, gains = one_by_one(transform), torch.rand(len(transform.levels)).double()
+            assert isinstance(transform.arrangement, ByFields)
+            for name, function in MAPS.items():
+                x = torch.randn(transform.dim if name in ("synthesis", "damped") else transform.shape).double()
+                y = torch.randn_like(function(transform, x, gains))
+                fast, expected = (with_gradient(partial(function, t, gains=gains), x, y) for t in (transform, slow))
+                for a, b in zip(fast, expected, strict=True):
+                    assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def level_by_level(transform: WeightTransform, gains: Tensor | None, breaking: Tensor, *given: Tensor) -> Tensor:
+    """A damped synthesis, slowly: one gain a level."""
+    *coefficients, t = given
+    static = torch.ones(len(transform.levels)).double() if gains is None else gains
+    each = torch.where(breaking, t * static, static)
+    return (
+        transform.synthesis(*coefficients, each) if len(given) == 2 else transform.joint_synthesis(*coefficients, each)
+    )
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["rows kept", "rows made"])
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "soft"])
+def test_one_factor_of_what_breaks(joint, kept, monkeypatch) -> None:
+    if not kept:
+        monkeypatch.setattr(damped_synthesis, "_SMALL", -1)
+    field = FIELDS["D4"]
+    for layer in (*small_fields(), SoftR2Conv(field, field, 5), SoftR2Conv(field, D4.type(D4.trivial_repr), 5)):
+        whole = layer._transform
+        transform = whole if joint else whole.soft
+        assert transform.dim
+        breaking = torch.tensor([not level.symmetric for level in transform.levels])
+        for gains in (None, torch.rand(len(transform.levels)).double()):
+            damped = DampedSynthesis(transform, joint=joint, gains=gains, breaking=breaking)
+            parts = (whole.equivariant, whole.soft) if joint else (transform,)
+            inputs = [torch.randn(part.dim).double().requires_grad_() for part in parts]
+            t = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+            slow = partial(level_by_level, transform, gains, breaking)
+
+            assert torch.allclose(damped(*inputs, t=t), slow(*inputs, t), atol=1e-12)
+            assert torch.allclose(damped(*inputs), slow(*inputs, torch.ones(()).double()), atol=1e-12)
+            y = torch.randn(transform.shape).double()
+            fast = torch.autograd.grad(damped(*inputs, t=t), [*inputs, t], y)
+            for a, b in zip(fast, torch.autograd.grad(slow(*inputs, t), [*inputs, t], y), strict=True):
+                assert torch.allclose(a, b, atol=1e-12)
+            nothing = damped(*inputs, t=t, resolved=torch.tensor(False))
+            assert not nothing.any()
+            for a, b in zip(torch.autograd.grad(nothing, [*inputs, t], y), fast, strict=True):
+                assert torch.allclose(a, b, atol=1e-12)
+            assert copy.deepcopy(damped) is damped
 
 
 @pytest.mark.parametrize("arrangement", ["one matrix", "together", "one by one"])
