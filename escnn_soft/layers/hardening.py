@@ -18,7 +18,7 @@ _SOFT_PARAMETERS = ("soft_weights", "soft_out", "soft_in", "soft_bias", "level_l
 _SOFT_ATTRIBUTES = frozenset({
     "_basisexpansion", "_functions",  # a module, and so part of the state, wherever escnn's layer has one
     "_dials", "_here", "_in_representations", "_out_representations", "_harmonics", "_chain", "_kept", "_precision",
-    "_strict", "_low_rank",
+    "_strict", "_syntheses", "_low_rank",
 })  # fmt: skip
 
 

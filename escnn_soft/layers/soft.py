@@ -392,7 +392,7 @@ class SoftLayer(ExpandedLayer, SoftModule):
         if self._dials[0].device != self.weights.device:
             self._set_constants()  # parameters were put elsewhere one by one
         elif self._outdated():
-            self._strict = self._strict_coefficients()  # somebody wrote to escnn's basis
+            self._choose_ways()  # somebody wrote to escnn's basis
         factors: list[Tensor | None] = [None] * len(self._dials)
         with torch.autocast(self.weights.device.type, enabled=False):
             if self._strict is None:

@@ -8,7 +8,7 @@ from escnn import gspaces
 
 from escnn_soft import SoftR2Conv
 from escnn_soft.escnn import strict_coefficients
-from escnn_soft.grading import kernel_space
+from escnn_soft.grading import kernel, kernel_space
 from escnn_soft.grading.factors import Factors, dense, narrowed, times
 from escnn_soft.grading.frame import ChannelFrame
 from escnn_soft.grading.kernel_space import KernelSpace
@@ -48,7 +48,9 @@ KEPT: list[KernelSpace] = []
 
 @pytest.fixture(autouse=True)
 def spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the spaces that layers use."""
+    """Keep the spaces that layers use, also those that layers of other tests have used."""
+    kernel._space.cache_clear()
+    weight_transform.cache_clear()
     between = KernelSpace._between
 
     def kept(self, *irreps):

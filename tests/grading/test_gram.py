@@ -64,7 +64,7 @@ def test_a_budget_of_coefficients_is_that_of_their_blocks(name, scale) -> None:
             for way in (allowance.of_coefficients, allowance.of_blocks):
                 a, b = c.clone().requires_grad_(), own.clone().requires_grad_()
                 given = a if way == allowance.of_coefficients else transform.soft.pieces(a)
-                t, resolved = way(Budget(eta), given, b)
+                t, resolved = way(Budget(eta), given, b.norm())
                 slopes = torch.autograd.grad(t, [a, b], allow_unused=True)
                 results.append(
                     [t.detach(), resolved, *(0 * x if s is None else s for x, s in zip((c, own), slopes, strict=True))]
