@@ -22,7 +22,7 @@ def run(*words: str, timeout: float = 240, variables: Mapping[str, str] | None =
     done = subprocess.run(
         [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
-    assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 

@@ -115,8 +115,14 @@ def test_parameters_mean_what_they_meant_when_this_was_written(name) -> None:
     assert_frozen({name: output_of(filled(CARRIERS[name]()))})
 
 
-@pytest.mark.parametrize("processor", ["Prescott", "Haswell", "SkylakeX"])
-def test_parameters_mean_the_same_on_every_processor(processor, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("processor", "instructions"), [("Prescott", "DEFAULT"), ("Haswell", "AVX2"), ("SkylakeX", "AVX512")]
+)
+def test_parameters_mean_the_same_on_every_processor(processor, instructions, tmp_path) -> None:
+    known = ["DEFAULT", "AVX2", "AVX512"]
+    here = torch.backends.cpu.get_cpu_capability()
+    if known.index(instructions) > (known.index(here) if here in known else 0):
+        pytest.skip(f"this processor has no {instructions}, which the kernels for {processor} are written in")
     without_numeric_coefficients = ("filter", "MatrixB", "R2Conv C", "TensorProduct C")
     names = [name for name in CARRIERS if not name.startswith(without_numeric_coefficients)]
     assert_frozen(outputs_of_a_cold_process(tmp_path, *names, OPENBLAS_CORETYPE=processor))
