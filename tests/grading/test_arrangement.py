@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -14,11 +15,12 @@ from torch import Tensor
 import escnn_soft as es
 from escnn_soft import SoftR2Conv
 from escnn_soft.grading import DampedSynthesis, arranged, damped_synthesis
-from escnn_soft.grading.arrangement import OneByOne
+from escnn_soft.grading.arrangement import Arrangement, OneByOne
 from escnn_soft.grading.as_matrix import AsMatrix
 from escnn_soft.grading.by_fields import ByFields
 from escnn_soft.grading.together import Together
 from escnn_soft.grading.transform import WeightTransform
+from escnn_soft.layers.soft import SoftLayer
 from escnn_soft.linalg.one_step import linear_map, one_step
 
 C4, C8, D4 = gspaces.rot2dOnR2(4), gspaces.rot2dOnR2(8), gspaces.flipRot2dOnR2(4)
@@ -77,20 +79,23 @@ def test_together_is_one_by_one(name, transforms) -> None:
             assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_one_matrix_is_one_by_one() -> None:
-    for layer in (
-        SoftR2Conv(C4.type(C4.regular_repr), C4.type(C4.trivial_repr, C4.irrep(1)), 5),
-        es.SoftLinear(*VECTORS),
-    ):
+def check_every_map(layers: Iterable[SoftLayer], arrangement: type[Arrangement]) -> None:
+    """All maps of some layers' transforms, which are of an arrangement, against those block by block."""
+    for layer in layers:
         for transform in (layer._transform, layer._transform.equivariant, layer._transform.soft):
             slow, gains = one_by_one(transform), torch.rand(len(transform.levels)).double()
-            assert isinstance(transform.arrangement, AsMatrix)
+            assert isinstance(transform.arrangement, arrangement)
             for name, function in MAPS.items():
                 x = torch.randn(transform.dim if name in ("synthesis", "damped") else transform.shape).double()
                 y = torch.randn_like(function(transform, x, gains))
                 fast, expected = (with_gradient(partial(function, t, gains=gains), x, y) for t in (transform, slow))
                 for a, b in zip(fast, expected, strict=True):
                     assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_one_matrix_is_one_by_one() -> None:
+    small = SoftR2Conv(C4.type(C4.regular_repr), C4.type(C4.trivial_repr, C4.irrep(1)), 5)
+    check_every_map([small, es.SoftLinear(*VECTORS)], AsMatrix)
 
 
 def small_fields() -> list[SoftR2Conv]:
@@ -106,16 +111,7 @@ def small_fields() -> list[SoftR2Conv]:
 
 
 def test_by_fields_is_one_by_one() -> None:
-    for layer in small_fields():
-        for transform in (layer._transform, layer._transform.equivariant, layer._transform.soft):
-            slow, gains = one_by_one(transform), torch.rand(len(transform.levels)).double()
-            assert isinstance(transform.arrangement, ByFields)
-            for name, function in MAPS.items():
-                x = torch.randn(transform.dim if name in ("synthesis", "damped") else transform.shape).double()
-                y = torch.randn_like(function(transform, x, gains))
-                fast, expected = (with_gradient(partial(function, t, gains=gains), x, y) for t in (transform, slow))
-                for a, b in zip(fast, expected, strict=True):
-                    assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+    check_every_map(small_fields(), ByFields)
 
 
 def level_by_level(transform: WeightTransform, gains: Tensor | None, breaking: Tensor, *given: Tensor) -> Tensor:
