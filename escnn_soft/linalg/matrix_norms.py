@@ -39,9 +39,12 @@ def spectral_norm(matrices: Tensor) -> Tensor:
         tensor(3.0000, dtype=torch.float64)
     """
     m, n = matrices.shape[-2:]
+    parts = torch.view_as_real(matrices.resolve_conj()).flatten(-2) if matrices.is_complex() else matrices
+    scale = parts.abs().amax(dim=(-2, -1))
+    matrices = matrices / torch.where(scale > 0, scale, 1.0)[..., None, None]  # no square overflows or vanishes
     gram = matrices.mH @ matrices if n <= m else matrices @ matrices.mH
     top = torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0.0)
-    return top.sqrt() * (1 + 8 * (m + n) * torch.finfo(torch.float64).eps)
+    return scale * top.sqrt() * (1 + 8 * (m + n + 1) * torch.finfo(torch.float64).eps)
 
 
 def largest_norm(batches: Iterable[Tensor]) -> float:

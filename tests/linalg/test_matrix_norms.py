@@ -17,7 +17,7 @@ def slow(*batches):
     count=st.integers(1, 5),
     rows=st.sampled_from([1, 20, 33, 40, 70]),
     columns=st.sampled_from([1, 33, 40, 64]),
-    scale=st.sampled_from([1e-150, 1.0, 1e100]),
+    scale=st.sampled_from([1e-300, 1e-150, 1.0, 1e100, 1e300]),
     real=st.booleans(),
     seed=st.integers(0, 10**6),
 )
