@@ -42,7 +42,8 @@ def norm(values: Tensor) -> Tensor:
         return result
 
     def back(gradient: Tensor, values: Tensor) -> tuple[Tensor]:
-        return (values * (gradient / _positive(found[0])).to(values),)
+        direction = values.double() / _positive(found[0])  # 1 / norm itself may be out of the range of the values
+        return ((direction * gradient).to(values),)
 
     return one_step(forth, back, values)
 

@@ -50,6 +50,14 @@ def test_derivatives(way: str) -> None:
     assert torch.equal(none, torch.zeros(6, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("scale", [1e-43, 1e-38, 1e-30, 1e30])
+@pytest.mark.parametrize("gradient", [1.0, 65536.0, 1e10])
+def test_derivatives_at_any_scale(scale: float, gradient: float) -> None:
+    x = torch.tensor([3.0, 0.0, 4.0]).mul(scale).requires_grad_()
+    (found,) = torch.autograd.grad(norm(x), x, torch.tensor(gradient, dtype=torch.float64))
+    assert torch.allclose(found / gradient, torch.tensor([0.6, 0.0, 0.8]), atol=0.1 if scale < 1e-40 else 1e-6)
+
+
 def test_second_derivatives() -> None:
     x = torch.randn(5, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(norm, x)
