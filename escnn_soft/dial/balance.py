@@ -13,9 +13,6 @@ from escnn_soft.linalg.one_step import one_step
 
 __all__ = ["CoefficientBalance", "WeightBalance"]
 
-_NEGLIGIBLE = 1e-15
-"""A part that breaks nothing counts as at least this, relative to the rest: squares of the rest must not overflow."""
-
 _TINY = torch.finfo(torch.float64).tiny
 
 

@@ -361,10 +361,11 @@ class Dial:
         """Whether a few channels of a weight tell already that some of it passes; if not, all have to be asked."""
         if not (self.limited and isinstance(self.here, GradedPixels)) or weight.is_meta or not weight.numel():
             return False
-        analysis = self.here.analysis
-        still = self._still[self.here.transform.row_levels]
-        few = weight.reshape(-1, len(analysis))[:_FEW].to(analysis) @ analysis
-        most = largest(weight).to(analysis) * analysis.abs().sum(0).max()  # no coefficient is larger
+        analysis, still = self.here.analysis, self._still[self.here.transform.row_levels]
+        rows = weight.reshape(-1, len(analysis))
+        (few,) = self.here.block_coefficients(rows[:_FEW].to(analysis))
+        # no coefficient is larger, and so no norm over the channels, which is what the filter compares
+        most = largest(weight).to(analysis) * analysis.abs().sum(0).max() * math.sqrt(len(rows))
         unbroken = few * still
         beyond = FLOOR * torch.finfo(self.dtype).eps * most
         seen = self.here.synthesised(few, still).to(weight.dtype)  # 0 where the weight's dtype has no such numbers

@@ -481,6 +481,21 @@ def test_a_few_channels_tell_no_more_than_all(kind, softness) -> None:
     assert dial.filter.dial.shows(dial.original) == (kind in ("in the first", "as subnormal numbers"))
 
 
+@pytest.mark.parametrize("channels", [1, 8, 64])
+def test_what_a_few_channels_show_is_what_the_filter_finds(channels) -> None:
+    conv = torch.nn.Conv2d(channels, channels, 3, bias=False)
+    soft = es.soften(conv, 0.3, gspace=gspaces.flipRot2dOnR2(4))
+    (dial,) = es.dials(soft).values()
+    generator = torch.Generator().manual_seed(0)
+    breaking = torch.randn(channels, channels, 3, 3, generator=generator)
+    breaking = breaking - breaking.flip(3)
+    for part in torch.logspace(-9, 0, 28):  # from less than rounding to a part that counts
+        weight = breaking.clone()
+        weight[0, 0] += part
+        assert bool(dial.filter(weight).any()) or not dial.filter.dial.shows(weight)
+    assert dial.filter.dial.shows(breaking + 1.0)
+
+
 @pytest.mark.parametrize("share", [1e-3, 1e-5, 1e-6])
 @pytest.mark.parametrize("softness", [0.01, 0.3])
 def test_a_small_equivariant_part_is_told_from_rounding(softness, share) -> None:
